@@ -53,7 +53,8 @@ export abstract class AmqpError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     if (typeof value !== 'object' || value === null) return false
     const code = (value as Record<symbol, unknown>)[Symbol.for(BRAND)]
-    if (code === undefined || !Object.hasOwn(this, 'code')) return Function.prototype[Symbol.hasInstance].call(this, value)
+    if (code === undefined || !Object.hasOwn(this, 'code'))
+      return Function.prototype[Symbol.hasInstance].call(this, value)
     return this.code === 'ERR_AMQP' || this.code === code
   }
 }
@@ -79,10 +80,19 @@ export class EncodeError extends AmqpError {
   readonly code = 'ERR_AMQP_ENCODE'
   /** Where in the value, e.g. `applicationProperties.retries`. Empty for the value itself. */
   readonly path: string
+  /** The message without the path. */
+  readonly reason: string
 
-  constructor(message: string, path = '') {
-    super(path === '' ? message : `${path}: ${message}`)
+  constructor(reason: string, path = '') {
+    super(path === '' ? reason : `${path}: ${reason}`)
+    this.reason = reason
     this.path = path
+  }
+
+  /** The same fault seen from one level up. Anything else than an `EncodeError` passes through. */
+  static within(segment: string | number, error: unknown): unknown {
+    if (!(error instanceof EncodeError)) return error
+    return new EncodeError(error.reason, error.path === '' ? `${segment}` : `${segment}.${error.path}`)
   }
 }
 

@@ -1,0 +1,147 @@
+/**
+ * Restricted types: a primitive and the choices it allows, as field types. §2.8.1–13 §3.5
+ *
+ * Choices are string literals spelled as in the standard; numbers stay on the wire.
+ */
+
+import { EncodeError } from '../errors.ts'
+import { anyField, type FieldType, stringField, symbolField, ubyteField, uintField } from '../types/composite.ts'
+import { type AmqpValue, Uuid, ulong } from '../types/values.ts'
+
+/** A 32-bit serial number, RFC 1982. Arithmetic on it lives in `engine/serial.ts` only. §2.8.10 */
+export type SequenceNo = number
+
+/** The role of a link endpoint. §2.8.1 */
+export type Role = 'sender' | 'receiver'
+
+/** §2.8.2 */
+export type SenderSettleMode = 'unsettled' | 'settled' | 'mixed'
+
+/** §2.8.3 */
+export type ReceiverSettleMode = 'first' | 'second'
+
+/** §3.5.5 */
+export type TerminusDurability = 'none' | 'configuration' | 'unsettled-state'
+
+/** §3.5.6 */
+export type TerminusExpiryPolicy = 'link-detach' | 'session-end' | 'connection-close' | 'never'
+
+/** A message-id or correlation-id: ulong, uuid, binary or string. §3.2.11–14 */
+export type MessageId = bigint | Uuid | Uint8Array | string
+
+const choice = <C extends string>(name: string, source: FieldType<number>, choices: readonly C[]): FieldType<C> => ({
+  name,
+  read(reader) {
+    const start = reader.offset
+    const value = source.read(reader)
+    return choices[value] ?? reader.fail(`${value} is not a ${name}`, start)
+  },
+  write(writer, value) {
+    const index = choices.indexOf(value)
+    if (index < 0) throw new EncodeError(`${value} is not a ${name}`)
+    source.write(writer, index)
+  },
+})
+
+/** A boolean on the wire: true is receiver. §2.8.1 */
+export const roleField: FieldType<Role> = {
+  name: 'role',
+  read: reader => (reader.readBoolean() ? 'receiver' : 'sender'),
+  write: (writer, role) => writer.writeBoolean(role === 'receiver'),
+}
+
+export const senderSettleModeField: FieldType<SenderSettleMode> = /* @__PURE__ */ choice(
+  'sender-settle-mode',
+  ubyteField,
+  ['unsettled', 'settled', 'mixed'],
+)
+
+export const receiverSettleModeField: FieldType<ReceiverSettleMode> = /* @__PURE__ */ choice(
+  'receiver-settle-mode',
+  ubyteField,
+  ['first', 'second'],
+)
+
+export const durabilityField: FieldType<TerminusDurability> = /* @__PURE__ */ choice('terminus-durability', uintField, [
+  'none',
+  'configuration',
+  'unsettled-state',
+])
+
+const EXPIRY_POLICIES: readonly TerminusExpiryPolicy[] = ['link-detach', 'session-end', 'connection-close', 'never']
+
+export const expiryPolicyField: FieldType<TerminusExpiryPolicy> = {
+  name: 'terminus-expiry-policy',
+  read(reader) {
+    const start = reader.offset
+    const name = reader.readSymbol() as TerminusExpiryPolicy
+    if (!EXPIRY_POLICIES.includes(name)) reader.fail('not a terminus-expiry-policy', start)
+    return name
+  },
+  write: (writer, value) => writer.writeSymbol(value),
+}
+
+/** An address; the standard leaves its type open and defines one form, string. §3.5.10 */
+export const addressField: FieldType<string> = {
+  name: 'address',
+  // Some peers write addresses as symbols.
+  read: reader => (reader.peek() === 0xa3 || reader.peek() === 0xb3 ? reader.readSymbol() : reader.readString()),
+  write: stringField.write,
+}
+
+/** §3.2.11–14 */
+export const messageIdField: FieldType<MessageId> = {
+  name: 'message-id',
+  read(reader) {
+    switch (reader.peek()) {
+      case 0xa1:
+      case 0xb1:
+        return reader.readString()
+      case 0x44:
+      case 0x53:
+      case 0x80:
+        return reader.readUlong()
+      case 0x98:
+        return reader.readUuid()
+      case 0xa0:
+      case 0xb0:
+        return reader.readBinary()
+      default:
+        return reader.fail('expected a message-id: string, ulong, uuid or binary')
+    }
+  },
+  write(writer, id) {
+    if (typeof id === 'bigint') writer.writeUlong(ulong(id).value)
+    else if (typeof id === 'string') writer.writeString(id)
+    else if (id instanceof Uuid) writer.writeUuid(id.bytes)
+    else if (id instanceof Uint8Array) writer.writeBinary(id)
+    else throw new EncodeError('a message-id is a string, bigint, Uuid or Uint8Array')
+  },
+}
+
+/** At most 32 bytes. §2.8.7 */
+export const deliveryTagField: FieldType<Uint8Array> = {
+  name: 'delivery-tag',
+  read(reader) {
+    const start = reader.offset
+    const tag = reader.readBinary()
+    if (tag.length > 32) reader.fail(`a delivery-tag has at most 32 bytes, not ${tag.length}`, start)
+    return tag
+  },
+  write(writer, tag) {
+    if (tag.length > 32) throw new EncodeError(`a delivery-tag has at most 32 bytes, not ${tag.length}`)
+    writer.writeBinary(tag)
+  },
+}
+
+/** §2.8.12 */
+export const localeField: FieldType<string> = symbolField
+
+/** A `*` position of which nothing more is required. */
+export const anything: FieldType<AmqpValue> = anyField
+
+/** The port for plain connections, §2.8.19, and for TLS, §2.8.20. */
+export const PORT = 5672
+export const SECURE_PORT = 5671
+/** The least max-frame-size that a peer may have. §2.8.19 */
+export const MIN_MAX_FRAME_SIZE = 512

@@ -1,0 +1,115 @@
+/** Source and target: the two ends of a link, and what they are made of. §3.5, §4.5.1 for the coordinator */
+
+import {
+  type Archetype,
+  archetype,
+  booleanField,
+  type Composite,
+  composite,
+  defaulted,
+  fieldsField,
+  mapField,
+  optional,
+  symbolField,
+  symbols,
+  uintField,
+} from '../types/composite.ts'
+import type { AmqpMap } from '../types/map.ts'
+import { type Outcome, outcomeField } from './delivery-state.ts'
+import {
+  addressField,
+  durabilityField,
+  expiryPolicyField,
+  type TerminusDurability,
+  type TerminusExpiryPolicy,
+} from './restricted.ts'
+
+/** What a source and a target have in common. */
+export interface TerminusFields {
+  readonly address: string | undefined
+  /** What survives when the link is suspended. */
+  readonly durable: TerminusDurability
+  /** When the expiry timer starts. */
+  readonly expiryPolicy: TerminusExpiryPolicy
+  /** Seconds from then until the terminus is forgotten. */
+  readonly timeout: number
+  /** The peer is asked to create a node and tell its address. */
+  readonly dynamic: boolean
+  readonly dynamicNodeProperties: AmqpMap | undefined
+  /** Extensions that this end wants or has. */
+  readonly capabilities: readonly string[]
+}
+
+/** Where messages of a link come from. §3.5.3 */
+export interface Source extends TerminusFields {
+  readonly type: 'source'
+  /** `move` or `copy`, or another that the peer knows. §3.5.7 */
+  readonly distributionMode: string | undefined
+  /** Predicates that a message must meet, by name. §3.5.8 */
+  readonly filter: AmqpMap | undefined
+  /** What a delivery becomes that is settled without a terminal state. */
+  readonly defaultOutcome: Outcome | undefined
+  /** Symbols of the outcomes that may be used on this link. */
+  readonly outcomes: readonly string[]
+}
+
+/** Where messages of a link go. §3.5.4 */
+export interface Target extends TerminusFields {
+  readonly type: 'target'
+}
+
+/** The target of a link that controls transactions. §4.5.1 */
+export interface Coordinator {
+  readonly type: 'coordinator'
+  readonly capabilities: readonly string[]
+}
+
+export const source: Composite<Source> = /* @__PURE__ */ composite<Source>({
+  name: 'source',
+  code: 0x28,
+  section: '3.5.3',
+  fields: {
+    address: optional(addressField),
+    durable: defaulted(durabilityField, 'none'),
+    expiryPolicy: defaulted(expiryPolicyField, 'session-end'),
+    timeout: defaulted(uintField, 0),
+    dynamic: defaulted(booleanField, false),
+    dynamicNodeProperties: optional(fieldsField),
+    distributionMode: optional(symbolField),
+    filter: optional(mapField),
+    defaultOutcome: optional(outcomeField),
+    outcomes: symbols,
+    capabilities: symbols,
+  },
+})
+
+export const target: Composite<Target> = /* @__PURE__ */ composite<Target>({
+  name: 'target',
+  code: 0x29,
+  section: '3.5.4',
+  fields: {
+    address: optional(addressField),
+    durable: defaulted(durabilityField, 'none'),
+    expiryPolicy: defaulted(expiryPolicyField, 'session-end'),
+    timeout: defaulted(uintField, 0),
+    dynamic: defaulted(booleanField, false),
+    dynamicNodeProperties: optional(fieldsField),
+    capabilities: symbols,
+  },
+})
+
+export const coordinator: Composite<Coordinator> = /* @__PURE__ */ composite<Coordinator>({
+  name: 'coordinator',
+  code: 0x30,
+  section: '4.5.1',
+  fields: { capabilities: symbols },
+})
+
+export const sourceField: Archetype<Source> = /* @__PURE__ */ archetype<Source>('source', [
+  source,
+] as readonly Composite<never>[])
+
+export const targetField: Archetype<Target | Coordinator> = /* @__PURE__ */ archetype<Target | Coordinator>('target', [
+  target,
+  coordinator,
+] as readonly Composite<never>[])

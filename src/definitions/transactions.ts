@@ -1,0 +1,40 @@
+/** The messages to a coordinator. The states it answers with are in `delivery-state.ts`. §4.5.2–3 */
+
+import {
+  anyField,
+  binaryField,
+  booleanField,
+  type Composite,
+  composite,
+  mandatory,
+  optional,
+} from '../types/composite.ts'
+import type { AmqpValue } from '../types/values.ts'
+
+/** Asks for a transaction. §4.5.2 */
+export interface Declare {
+  readonly type: 'declare'
+  readonly globalId: AmqpValue | undefined
+}
+
+/** Ends a transaction. §4.5.3 */
+export interface Discharge {
+  readonly type: 'discharge'
+  readonly txnId: Uint8Array
+  /** Roll back instead of committing. */
+  readonly fail: boolean | undefined
+}
+
+export const declare: Composite<Declare> = /* @__PURE__ */ composite<Declare>({
+  name: 'declare',
+  code: 0x31,
+  section: '4.5.2',
+  fields: { globalId: optional(anyField) },
+})
+
+export const discharge: Composite<Discharge> = /* @__PURE__ */ composite<Discharge>({
+  name: 'discharge',
+  code: 0x32,
+  section: '4.5.3',
+  fields: { txnId: mandatory(binaryField), fail: optional(booleanField) },
+})

@@ -1,0 +1,228 @@
+/**
+ * Who is known to an emulated hub: devices, modules and shared access policies with their keys, in memory, and the rule
+ * by which a token becomes a principal. What a principal may do is in `access.ts`.
+ *
+ * Facts: spec-notes/iothub.md, scope.
+ */
+
+import { UsageError } from '../errors.ts'
+import {
+  isSharedAccessKey,
+  parseSasToken,
+  type SasKeyRule,
+  type SasToken,
+  splitResource,
+  verifySasToken,
+} from '../iothub/sas.ts'
+import type { HubRight, Principal } from './access.ts'
+
+/** Two keys, either of which signs; base64. Secret. */
+export interface KeyPair {
+  readonly primaryKey: string
+  readonly secondaryKey: string
+}
+
+/** A module of a device. */
+export interface ModuleIdentity extends KeyPair {
+  readonly deviceId: string
+  readonly moduleId: string
+  /** Differs between a module and a later one of the same id; decimal text. */
+  readonly generationId: string
+}
+
+/** A device. */
+export interface DeviceIdentity extends KeyPair {
+  readonly deviceId: string
+  /** Differs between a device and a later one of the same id; decimal text. */
+  readonly generationId: string
+  /** By module id; changes as modules are added. */
+  readonly modules: ReadonlyMap<string, ModuleIdentity>
+}
+
+/** A shared access policy. */
+export interface HubPolicy extends KeyPair {
+  readonly name: string
+  readonly rights: readonly HubRight[]
+}
+
+/** The end of {@link DeviceRegistry.authenticate}. */
+export type Authentication =
+  | { readonly ok: true; readonly principal: Principal; readonly token: SasToken }
+  /** `'unknown'`: no such policy, device or module, or `sr` names none; `'host'`: `sr` is for another host. */
+  | { readonly ok: false; readonly reason: 'malformed' | 'host' | 'unknown' | 'signature' | 'expired' }
+
+/** The identities and policies of one hub. It begins with no device and the five policies of a new hub. */
+export class DeviceRegistry {
+  readonly #hostNames: ReadonlySet<string>
+  readonly #devices = new Map<string, DeviceIdentity & { readonly modules: Map<string, ModuleIdentity> }>()
+  readonly #policies = new Map<string, HubPolicy>()
+  #lastGeneration = 638_000_000_000_000_000n
+
+  /**
+   * @param hostNames  hosts that a token may name, without scheme; ports and case are left aside
+   * @throws {UsageError} if there is none
+   */
+  constructor(hostNames: readonly string[]) {
+    if (hostNames.length === 0) throw new UsageError('device registry: at least one host name is needed')
+    this.#hostNames = new Set(hostNames.map(name => splitResource(name).host))
+    for (const [name, rights] of Object.entries(defaultPolicies))
+      this.#policies.set(name, { name, rights, ...newKeys() })
+  }
+
+  /** All devices, in the order added. */
+  devices(): IterableIterator<DeviceIdentity> {
+    return this.#devices.values()
+  }
+
+  /** The device of that id, compared exactly. */
+  device(deviceId: string): DeviceIdentity | undefined {
+    return this.#devices.get(deviceId)
+  }
+
+  /** The module of that id, compared exactly. */
+  module(deviceId: string, moduleId: string): ModuleIdentity | undefined {
+    return this.#devices.get(deviceId)?.modules.get(moduleId)
+  }
+
+  /** The policy of that name, compared exactly. */
+  policy(name: string): HubPolicy | undefined {
+    return this.#policies.get(name)
+  }
+
+  /**
+   * Adds a device.
+   *
+   * @param deviceId  1 … 128 characters, without `/`, `;` and control characters
+   * @param keys      base64; each default is 32 random bytes
+   * @throws {UsageError} if the id is invalid or taken, or a key is not base64
+   */
+  addDevice(deviceId: string, keys: Partial<KeyPair> = {}): DeviceIdentity {
+    checkId(deviceId, 'device')
+    if (this.#devices.has(deviceId)) throw new UsageError(`device registry: device '${deviceId}' exists`)
+    const device = { deviceId, generationId: this.#nextGeneration(), ...newKeys(keys), modules: new Map() }
+    this.#devices.set(deviceId, device)
+    return device
+  }
+
+  /**
+   * Adds a module to a device.
+   *
+   * @param moduleId  1 … 128 characters, without `/`, `;` and control characters
+   * @param keys      base64; each default is 32 random bytes
+   * @throws {UsageError} if there is no such device, the id is invalid or taken, or a key is not base64
+   */
+  addModule(deviceId: string, moduleId: string, keys: Partial<KeyPair> = {}): ModuleIdentity {
+    checkId(moduleId, 'module')
+    const modules = this.#devices.get(deviceId)?.modules
+    if (modules === undefined) throw new UsageError('device registry: the device of the module does not exist')
+    if (modules.has(moduleId)) throw new UsageError(`device registry: module '${moduleId}' exists`)
+    const module = { deviceId, moduleId, generationId: this.#nextGeneration(), ...newKeys(keys) }
+    modules.set(moduleId, module)
+    return module
+  }
+
+  /** Removes a device and its modules; `false` if there was none. Its open links are not this class's concern. */
+  removeDevice(deviceId: string): boolean {
+    return this.#devices.delete(deviceId)
+  }
+
+  /** Removes a module; `false` if there was none. */
+  removeModule(deviceId: string, moduleId: string): boolean {
+    return this.#devices.get(deviceId)?.modules.delete(moduleId) ?? false
+  }
+
+  /**
+   * Whom a token stands for, by its `skn` (a policy) or, without one, its `sr` (a device or module). The signature is
+   * not looked at: verify it, with {@link keysOf} of the result.
+   *
+   * @param token  `sr` percent-decoded
+   * @returns why not, if nobody
+   */
+  principalOf(token: Pick<SasToken, 'sr' | 'skn'>): Principal | 'host' | 'unknown' {
+    const { sr, skn } = token
+    const { host, segments } = splitResource(sr)
+    if (!this.#hostNames.has(host)) return 'host'
+    if (skn !== undefined) {
+      const policy = this.#policies.get(skn)
+      if (policy === undefined) return 'unknown'
+      const { name, rights } = policy
+      const isDeviceOnly = rights.every(right => right === 'DeviceConnect')
+      return { kind: isDeviceOnly ? 'device-policy' : 'service', policy: name, rights, sr }
+    }
+    const [collection, deviceId, below, fourth] = segments
+    if (collection !== 'devices' || deviceId === undefined) return 'unknown'
+    const moduleId = below === 'modules' ? fourth : undefined
+    if (below === 'modules' && moduleId === undefined) return 'unknown'
+    const principal = { kind: 'device', deviceId, moduleId, sr } as const
+    return this.keysOf(principal) === undefined ? 'unknown' : principal
+  }
+
+  /** The keys that may sign for a principal; `undefined` if its identity or policy does not exist (any more). */
+  keysOf(principal: Principal): readonly string[] | undefined {
+    const pair = principal.kind === 'device' ? this.#identity(principal) : this.#policies.get(principal.policy)
+    return pair && [pair.primaryKey, pair.secondaryKey]
+  }
+
+  /**
+   * Verifies a token and tells whom it stands for.
+   *
+   * @param text     the token as presented; anything at all
+   * @param options  `now` in ms since 1970, default now; `skewMs` as in `verifySasToken`; `keyRule` of the host that it
+   *   was presented to, default `'iothub'`
+   */
+  async authenticate(
+    text: string,
+    options: {
+      readonly now?: number | undefined
+      readonly skewMs?: number | undefined
+      readonly keyRule?: SasKeyRule | undefined
+    } = {},
+  ): Promise<Authentication> {
+    let token: SasToken
+    try {
+      token = parseSasToken(text)
+    } catch (error) {
+      if (error instanceof UsageError) return { ok: false, reason: 'malformed' }
+      throw error
+    }
+    const principal = this.principalOf(token)
+    if (typeof principal === 'string') return { ok: false, reason: principal }
+    const verdict = await verifySasToken(text, { ...options, keys: this.keysOf(principal) ?? [] })
+    return verdict.ok ? { ok: true, principal, token } : verdict
+  }
+
+  #identity({ deviceId, moduleId }: { deviceId: string; moduleId: string | undefined }): KeyPair | undefined {
+    return moduleId === undefined ? this.device(deviceId) : this.module(deviceId, moduleId)
+  }
+
+  #nextGeneration(): string {
+    this.#lastGeneration += 1n
+    return this.#lastGeneration.toString()
+  }
+}
+
+const defaultPolicies: Readonly<Record<string, readonly HubRight[]>> = {
+  iothubowner: ['RegistryRead', 'RegistryWrite', 'ServiceConnect', 'DeviceConnect'],
+  service: ['ServiceConnect'],
+  device: ['DeviceConnect'],
+  registryRead: ['RegistryRead'],
+  registryReadWrite: ['RegistryRead', 'RegistryWrite'],
+}
+
+function newKeys(given: Partial<KeyPair> = {}): KeyPair {
+  const { primaryKey = randomKey(), secondaryKey = randomKey() } = given
+  if (!isSharedAccessKey(primaryKey) || !isSharedAccessKey(secondaryKey)) {
+    throw new UsageError('device registry: a key is not base64')
+  }
+  return { primaryKey, secondaryKey }
+}
+
+function randomKey(): string {
+  return Buffer.from(globalThis.crypto.getRandomValues(new Uint8Array(32))).toString('base64')
+}
+
+function checkId(id: string, what: string): void {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  if (/^[^/;\u0000-\u001f\u007f]{1,128}$/.test(id)) return
+  throw new UsageError(`device registry: a ${what} id has 1 … 128 characters, none of them '/', ';' or control`)
+}

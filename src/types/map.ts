@@ -1,0 +1,197 @@
+/**
+ * AmqpMap: an ordered map whose keys are compared by AMQP type and value. §1.6.23
+ *
+ * Entries lie flat in one array: for the handful that messages carry this beats `Map`, to build and to read. Above
+ * `INDEX_ABOVE` entries the first look-up builds an index. Two keys are the same when type *and* value are: int 1,
+ * uint 1 and "1" are three keys.
+ */
+
+import { AmqpSymbol, type AmqpValue, Decimal, Described, Typed, Uuid } from './values.ts'
+
+const INDEX_ABOVE = 16
+
+/** An ordered, immutable map. `get('x')` finds a string or a symbol key, `get(1)` any numeric key equal to 1. */
+export class AmqpMap implements ReadonlyMap<AmqpValue, AmqpValue> {
+  static {
+    // Node's console shows what a method of this name returns.
+    const inspect = Symbol.for('nodejs.util.inspect.custom')
+    Object.defineProperty(AmqpMap.prototype, inspect, {
+      value(this: AmqpMap) {
+        return new Map(this)
+      },
+    })
+  }
+
+  /** key, value, key, value … */
+  #flat: AmqpValue[] = []
+  #index: ReadonlyMap<string, number> | undefined
+
+  /** @param entries  kept in order. Of two equal keys `get` finds the first; encoding refuses both. */
+  constructor(entries?: Iterable<readonly [AmqpValue, AmqpValue]>) {
+    if (entries) for (const [key, value] of entries) this.#flat.push(key, value)
+  }
+
+  /** Takes over a flat array of keys and values; the caller gives it up. */
+  static fromFlat(flat: AmqpValue[]): AmqpMap {
+    const map = new AmqpMap()
+    map.#flat = flat
+    return map
+  }
+
+  get size(): number {
+    return this.#flat.length >> 1
+  }
+
+  get(key: AmqpValue): AmqpValue | undefined {
+    const at = this.#find(key)
+    return at < 0 ? undefined : this.#flat[at + 1]
+  }
+
+  has(key: AmqpValue): boolean {
+    return this.#find(key) >= 0
+  }
+
+  forEach(
+    callback: (value: AmqpValue, key: AmqpValue, map: ReadonlyMap<AmqpValue, AmqpValue>) => void,
+    thisArg?: unknown,
+  ): void {
+    for (const [key, value] of this) callback.call(thisArg, value, key, this)
+  }
+
+  *entries(): MapIterator<[AmqpValue, AmqpValue]> {
+    const flat = this.#flat
+    for (let i = 0; i < flat.length; i += 2) yield [flat[i] as AmqpValue, flat[i + 1] as AmqpValue]
+  }
+
+  *keys(): MapIterator<AmqpValue> {
+    for (let i = 0; i < this.#flat.length; i += 2) yield this.#flat[i] as AmqpValue
+  }
+
+  *values(): MapIterator<AmqpValue> {
+    for (let i = 1; i < this.#flat.length; i += 2) yield this.#flat[i] as AmqpValue
+  }
+
+  [Symbol.iterator](): MapIterator<[AmqpValue, AmqpValue]> {
+    return this.entries()
+  }
+
+  /** The flat entries themselves, for encoders: not to be changed. */
+  get flat(): readonly AmqpValue[] {
+    return this.#flat
+  }
+
+  /** An object with the keys as text; where two keys have the same text the first stands. */
+  toJSON(): Record<string, unknown> {
+    const out: Record<string, unknown> = Object.create(null)
+    for (const [key, value] of this) {
+      const name = keyText(key)
+      if (!(name in out)) out[name] = typeof value === 'bigint' ? value.toString() : value
+    }
+    return out
+  }
+
+  #find(key: AmqpValue): number {
+    const flat = this.#flat
+    if (flat.length > 2 * INDEX_ABOVE) return this.#findIndexed(key)
+    if (typeof key === 'string') {
+      for (let i = 0; i < flat.length; i += 2) {
+        const have = flat[i]
+        if (have === key || (have instanceof AmqpSymbol && have.name === key)) return i
+      }
+      return -1
+    }
+    for (let i = 0; i < flat.length; i += 2) if (matches(flat[i] as AmqpValue, key)) return i
+    return -1
+  }
+
+  #findIndexed(key: AmqpValue): number {
+    if (!this.#index) {
+      const index = new Map<string, number>()
+      for (let i = 0; i < this.#flat.length; i += 2) {
+        const have = this.#flat[i] as AmqpValue
+        for (const text of [keyIdentity(have), looseIdentity(have)])
+          if (text !== undefined && !index.has(text)) index.set(text, i)
+      }
+      this.#index = index
+    }
+    return this.#index.get(looseQuery(key) ?? keyIdentity(key)) ?? -1
+  }
+}
+
+/** Whether the key `have` of a map answers to `asked`. */
+function matches(have: AmqpValue, asked: AmqpValue): boolean {
+  const loose = looseQuery(asked)
+  return loose === undefined ? keyIdentity(have) === keyIdentity(asked) : looseIdentity(have) === loose
+}
+
+/** A plain string asks for a string or symbol of that text, a plain number or bigint for any numeric key of that value. */
+function looseQuery(asked: AmqpValue): string | undefined {
+  if (typeof asked === 'string') return `text:${asked}`
+  if (typeof asked === 'number' || typeof asked === 'bigint') return `number:${asked}`
+  return undefined
+}
+
+function looseIdentity(have: AmqpValue): string | undefined {
+  if (typeof have === 'string') return `text:${have}`
+  if (have instanceof AmqpSymbol) return `text:${have.name}`
+  const value = have instanceof Typed ? have.value : have
+  return typeof value === 'number' || typeof value === 'bigint' ? `number:${value}` : undefined
+}
+
+/**
+ * Text that is equal for two keys exactly when their AMQP types and values are.
+ * Plain numbers count as the type they encode to.
+ */
+export function keyIdentity(key: unknown): string {
+  if (key === null) return 'null'
+  switch (typeof key) {
+    case 'string':
+      return `string:${key}`
+    case 'boolean':
+      return `boolean:${key}`
+    case 'bigint':
+      return `long:${key}`
+    case 'number':
+      return `${numberType(key)}:${Object.is(key, -0) ? '-0' : key}`
+  }
+  if (key instanceof AmqpSymbol) return `symbol:${key.name}`
+  if (key instanceof Date) return `timestamp:${key.getTime()}`
+  if (key instanceof Uuid) return `uuid:${key}`
+  if (key instanceof Uint8Array) return `binary:${key.join()}`
+  if (key instanceof Decimal) return `decimal${key.width}:${key.bytes.join()}`
+  if (key instanceof Described) return `described:${keyIdentity(key.descriptor)}:${keyIdentity(key.value)}`
+  if (key instanceof Typed) return typedIdentity(key)
+  if (key instanceof AmqpMap || key instanceof Map)
+    return `map:[${[...(key as ReadonlyMap<AmqpValue, AmqpValue>)].map(entry => entry.map(keyIdentity).join('=')).join()}]`
+  if (Array.isArray(key)) return `list:[${key.map(keyIdentity).join()}]`
+  return 'unknown'
+}
+
+function typedIdentity({ type, value }: Typed): string {
+  if (value instanceof Uint8Array) return `${type}:${value.join()}`
+  if (value instanceof Uuid || value instanceof Decimal) return keyIdentity(value)
+  if (type === 'described') {
+    const { descriptor, value: inner } = value as { descriptor: unknown; value: unknown }
+    return `described:${keyIdentity(descriptor)}:${keyIdentity(inner)}`
+  }
+  if (type === 'array') {
+    const { of, descriptors, elements } = value as { of: string; descriptors: unknown[]; elements: unknown[] }
+    return `array:${of}[${descriptors.map(keyIdentity).join()}][${elements.map(keyIdentity).join()}]`
+  }
+  if (type === 'map')
+    return `map:[${(value as [unknown, unknown][]).map(entry => entry.map(keyIdentity).join('=')).join()}]`
+  if (Array.isArray(value)) return `${type}:[${value.map(keyIdentity).join()}]`
+  return `${type}:${Object.is(value, -0) ? '-0' : String(value)}`
+}
+
+/** The AMQP type that a plain `number` encodes to: int, else long while it is a safe integer, else double. */
+export function numberType(value: number): 'int' | 'long' | 'double' {
+  if (!Number.isInteger(value) || Object.is(value, -0)) return 'double'
+  if (value >= -0x80000000 && value <= 0x7fffffff) return 'int'
+  return Number.isSafeInteger(value) ? 'long' : 'double'
+}
+
+function keyText(key: AmqpValue): string {
+  if (key instanceof Typed) return String(key.value)
+  return key instanceof Uint8Array ? keyIdentity(key) : String(key)
+}
