@@ -124,7 +124,7 @@ export const outcomeField: Archetype<Outcome> = /* @__PURE__ */ archetype<Outcom
   rejected,
   released,
   modified,
-] as readonly Composite<never>[])
+])
 
 const txnIdField: FieldType<Uint8Array> = binaryField
 
@@ -150,7 +150,7 @@ export const deliveryStateField: Archetype<DeliveryState> = /* @__PURE__ */ arch
   modified,
   declared,
   transactionalState,
-] as readonly Composite<never>[])
+])
 
 /** The two states without fields, shared: no delivery needs its own. */
 export const ACCEPTED: Accepted = /* @__PURE__ */ Object.freeze({ type: 'accepted' as const })

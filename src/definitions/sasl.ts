@@ -111,4 +111,4 @@ export const saslFrame: Archetype<SaslPerformative> = /* @__PURE__ */ archetype<
   saslChallenge,
   saslResponse,
   saslOutcome,
-] as readonly Composite<never>[])
+])

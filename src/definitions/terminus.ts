@@ -105,11 +105,9 @@ export const coordinator: Composite<Coordinator> = /* @__PURE__ */ composite<Coo
   fields: { capabilities: symbols },
 })
 
-export const sourceField: Archetype<Source> = /* @__PURE__ */ archetype<Source>('source', [
-  source,
-] as readonly Composite<never>[])
+export const sourceField: Archetype<Source> = /* @__PURE__ */ archetype<Source>('source', [source])
 
 export const targetField: Archetype<Target | Coordinator> = /* @__PURE__ */ archetype<Target | Coordinator>('target', [
   target,
   coordinator,
-] as readonly Composite<never>[])
+])

@@ -316,10 +316,13 @@ export interface Archetype<T extends { readonly type: string }> extends FieldTyp
   named(name: T['type']): Composite<T>
 }
 
+/** The composite of each member of a union. */
+type MemberOf<T> = T extends { readonly type: string } ? Composite<T> : never
+
 /** A field that holds one of several composites; others than those are refused. §1.4 */
 export function archetype<T extends { readonly type: string }>(
   name: string,
-  members: readonly Composite<T & { readonly type: never }>[] | readonly Composite<never>[],
+  members: readonly MemberOf<T>[],
 ): Archetype<T> {
   const list = members as unknown as readonly Composite<T>[]
   const byDescriptor = new Map<number | string | undefined, Composite<T>>()
