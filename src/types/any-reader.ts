@@ -167,7 +167,8 @@ export function readMap(reader: Reader): AmqpMap {
   return AmqpMap.fromFlat(flat)
 }
 
-function readKey(reader: Reader): AmqpValue {
+/** Reads the key of a map at the cursor: as `readValue`, but numeric keys keep their type. BORROWS §1.6.23 */
+export function readKey(reader: Reader): AmqpValue {
   const code = reader.u8()
   if (code === 0xa1) return readTextKey(reader, reader.u8())
   if (code === 0xa3) return readSymbolKey(reader, reader.u8())

@@ -1,12 +1,13 @@
 /**
  * The only place where strings and bytes meet. UTF-8 for strings (§1.6.20), ASCII for symbols (§1.6.21), both checked.
  *
- * Short text goes through a loop over ASCII bytes, unrolled eight wide, which beats every built-in below some 64 bytes;
- * the rest goes to the platform. `Buffer` is used where the global exists (Node, Deno, Bun) and never imported.
+ * Short text is read with one call of `fromCharCode` and written in a loop, which beats every built-in up to some 24
+ * characters; the rest goes to the platform. `Buffer` is used where the global exists (Node, Deno, Bun), never imported.
  */
 
 /** The globals this file may use; the program below `io/` is compiled without Node's or the DOM's types. */
 interface BufferMethods {
+  latin1Slice(this: Uint8Array, start: number, end: number): string
   utf8Slice(this: Uint8Array, start: number, end: number): string
   utf8Write(this: Uint8Array, text: string, offset: number, length: number): number
 }
@@ -21,47 +22,17 @@ declare const TextEncoder: new () => { encodeInto(text: string, into: Uint8Array
 const native: BufferMethods | undefined = /* @__PURE__ */ (() =>
   typeof Buffer === 'undefined' ? undefined : Buffer.prototype)()
 
-const SHORT = 64
+/** Text of up to this many bytes is read here. */
+const SHORT = 24
+/** Text below this many characters is written here: without a `Buffer` the platform's way is slow. */
+const SHORT_WRITE = /* @__PURE__ */ (() => (native === undefined ? 64 : 26))()
 
 let strict: { decode(bytes: Uint8Array): string } | undefined
 let encoder: { encodeInto(text: string, into: Uint8Array): { written: number } } | undefined
 
-/** The text of ASCII bytes, or `undefined` at the first byte above 0x7f. */
-function shortAscii(bytes: Uint8Array, start: number, end: number): string | undefined {
-  let text = ''
-  let i = start
-  for (; i + 8 <= end; i += 8) {
-    const a = bytes[i] as number
-    const b = bytes[i + 1] as number
-    const c = bytes[i + 2] as number
-    const d = bytes[i + 3] as number
-    const e = bytes[i + 4] as number
-    const f = bytes[i + 5] as number
-    const g = bytes[i + 6] as number
-    const h = bytes[i + 7] as number
-    if ((a | b | c | d | e | f | g | h) > 0x7f) return undefined
-    text += String.fromCharCode(a, b, c, d, e, f, g, h)
-  }
-  for (; i + 2 <= end; i += 2) {
-    const a = bytes[i] as number
-    const b = bytes[i + 1] as number
-    if ((a | b) > 0x7f) return undefined
-    text += String.fromCharCode(a, b)
-  }
-  if (i < end) {
-    const a = bytes[i] as number
-    if (a > 0x7f) return undefined
-    text += String.fromCharCode(a)
-  }
-  return text
-}
-
 /** Decodes UTF-8; `undefined` when the bytes are not valid UTF-8. */
 export function decodeUtf8(bytes: Uint8Array, start: number, end: number): string | undefined {
-  if (end - start < SHORT) {
-    const text = shortAscii(bytes, start, end)
-    if (text !== undefined) return text
-  }
+  if (end - start <= SHORT && isAscii(bytes, start, end)) return shortText(bytes, start, end)
   if (native) {
     const text = native.utf8Slice.call(bytes, start, end)
     // Invalid sequences come back as U+FFFD, which may also have been sent: only then look closer.
@@ -77,14 +48,58 @@ export function decodeUtf8(bytes: Uint8Array, start: number, end: number): strin
 
 /** Decodes ASCII; `undefined` at any byte above 0x7f. */
 export function decodeAscii(bytes: Uint8Array, start: number, end: number): string | undefined {
-  if (end - start < SHORT) return shortAscii(bytes, start, end)
+  if (!isAscii(bytes, start, end)) return undefined
+  if (end - start <= SHORT) return shortText(bytes, start, end)
+  if (native) return native.latin1Slice.call(bytes, start, end)
   let text = ''
-  for (let i = start; i < end; i += SHORT) {
-    const piece = shortAscii(bytes, i, Math.min(i + SHORT, end))
-    if (piece === undefined) return undefined
-    text += piece
-  }
+  for (let i = start; i < end; i += SHORT) text += shortText(bytes, i, Math.min(i + SHORT, end))
   return text
+}
+
+function isAscii(bytes: Uint8Array, start: number, end: number): boolean {
+  let i = start
+  let all = 0
+  for (; i + 4 <= end; i += 4)
+    all |= (bytes[i] as number) | (bytes[i + 1] as number) | (bytes[i + 2] as number) | (bytes[i + 3] as number)
+  for (; i < end; i++) all |= bytes[i] as number
+  return all < 0x80
+}
+
+const char: (...codes: readonly (number | undefined)[]) => string = String.fromCharCode as never
+
+/**
+ * The text of up to `SHORT` ASCII bytes. One call makes one flat string: adding up pieces makes a tree of them, which
+ * whoever looks at the string pays for a second time.
+ */
+function shortText(b: Uint8Array, i: number, end: number): string {
+  // biome-ignore format: a line for each length
+  switch (end - i) {
+    case 1: return char(b[i])
+    case 2: return char(b[i], b[i + 1])
+    case 3: return char(b[i], b[i + 1], b[i + 2])
+    case 4: return char(b[i], b[i + 1], b[i + 2], b[i + 3])
+    case 5: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4])
+    case 6: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5])
+    case 7: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6])
+    case 8: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7])
+    case 9: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8])
+    case 10: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9])
+    case 11: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10])
+    case 12: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11])
+    case 13: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12])
+    case 14: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13])
+    case 15: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14])
+    case 16: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15])
+    case 17: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16])
+    case 18: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17])
+    case 19: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18])
+    case 20: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18], b[i + 19])
+    case 21: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18], b[i + 19], b[i + 20])
+    case 22: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18], b[i + 19], b[i + 20], b[i + 21])
+    case 23: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18], b[i + 19], b[i + 20], b[i + 21], b[i + 22])
+    case 24: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18], b[i + 19], b[i + 20], b[i + 21], b[i + 22], b[i + 23])
+    default: return ''
+  }
 }
 
 /** Room that `writeUtf8` may need for `text`, in bytes. */
@@ -97,7 +112,7 @@ export const utf8Room = (text: string): number => text.length * 3
  */
 export function writeUtf8(bytes: Uint8Array, offset: number, text: string): number {
   const length = text.length
-  if (length < SHORT) {
+  if (length < SHORT_WRITE) {
     let i = 0
     for (; i < length; i++) {
       const code = text.charCodeAt(i)
@@ -106,18 +121,32 @@ export function writeUtf8(bytes: Uint8Array, offset: number, text: string): numb
     }
     if (i === length) return length
   }
-  if (!text.isWellFormed()) return -1
+  const written = writeAny(bytes, offset, text)
+  // As many bytes as characters: it is ASCII, every other character takes more.
+  return written === length || text.isWellFormed() ? written : -1
+}
+
+function writeAny(bytes: Uint8Array, offset: number, text: string): number {
   if (native) return native.utf8Write.call(bytes, text, offset, bytes.length - offset)
   encoder ??= new TextEncoder()
   return encoder.encodeInto(text, bytes.subarray(offset)).written
 }
 
-/** Writes ASCII at `offset`, where `text.length` bytes must be free. @returns false when `text` is not ASCII */
+/** Writes ASCII at `offset`, where `utf8Room(text)` bytes must be free. @returns false when `text` is not ASCII */
 export function writeAscii(bytes: Uint8Array, offset: number, text: string): boolean {
-  for (let i = 0; i < text.length; i++) {
+  const length = text.length
+  if (length >= SHORT_WRITE) return writeAny(bytes, offset, text) === length
+  for (let i = 0; i < length; i++) {
     const code = text.charCodeAt(i)
     if (code > 0x7f) return false
     bytes[offset + i] = code
   }
   return true
+}
+
+/** The UTF-8 bytes of a text. Lone surrogates become U+FFFD. */
+export function encodeUtf8(text: string): Uint8Array {
+  const bytes = new Uint8Array(utf8Room(text))
+  const length = writeUtf8(bytes, 0, text.isWellFormed() ? text : text.toWellFormed())
+  return bytes.slice(0, length)
 }

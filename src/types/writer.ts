@@ -19,6 +19,19 @@ const HIGH = 1 - LOW
 /** Room that a fixed-width value and its constructor need at most. */
 const FIXED = 17
 
+/** The compiler's checks, for callers that have no compiler. */
+function refuse(expected: string, value: unknown): never {
+  throw new EncodeError(`expected a ${expected}, not a ${value === null ? 'null' : typeof value}`)
+}
+
+function refuseSymbol(): never {
+  throw new EncodeError('a symbol is ASCII')
+}
+
+function refuseSurrogate(): never {
+  throw new EncodeError('a string with a lone surrogate has no UTF-8 form')
+}
+
 export class Writer {
   bytes: Uint8Array
   offset = 0
@@ -107,8 +120,9 @@ export class Writer {
     this.u8(0x40)
   }
 
-  /** §1.6.2 */
+  /** @throws {EncodeError} for anything but a boolean. §1.6.2 */
   writeBoolean(value: boolean): void {
+    if (typeof value !== 'boolean') refuse('boolean', value)
     this.u8(value ? 0x41 : 0x42)
   }
 
@@ -202,8 +216,9 @@ export class Writer {
     this.u32(value.codePointAt(0) ?? 0)
   }
 
-  /** @throws {EncodeError} for an invalid Date. §1.6.17 */
+  /** @throws {EncodeError} for an invalid Date, or none at all. §1.6.17 */
   writeTimestamp(value: Date): void {
+    if (!(value instanceof Date)) refuse('Date', value)
     const ms = value.getTime()
     if (Number.isNaN(ms)) throw new EncodeError('an invalid Date is no timestamp')
     this.ensure(FIXED)
@@ -218,37 +233,40 @@ export class Writer {
     this.raw(bytes)
   }
 
-  /** §1.6.19 */
+  /** @throws {EncodeError} for anything but a Uint8Array, or one of 4 GiB. §1.6.19 */
   writeBinary(bytes: Uint8Array): void {
+    if (!(bytes instanceof Uint8Array)) refuse('Uint8Array', bytes)
     this.binaryHeader(bytes.length)
     this.raw(bytes)
   }
 
-  /** The constructor and size of a binary of `length` bytes, which the caller writes. */
+  /** The constructor and size of a binary of `length` bytes, which the caller writes. @throws {EncodeError} from 4 GiB on */
   binaryHeader(length: number): void {
     if (length < 0x100) {
       this.u8(0xa0)
       this.u8(length)
     } else {
+      if (length > 0xffffffff) throw new EncodeError(`a binary has less than 4 GiB, not ${length} bytes`)
       this.u8(0xb0)
       this.u32(length)
     }
   }
 
-  /** @throws {EncodeError} when the text holds a lone surrogate. §1.6.20 */
+  /** @throws {EncodeError} when the text holds a lone surrogate, or is no string. §1.6.20 */
   writeString(text: string): void {
+    if (typeof text !== 'string') refuse('string', text)
     this.ensure(5 + utf8Room(text))
     if (text.length >= 0x100) return this.#longString(text)
-    const start = this.offset
-    const length = this.utf8(text, start + 2)
-    const bytes = this.bytes
+    const { bytes, offset } = this
+    const length = writeUtf8(bytes, offset + 2, text)
+    if (length < 0) refuseSurrogate()
     if (length < 0x100) {
-      bytes[start] = 0xa1
-      bytes[start + 1] = length
-      this.offset = start + 2 + length
+      bytes[offset] = 0xa1
+      bytes[offset + 1] = length
+      this.offset = offset + 2 + length
     } else {
-      bytes.copyWithin(start + 5, start + 2, start + 2 + length)
-      this.#longHeader(start, 0xb1, length)
+      bytes.copyWithin(offset + 5, offset + 2, offset + 2 + length)
+      this.#longHeader(offset, 0xb1, length)
     }
   }
 
@@ -267,28 +285,32 @@ export class Writer {
   /** Writes text at `offset`, where there is room. @returns the number of bytes. @throws {EncodeError} */
   utf8(text: string, offset: number): number {
     const length = writeUtf8(this.bytes, offset, text)
-    if (length < 0) throw new EncodeError('a string with a lone surrogate has no UTF-8 form')
+    if (length < 0) refuseSurrogate()
     return length
   }
 
-  /** @throws {EncodeError} unless the name is ASCII. §1.6.21 */
+  /** @throws {EncodeError} unless the name is a string of ASCII. §1.6.21 */
   writeSymbol(name: string): void {
+    if (typeof name !== 'string') refuse('string', name)
     const length = name.length
-    this.ensure(5 + length)
+    this.ensure(5 + utf8Room(name))
+    const { bytes, offset } = this
     if (length < 0x100) {
-      this.u8(0xa3)
-      this.u8(length)
+      bytes[offset] = 0xa3
+      bytes[offset + 1] = length
+      if (!writeAscii(bytes, offset + 2, name)) refuseSymbol()
+      this.offset = offset + 2 + length
     } else {
       this.u8(0xb3)
       this.u32(length)
+      this.ascii(name)
     }
-    this.ascii(name)
   }
 
   /** @throws {EncodeError} unless the name is ASCII */
   ascii(name: string): void {
-    this.ensure(name.length)
-    if (!writeAscii(this.bytes, this.offset, name)) throw new EncodeError('a symbol is ASCII')
+    this.ensure(utf8Room(name))
+    if (!writeAscii(this.bytes, this.offset, name)) refuseSymbol()
     this.offset += name.length
   }
 

@@ -6,25 +6,26 @@ import { decodeAll, nul, toHex, type Wire } from './wire.ts'
 export type Field = Wire | Uint8Array | string | number | bigint | boolean | null | undefined | Field[] | Fields
 export type Fields = { [name: string]: Field }
 
-// code, name, then the fields as name:type. `symbols` is a symbol or an array of them; `map` has symbol keys.
+// code, name, then the fields as name:type, with a ! if mandatory. `symbols` is a symbol or an array of them, `id` a
+// message-id, `map` is written with symbol keys.
 const composites = `
-10 open containerId:string hostname:string maxFrameSize:uint channelMax:ushort idleTimeOut:uint outgoingLocales:symbols
+10 open containerId!:string hostname:string maxFrameSize:uint channelMax:ushort idleTimeOut:uint outgoingLocales:symbols
    incomingLocales:symbols offeredCapabilities:symbols desiredCapabilities:symbols properties:map
-11 begin remoteChannel:ushort nextOutgoingId:uint incomingWindow:uint outgoingWindow:uint handleMax:uint
+11 begin remoteChannel:ushort nextOutgoingId!:uint incomingWindow!:uint outgoingWindow!:uint handleMax:uint
    offeredCapabilities:symbols desiredCapabilities:symbols properties:map
-12 attach name:string handle:uint role:role sndSettleMode:snd rcvSettleMode:rcv source:source target:target
+12 attach name!:string handle!:uint role!:role sndSettleMode:snd rcvSettleMode:rcv source:source target:target
    unsettled:map incompleteUnsettled:boolean initialDeliveryCount:uint maxMessageSize:ulong
    offeredCapabilities:symbols desiredCapabilities:symbols properties:map
-13 flow nextIncomingId:uint incomingWindow:uint nextOutgoingId:uint outgoingWindow:uint handle:uint deliveryCount:uint
+13 flow nextIncomingId:uint incomingWindow!:uint nextOutgoingId!:uint outgoingWindow!:uint handle:uint deliveryCount:uint
    linkCredit:uint available:uint drain:boolean echo:boolean properties:map
-14 transfer handle:uint deliveryId:uint deliveryTag:binary messageFormat:uint settled:boolean more:boolean
+14 transfer handle!:uint deliveryId:uint deliveryTag:binary messageFormat:uint settled:boolean more:boolean
    rcvSettleMode:rcv state:any resume:boolean aborted:boolean batchable:boolean
-15 disposition role:role first:uint last:uint settled:boolean state:any batchable:boolean
-16 detach handle:uint closed:boolean error:error
+15 disposition role!:role first!:uint last:uint settled:boolean state:any batchable:boolean
+16 detach handle!:uint closed:boolean error:error
 17 end error:error
 18 close error:error
-1d error condition:symbol description:string info:map
-23 received sectionNumber:uint sectionOffset:ulong
+1d error condition!:symbol description:string info:map
+23 received sectionNumber!:uint sectionOffset!:ulong
 24 accepted
 25 rejected error:error
 26 released
@@ -35,16 +36,16 @@ const composites = `
    capabilities:symbols
 30 coordinator capabilities:symbols
 31 declare globalId:any
-32 discharge txnId:binary fail:boolean
-33 declared txnId:binary
-34 transactionalState txnId:binary outcome:any
-40 saslMechanisms saslServerMechanisms:symbols
-41 saslInit mechanism:symbol initialResponse:binary hostname:string
-42 saslChallenge challenge:binary
-43 saslResponse response:binary
-44 saslOutcome code:ubyte additionalData:binary
+32 discharge txnId!:binary fail:boolean
+33 declared txnId!:binary
+34 transactionalState txnId!:binary outcome:any
+40 saslMechanisms saslServerMechanisms!:symbols
+41 saslInit mechanism!:symbol initialResponse:binary hostname:string
+42 saslChallenge challenge!:binary
+43 saslResponse response!:binary
+44 saslOutcome code!:ubyte additionalData:binary
 70 header durable:boolean priority:ubyte ttl:uint firstAcquirer:boolean deliveryCount:uint
-73 properties messageId:string userId:binary to:string subject:string replyTo:string correlationId:string
+73 properties messageId:id userId:binary to:string subject:string replyTo:string correlationId:id
    contentType:symbol contentEncoding:symbol absoluteExpiryTime:timestamp creationTime:timestamp groupId:string
    groupSequence:uint replyToGroupId:string`
   .split(/\n(?! )/)
@@ -53,7 +54,9 @@ const composites = `
   .map(([code = '', name = '', ...fields]) => ({
     code: BigInt(`0x${code}`),
     name,
-    fields: fields.map(field => field.split(':')).map(([name = '', type = '']) => ({ name, type })),
+    fields: fields
+      .map(field => field.split(':'))
+      .map(([name = '', type = '']) => ({ name: name.replace('!', ''), type, mandatory: name.endsWith('!') })),
   }))
 
 const choices: Record<string, [type: string, names: readonly string[]]> = {
@@ -92,7 +95,7 @@ function toWire(type: string, value: Field): Wire {
 /** A scalar as the type asked for. In an `any` position a string, boolean, number or bigint is string … int, long. */
 function plain(type: string, value: string | number | bigint | boolean): Wire {
   const guesses: Record<string, string> = { string: 'string', boolean: 'boolean', number: 'int', bigint: 'long' }
-  const t = type === 'any' || type === 'map' ? guesses[typeof value] : type
+  const t = type === 'any' || type === 'id' ? guesses[typeof value] : type
   if (t === 'boolean') return { t, v: Boolean(value) }
   const wide = t === 'ulong' || t === 'long' || t === 'timestamp'
   return { t, v: wide && typeof value === 'number' ? BigInt(value) : value } as Wire
@@ -106,11 +109,40 @@ function isWire(value: object | string | number | bigint | boolean): value is Wi
 export function read(value: Wire): { name: string; fields: Record<string, Wire> } | undefined {
   if (value.t !== 'described' || value.v.value.t !== 'list') return undefined
   const { descriptor } = value.v
-  const composite = composites.find(({ code }) => descriptor.t === 'ulong' && descriptor.v === code)
+  const composite = composites.find(({ code, name }) =>
+    descriptor.t === 'ulong' ? descriptor.v === code : descriptor.t === 'symbol' && descriptor.v === symbolOf(name),
+  )
   const items = value.v.value.v.map((item, i) => [composite?.fields[i]?.name ?? `#${i}`, item] as const)
   return (
     composite && { name: composite.name, fields: Object.fromEntries(items.filter(([, item]) => item.t !== 'null')) }
   )
+}
+
+/** `saslInit` is `amqp:sasl-init:list`. */
+function symbolOf(name: string): string {
+  return `amqp:${name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}:list`
+}
+
+/** Whether a composite this file knows has its mandatory fields, and each field its type. */
+export function conforms(value: Wire): boolean {
+  const known = read(value)
+  const fields = composites.find(composite => composite.name === known?.name)?.fields ?? []
+  return (
+    known !== undefined &&
+    fields.every(({ name, type, mandatory }) => {
+      const field = known.fields[name]
+      return field ? hasType(field, type, mandatory) : !mandatory
+    })
+  )
+}
+
+function hasType(value: Wire, type: string, mandatory: boolean): boolean {
+  if (type === 'any') return true
+  if (type === 'id') return ['ulong', 'uuid', 'binary', 'string'].includes(value.t)
+  if (type === 'source' || type === 'target') return value.t === 'described'
+  if (type === 'error') return read(value)?.name === type && conforms(value)
+  if (type === 'symbols' && value.t === 'array') return value.v.of === 'symbol' && !(mandatory && !value.v.elements[0])
+  return value.t === (type === 'symbols' ? 'symbol' : (choices[type]?.[0] ?? type))
 }
 
 const sections = new Map<bigint, string>([

@@ -1,0 +1,223 @@
+/**
+ * The promise API as interfaces: what `connect()` and `listen()` give. AMQP is symmetric, so both ends get the same.
+ *
+ * Everything that waits takes a signal and rejects with `signal.reason` when it fires. Every promise settles when the
+ * connection, session or link under it ends, with the first cause. `closed` always resolves.
+ */
+
+import type { AmqpError } from '../errors.ts'
+import type { Transport } from '../io/transport.ts'
+import type { EncodedMessage } from '../message/encode.ts'
+import type { Message, MessageInit } from '../message/message.ts'
+import type { AmqpValue } from '../types/values.ts'
+import type {
+  Abortable,
+  ErrorInit,
+  LinkReply,
+  ReceiverOptions,
+  SenderOptions,
+  SendOptions,
+  SessionOptions,
+  SourceInit,
+  TargetInit,
+} from './options.ts'
+import type { Outcome } from './outcome.ts'
+
+/** Who ended a connection, session or link, and why. */
+export interface Closure {
+  readonly by: 'local' | 'remote' | 'transport'
+  /** `undefined` when it ended without an error. */
+  readonly error: AmqpError | undefined
+}
+
+/** Typed events, few of them, only for what answers no call. */
+export interface Emits<Events> {
+  /**
+   * Calls `listener` on every event until the result is disposed or the signal fires.
+   * A listener that throws does not disturb the others; its error surfaces as an uncaught exception.
+   */
+  on<K extends keyof Events>(type: K, listener: (event: Events[K]) => void, options?: Abortable): Disposable
+}
+
+/** What the peer said of itself in its open. §2.7.1 */
+export interface RemoteOpen {
+  readonly containerId: string
+  readonly hostname: string | undefined
+  readonly maxFrameSize: number
+  readonly channelMax: number
+  /** Milliseconds; `undefined` when the peer does not watch. */
+  readonly idleTimeOut: number | undefined
+  readonly offeredCapabilities: readonly string[]
+  readonly desiredCapabilities: readonly string[]
+  readonly properties: ReadonlyMap<AmqpValue, AmqpValue>
+}
+
+/** A connection, at either end. §2.4 */
+export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; session: IncomingSession }> {
+  readonly remote: RemoteOpen
+  readonly closed: Promise<Closure>
+  /** Who authenticated, on the accepting side; `undefined` without SASL or when anonymous. */
+  readonly identity: string | undefined
+  /** DER of the peer's certificate, where TLS asked for one. */
+  readonly peerCertificate: Uint8Array | undefined
+  /** Begins a session. @throws {ClosedError} if the connection ends first. Cancellation ends the session. §2.5.1 */
+  session(options?: SessionOptions): Promise<Session>
+  /** Attaches a sender on a session shared by all links opened this way. */
+  sender(target: string | TargetInit | null, options?: SenderOptions): Promise<Sender>
+  /** Attaches a receiver on that same session. */
+  receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
+  /** Sessions that the peer begins. Without a taker, neither here nor by `on('session')`, they are refused. */
+  incoming(): AsyncIterable<IncomingSession>
+  /** Lets the process live as long as this connection does (the default), or not. */
+  ref(): void
+  unref(): void
+  /**
+   * Closes and waits for the peer's close, at most `limits.closeMs`; what is queued is sent first.
+   * Resolves when the transport is gone. Cancellation drops the transport at once.
+   */
+  close(options?: Abortable & { error?: ErrorInit }): Promise<void>
+}
+
+/** A session, at either end. §2.5 */
+export interface Session extends AsyncDisposable, Emits<{ closed: Closure; link: IncomingLink }> {
+  readonly connection: Connection
+  readonly closed: Promise<Closure>
+  sender(target: string | TargetInit | null, options?: SenderOptions): Promise<Sender>
+  receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
+  /** Links that the peer attaches. Without a taker they are refused with `amqp:not-found`. */
+  incoming(): AsyncIterable<IncomingLink>
+  /** Ends the session and waits for the peer's end. */
+  end(options?: Abortable & { error?: ErrorInit }): Promise<void>
+}
+
+/** A session that the peer has begun and we have not yet answered. §2.5.1 */
+export interface IncomingSession {
+  readonly connection: Connection
+  accept(options?: SessionOptions): Promise<Session>
+  /** Begins and ends it at once, with the error. */
+  refuse(error: ErrorInit): void
+}
+
+/** What an incoming link of either direction has. */
+interface IncomingLinkBase {
+  readonly session: Session
+  readonly name: string
+  readonly source: Readonly<SourceInit> | null
+  /** `null` for the anonymous relay; a coordinator is shown as `{ capabilities }` with `coordinator` true. */
+  readonly target: (Readonly<TargetInit> & { readonly coordinator?: boolean }) | null
+  readonly properties: ReadonlyMap<AmqpValue, AmqpValue>
+  readonly desiredCapabilities: readonly string[]
+  /** How the peer asked to settle. §2.8.2 §2.8.3 */
+  readonly sndSettleMode: 'settled' | 'unsettled' | 'mixed'
+  readonly rcvSettleMode: 'first' | 'second'
+  /** Answers with a null terminus and a closing detach. §2.6.3 */
+  refuse(error: ErrorInit): void
+}
+
+/** A link that the peer has attached and we have not yet answered: what the peer wants to be. §2.6.3 */
+export type IncomingLink =
+  | (IncomingLinkBase & {
+      readonly remoteRole: 'sender'
+      /** Attaches our receiver; both termini are echoed unless `reply` says otherwise. */
+      accept(options?: ReceiverOptions & { reply?: LinkReply }): Promise<Receiver>
+    })
+  | (IncomingLinkBase & {
+      readonly remoteRole: 'receiver'
+      accept(options?: SenderOptions & { reply?: LinkReply }): Promise<Sender>
+    })
+
+/** What senders and receivers have in common. §2.6 */
+export interface Link extends AsyncDisposable {
+  readonly name: string
+  readonly session: Session
+  /** As negotiated: the source as the sender said it, the target as the receiver said it. §2.6.3 */
+  readonly source: Readonly<SourceInit> | null
+  readonly target: Readonly<TargetInit> | null
+  /** Properties that the peer sent in its attach. */
+  readonly properties: ReadonlyMap<AmqpValue, AmqpValue>
+  /** Largest message the peer takes, in bytes; `undefined` for no limit. */
+  readonly remoteMaxMessageSize: bigint | undefined
+  readonly closed: Promise<Closure>
+  /** Detaches and keeps the terminus. §2.6.4 */
+  detach(options?: Abortable): Promise<void>
+  /** Closes the link and waits for the peer's detach; queued messages of a sender go first. §2.6.6 */
+  close(options?: Abortable & { error?: ErrorInit }): Promise<void>
+}
+
+/** Sends messages. §2.6 */
+export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCredit: number; drain: boolean } }> {
+  /** Deliveries that the receiver still allows. §2.6.7 */
+  readonly linkCredit: number
+  /** Messages queued here and not yet on the wire. */
+  readonly pending: number
+  /**
+   * Encodes now, waits for credit, window and socket in order, and resolves with the outcome.
+   * A body below 4 KiB is copied; a larger binary body must not change until the promise settles.
+   *
+   * @returns what the receiver decided; for a settled send `accepted`, once handed over
+   * @throws {EncodeError} a value does not fit; nothing was sent
+   * @throws {UsageError} `maxPending` messages are waiting already, or the tag is in use
+   * @throws {ClosedError} the link ended first; `cause` says why. The outcome of a message already sent is unknown.
+   *
+   * Cancellation: a queued message is removed; one partly sent is aborted (§2.7.5); for one fully sent the promise
+   * rejects and the outcome is unknown.
+   */
+  send(message: MessageInit | EncodedMessage, options?: SendOptions): Promise<Outcome>
+  /** Resolves when fewer than half of `maxPending` messages wait, so that producers can pace themselves. */
+  ready(options?: Abortable): Promise<void>
+}
+
+/** Receives messages. Iterating is receiving; leaving the loop stops granting credit and releases nothing. */
+export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emits<{ closed: Closure }> {
+  /** The next delivery. @throws {ClosedError} when the link ends. Cancellation loses nothing. */
+  receive(options?: Abortable): Promise<Delivery>
+  /** Grants credit for `count` more deliveries, 1 … 2^31. @throws {UsageError} unless credit is manual. §2.6.7 */
+  addCredit(count: number): void
+  /** Uses up or cancels the credit that is out: resolves when the sender has none left. §2.6.7 */
+  drain(options?: Abortable): Promise<void>
+}
+
+/** One message on a link, to be settled once. §2.6.12 */
+export interface Delivery {
+  readonly receiver: Receiver
+  readonly deliveryTag: Uint8Array
+  readonly messageFormat: number
+  /** Sent settled: nothing to decide. */
+  readonly settled: boolean
+  /** Decoded when read. Reading it or one of its fields throws `DecodeError` where the bytes are not valid. */
+  readonly message: Message
+  /** The payload as it came, in pieces, not copied. */
+  readonly chunks: readonly Uint8Array[]
+  /** The payload in one piece, joined once, when first read. */
+  readonly bytes: Uint8Array
+  /** `lost`: the link ended before this delivery was settled. */
+  readonly state: 'live' | 'settled' | 'lost'
+  /**
+   * Each settles the delivery once; doing it again is a no-op if the outcome is the same.
+   * They resolve at once, or, on a link that settles second, when the sender has settled.
+   *
+   * @throws {ClosedError} the link ended first
+   * @throws {UsageError} the delivery was settled otherwise
+   */
+  accept(): Promise<void>
+  release(): Promise<void>
+  reject(error?: ErrorInit): Promise<void>
+  modify(change: {
+    deliveryFailed?: boolean
+    undeliverableHere?: boolean
+    messageAnnotations?: Readonly<Record<string, AmqpValue>>
+  }): Promise<void>
+}
+
+/** Accepts connections. */
+export interface Listener
+  extends AsyncDisposable,
+    AsyncIterable<Connection, undefined>,
+    Emits<{ connection: Connection; error: Error }> {
+  /** The port that is listened on; 0 when it listens on none. */
+  readonly port: number
+  /** Serves one peer over any transport: a memory pair, a WebSocket. */
+  accept(transport: Transport): Promise<Connection>
+  /** Stops listening and closes every connection; with `graceMs` they may end by themselves first. */
+  close(options?: { graceMs?: number }): Promise<void>
+}

@@ -1,0 +1,132 @@
+/** The SASL exchange, with mechanisms that may take their time: client and server. §5.3.2 */
+
+import type { Engine } from '../engine/engine.ts'
+import type { EngineEvent } from '../engine/events.ts'
+import { SaslError } from '../errors.ts'
+import type { SaslExchange, SaslMechanism, SaslServerContext, SaslServerExchange, SaslServerMechanism } from './sasl.ts'
+
+type SaslEvent = Extract<EngineEvent, { type: `sasl.${string}` }>
+
+/** What an authentication needs of its connection. */
+export interface AuthenticationOwner {
+  readonly engine: Engine
+  touch(): void
+  /** Authentication failed: the connection ends. */
+  fail(error: SaslError): void
+}
+
+/** The client's part: chooses a mechanism, and runs it. */
+export class ClientAuthentication {
+  readonly #owner: AuthenticationOwner
+  readonly #mechanisms: readonly SaslMechanism[]
+  readonly #context: { hostname: string; secure: boolean; signal: AbortSignal }
+  readonly #insecure: boolean
+  #exchange: SaslExchange | undefined
+  #name = ''
+
+  constructor(
+    owner: AuthenticationOwner,
+    mechanisms: readonly SaslMechanism[],
+    context: { hostname: string; secure: boolean; signal: AbortSignal },
+    allowInsecure: boolean,
+  ) {
+    this.#owner = owner
+    this.#mechanisms = mechanisms
+    this.#context = context
+    this.#insecure = allowInsecure
+  }
+
+  onEvent(event: SaslEvent): void {
+    this.#run(event).catch(error => {
+      this.#owner.fail(
+        error instanceof SaslError
+          ? error
+          : new SaslError(`SASL ${this.#name} failed: ${reason(error)}`, undefined, error),
+      )
+    })
+  }
+
+  async #run(event: SaslEvent): Promise<void> {
+    const { sasl } = this.#owner.engine
+    if (event.type === 'sasl.mechanisms') {
+      const mechanism = this.#choose(event.mechanisms)
+      this.#name = mechanism.name
+      this.#exchange = mechanism.start(this.#context)
+      const initial = await this.#exchange.initial()
+      if (!this.#owner.engine.isDone) sasl?.init(mechanism.name, initial, this.#context.hostname)
+    } else if (event.type === 'sasl.challenge') {
+      const response = await this.#exchange?.respond(event.challenge)
+      if (response && !this.#owner.engine.isDone) sasl?.respond(response)
+    } else if (event.type === 'sasl.outcome') {
+      if (event.code !== 'ok')
+        throw new SaslError(`authentication by ${this.#name} failed: the peer answered ${event.code}`, event.code)
+      await this.#exchange?.finish(event.additionalData)
+    }
+    this.#owner.touch()
+  }
+
+  /** The first of ours that the server offers. What gives a secret away needs a private transport. */
+  #choose(offered: readonly string[]): SaslMechanism {
+    const usable = this.#mechanisms.filter(have => !have.secret || this.#context.secure || this.#insecure)
+    const chosen = usable.find(have => offered.includes(have.name))
+    if (chosen) return chosen
+    const withheld = this.#mechanisms.find(have => !usable.includes(have) && offered.includes(have.name))
+    if (withheld)
+      throw new SaslError(
+        `${withheld.name} is refused without TLS, since it shows the secret; see \`allowInsecureAuth\``,
+      )
+    throw new SaslError(
+      `no common SASL mechanism: the peer offers ${offered.join(', ') || 'none'}, we have ${this.#mechanisms.map(have => have.name).join(', ') || 'none'}`,
+    )
+  }
+}
+
+/** The server's part. */
+export class ServerAuthentication {
+  readonly #owner: AuthenticationOwner
+  readonly #mechanisms: readonly SaslServerMechanism[]
+  readonly #context: SaslServerContext
+  #exchange: SaslServerExchange | undefined
+  /** Who the peer is, once it is known. */
+  identity: string | undefined
+
+  constructor(owner: AuthenticationOwner, mechanisms: readonly SaslServerMechanism[], context: SaslServerContext) {
+    this.#owner = owner
+    this.#mechanisms = mechanisms
+    this.#context = context
+  }
+
+  onEvent(event: SaslEvent): void {
+    if (event.type === 'sasl.init') {
+      const mechanism = this.#mechanisms.find(have => have.name === event.mechanism)
+      if (!mechanism) return this.#refuse('auth', `the peer chose ${event.mechanism}, which is not offered`)
+      this.#exchange = mechanism.start(this.#context)
+      this.#step(event.initialResponse)
+    } else if (event.type === 'sasl.response') this.#step(event.response)
+  }
+
+  #step(response: Uint8Array | undefined): void {
+    this.#next(response).catch(error => this.#refuse('sys', `the mechanism failed: ${reason(error)}`))
+  }
+
+  async #next(response: Uint8Array | undefined): Promise<void> {
+    const step = await this.#exchange?.step(response)
+    const { engine } = this.#owner
+    if (!step || engine.isDone) return
+    if ('challenge' in step) engine.sasl?.challenge(step.challenge)
+    else if (step.outcome === 'ok') {
+      this.identity = step.identity
+      engine.sasl?.outcome('ok', step.additionalData)
+    } else return this.#refuse(step.outcome, 'the peer is not authenticated')
+    this.#owner.touch()
+  }
+
+  #refuse(code: 'auth' | 'sys' | 'sys-perm' | 'sys-temp', why: string): void {
+    const { engine } = this.#owner
+    if (engine.isDone) return
+    engine.sasl?.outcome(code)
+    this.#owner.fail(new SaslError(`authentication refused: ${why}`, code))
+  }
+}
+
+const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error))

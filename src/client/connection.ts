@@ -1,0 +1,355 @@
+/** Connection: the owner of one engine and its driver, at either end. §2.4 */
+
+import type { Open } from '../definitions/performatives.ts'
+import { Engine } from '../engine/engine.ts'
+import type { EngineEvent } from '../engine/events.ts'
+import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
+import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
+import type { SessionEndpoint } from '../engine/session-endpoint.ts'
+import { AmqpCondition, type AmqpError, ClosedError, type SaslError } from '../errors.ts'
+import { Driver, type DriverOwner } from '../io/driver.ts'
+import type { SocketTransport } from '../io/socket.ts'
+import type { Transport } from '../io/transport.ts'
+import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session } from './api.ts'
+import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } from './authentication.ts'
+import { Emitter } from './emitter.ts'
+import { IncomingQueue } from './incoming.ts'
+import { abortable, deferred, throwIfAborted } from './operation.ts'
+import type {
+  Abortable,
+  ConnectionOptions,
+  ErrorInit,
+  ReceiverOptions,
+  SenderOptions,
+  SessionOptions,
+  SourceInit,
+  TargetInit,
+} from './options.ts'
+import type { ClientReceiver } from './receiver.ts'
+import type { SaslMechanism, SaslServerMechanism } from './sasl.ts'
+import type { ClientSender } from './sender.ts'
+import { ClientSession, type SessionOwner } from './session.ts'
+import { errorFields, optionalFields, orEmpty } from './termini.ts'
+
+type ConnectionEvents = { closed: Closure; session: IncomingSession }
+
+/** How a connection authenticates. */
+export type Security =
+  | { readonly role: 'none' }
+  | { readonly role: 'client'; readonly mechanisms: readonly SaslMechanism[]; readonly allowInsecure: boolean }
+  | { readonly role: 'server'; readonly mechanisms: readonly SaslServerMechanism[]; readonly allowNoSasl: boolean }
+
+/** What is announced unless said otherwise: half of the silence that is borne. §2.4.5 */
+const DEFAULT_IDLE_MS = 30_000
+
+export class ClientConnection
+  extends Emitter<ConnectionEvents>
+  implements Connection, DriverOwner, SessionOwner, AuthenticationOwner
+{
+  readonly engine: Engine
+  readonly opened: Promise<void>
+  readonly #driver: Driver
+  readonly #transport: Transport
+  readonly #options: ConnectionOptions
+  readonly #opened = deferred<void>()
+  readonly #closed = deferred<Closure>()
+  readonly #abort = new AbortController()
+  readonly #sessions = new Set<ClientSession>()
+  readonly #authentication: ClientAuthentication | ServerAuthentication | undefined
+  #closure: Closure | undefined
+  #remote: RemoteOpen | undefined
+  #shared: Promise<Session> | undefined
+  #saslError: SaslError | undefined
+  readonly #incoming = new IncomingQueue<IncomingSession>(
+    session => {
+      if (!this.hears('session')) return false
+      this.emit('session', session)
+      return true
+    },
+    session => session.refuse({ condition: AmqpCondition.notAllowed, description: 'nobody here takes sessions' }),
+  )
+
+  constructor(
+    transport: Transport,
+    options: ConnectionOptions & { host: string },
+    security: Security,
+    secure: boolean,
+  ) {
+    super()
+    this.#transport = transport
+    this.#options = options
+    this.engine = new Engine({
+      sasl: security.role,
+      mechanisms: security.role === 'server' ? security.mechanisms.map(have => have.name) : undefined,
+      allowNoSasl: security.role === 'server' ? security.allowNoSasl : undefined,
+      limits: options.limits,
+      trace: options.trace !== undefined,
+    })
+    this.#authentication = this.#authenticate(security, options.hostname ?? options.host, secure)
+    this.#driver = new Driver(this.engine, transport, this)
+    this.opened = this.#opened.promise
+    this.opened.catch(() => {})
+  }
+
+  #authenticate(
+    security: Security,
+    hostname: string,
+    secure: boolean,
+  ): ClientAuthentication | ServerAuthentication | undefined {
+    if (security.role === 'client')
+      return new ClientAuthentication(
+        this,
+        security.mechanisms,
+        { hostname, secure, signal: this.#abort.signal },
+        security.allowInsecure,
+      )
+    if (security.role === 'server')
+      return new ServerAuthentication(this, security.mechanisms, { secure, peerCertificate: this.peerCertificate })
+    return undefined
+  }
+
+  /** Starts, and waits for the peer's open. Cancellation drops the transport. */
+  async start(options: Abortable): Promise<void> {
+    const { containerId, hostname, maxFrameSize, channelMax, idleTimeOut, desiredCapabilities, offeredCapabilities } =
+      this.#options
+    const announced = idleTimeOut ?? DEFAULT_IDLE_MS
+    this.engine.connection.open({
+      containerId: containerId ?? globalThis.crypto.randomUUID(),
+      hostname,
+      maxFrameSize,
+      channelMax,
+      idleTimeOut: announced === 0 ? undefined : announced,
+      desiredCapabilities,
+      offeredCapabilities,
+      properties: optionalFields(this.#options.properties),
+    })
+    this.#driver.start()
+    await abortable(this.#opened, options.signal, () => this.#driver.destroy())
+  }
+
+  get api(): Connection {
+    return this
+  }
+
+  get remote(): RemoteOpen {
+    if (!this.#remote) throw new ClosedError('a connection that is not open', 'connection', this.#closure?.error)
+    return this.#remote
+  }
+
+  get closed(): Promise<Closure> {
+    return this.#closed.promise
+  }
+
+  get identity(): string | undefined {
+    return this.#authentication instanceof ServerAuthentication ? this.#authentication.identity : undefined
+  }
+
+  get peerCertificate(): Uint8Array | undefined {
+    return (this.#transport as Partial<SocketTransport>).peerCertificate
+  }
+
+  get closeMs(): number {
+    return this.engine.limits.closeMs
+  }
+
+  get maxPending(): number {
+    return this.engine.limits.maxPending
+  }
+
+  touch(): void {
+    this.#driver.touch()
+  }
+
+  // ---- sessions ------------------------------------------------------------------------------------------------
+
+  async session(options: SessionOptions = {}): Promise<Session> {
+    throwIfAborted(options)
+    this.#checkOpen()
+    const session = this.#adopt(this.engine.connection.session())
+    await session.begin(options, true)
+    return session
+  }
+
+  async sender(target: string | TargetInit | null, options: SenderOptions = {}): Promise<Sender> {
+    return (await this.#sharedSession(options)).sender(target, options)
+  }
+
+  async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
+    return (await this.#sharedSession(options)).receiver(source, options)
+  }
+
+  /** The session of all links that are opened on the connection itself; begun again after it has ended. */
+  #sharedSession(options: Abortable): Promise<Session> {
+    throwIfAborted(options)
+    if (!this.#shared) {
+      const shared = this.session()
+      this.#shared = shared
+      const forget = () => {
+        if (this.#shared === shared) this.#shared = undefined
+      }
+      shared.then(session => session.closed.then(forget), forget)
+    }
+    return this.#shared
+  }
+
+  #adopt(endpoint: SessionEndpoint): ClientSession {
+    const session = new ClientSession(this, endpoint)
+    this.#sessions.add(session)
+    return session
+  }
+
+  forgetSession(session: ClientSession): void {
+    this.#sessions.delete(session)
+  }
+
+  incoming(): AsyncIterable<IncomingSession, undefined> {
+    return this.#incoming
+  }
+
+  override on<K extends keyof ConnectionEvents>(
+    type: K,
+    listener: (event: ConnectionEvents[K]) => void,
+    options?: Abortable,
+  ): Disposable {
+    const subscription = super.on(type, listener, options)
+    if (type === 'session') this.#incoming.offer()
+    return subscription
+  }
+
+  #checkOpen(): void {
+    if (this.#closure) throw new ClosedError('connection', 'connection', this.#closure.error)
+  }
+
+  // ---- closing -------------------------------------------------------------------------------------------------
+
+  async close(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
+    throwIfAborted(options)
+    if (this.#closure) return
+    if (!this.engine.connection.isClosing) this.engine.connection.close(options.error && errorFields(options.error))
+    this.touch()
+    const closed = deferred<void>()
+    this.closed.then(() => closed.resolve())
+    await abortable(closed, options.signal, () => this.#driver.destroy())
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** Drops the transport at once; everything that waits fails with the error. */
+  destroy(error?: AmqpError): void {
+    this.#driver.destroy(error)
+  }
+
+  ref(): void {
+    this.#driver.ref()
+    ;(this.#transport as Partial<SocketTransport>).ref?.()
+  }
+
+  unref(): void {
+    this.#driver.unref()
+    ;(this.#transport as Partial<SocketTransport>).unref?.()
+  }
+
+  /** Authentication failed. A server's outcome still leaves; a client has nothing more to say. */
+  fail(error: SaslError): void {
+    this.#saslError = error
+    this.engine.connection.ended('local', error)
+    this.engine.receiveEnd(performance.now())
+    this.touch()
+  }
+
+  // ---- what the engine tells -----------------------------------------------------------------------------------
+
+  onDelivery(delivery: IncomingDelivery): void {
+    ;(delivery.link.context as ClientReceiver | undefined)?.onDelivery(delivery)
+  }
+
+  onOutcome(delivery: OutgoingDelivery): void {
+    ;(delivery.link.context as ClientSender | undefined)?.onOutcome(delivery)
+  }
+
+  onFlush(): void {
+    for (const session of this.#sessions) session.onFlush()
+  }
+
+  onEvent(event: EngineEvent): void {
+    switch (event.type) {
+      case 'frame':
+        return this.#options.trace?.(event)
+      case 'connection.opened':
+        return this.#onOpened(event.open)
+      case 'connection.closed':
+        return this.#onClosed({ by: event.by, error: this.#saslError ?? event.error })
+      case 'session.begun':
+        return this.#onBegun(event.session)
+      case 'session.ended':
+        return (event.session.context as ClientSession | undefined)?.onClosed(event)
+      case 'link.attached':
+        return (event.link.session.context as ClientSession | undefined)?.onAttached(event.link, event.attach)
+      case 'link.detached':
+        return (event.link.context as ClientSender | ClientReceiver | undefined)?.onClosed({
+          by: event.by,
+          error: event.error,
+        })
+      case 'link.flow':
+        return (event.link.context as ClientSender | undefined)?.onFlow()
+      case 'link.drained':
+        return (event.link.context as ClientReceiver | undefined)?.onDrained()
+      case 'delivery.settled':
+        return (event.delivery.link.context as ClientReceiver | undefined)?.onSettled(event.delivery)
+      case 'protocol.error':
+        return
+      default:
+        this.#authentication?.onEvent(event)
+    }
+  }
+
+  #onOpened(open: Open): void {
+    this.#remote = {
+      containerId: open.containerId,
+      hostname: open.hostname,
+      maxFrameSize: open.maxFrameSize,
+      channelMax: open.channelMax,
+      idleTimeOut: open.idleTimeOut,
+      offeredCapabilities: open.offeredCapabilities,
+      desiredCapabilities: open.desiredCapabilities,
+      properties: orEmpty(open.properties),
+    }
+    this.#opened.resolve()
+  }
+
+  #onBegun(endpoint: SessionEndpoint): void {
+    const session = endpoint.context as ClientSession | undefined
+    if (session) return session.onBegun()
+    // Links that the peer attaches right behind its begin belong to the session that will answer it.
+    const incoming = this.#adopt(endpoint)
+    this.#incoming.push({
+      connection: this,
+      accept: async (options: SessionOptions = {}) => {
+        throwIfAborted(options)
+        this.#checkOpen()
+        await incoming.begin(options, false)
+        return incoming
+      },
+      refuse: (error: ErrorInit) => {
+        if (endpoint.state === 'BEGIN_RCVD') {
+          endpoint.begin()
+          endpoint.end(errorFields(error))
+        }
+        this.touch()
+      },
+    })
+  }
+
+  #onClosed(closure: Closure): void {
+    if (this.#closure) return
+    this.#closure = closure
+    for (const session of [...this.#sessions]) session.onClosed(closure)
+    this.#opened.reject(closure.error ?? new ClosedError('connection, before it was open,', 'connection'))
+    this.#incoming.end()
+    this.#abort.abort(closure.error)
+    this.#closed.resolve(closure)
+    this.emit('closed', closure)
+  }
+}

@@ -1,0 +1,39 @@
+/** A few typed events. Listeners are added with `on`, which gives something to dispose. */
+
+import type { Emits } from './api.ts'
+import type { Abortable } from './options.ts'
+
+export class Emitter<Events> implements Emits<Events> {
+  #listeners: { readonly type: keyof Events; readonly listener: (event: never) => void }[] | undefined
+
+  on<K extends keyof Events>(type: K, listener: (event: Events[K]) => void, options: Abortable = {}): Disposable {
+    const entry = { type, listener: listener as (event: never) => void }
+    const off = () => {
+      this.#listeners = this.#listeners?.filter(have => have !== entry)
+      options.signal?.removeEventListener('abort', off)
+    }
+    if (options.signal?.aborted) return { [Symbol.dispose]: off }
+    this.#listeners = [...(this.#listeners ?? []), entry]
+    options.signal?.addEventListener('abort', off, { once: true })
+    return { [Symbol.dispose]: off }
+  }
+
+  /** Whether anybody listens. */
+  hears(type: keyof Events): boolean {
+    return this.#listeners?.some(entry => entry.type === type) === true
+  }
+
+  /** A listener that throws does not keep the others from hearing: its error becomes an uncaught exception. */
+  emit<K extends keyof Events>(type: K, event: Events[K]): void {
+    for (const entry of this.#listeners ?? []) {
+      if (entry.type !== type) continue
+      try {
+        entry.listener(event as never)
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error
+        })
+      }
+    }
+  }
+}

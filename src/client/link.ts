@@ -1,0 +1,154 @@
+/** What senders and receivers have in common: attaching, detaching, closing, ending once. §2.6 */
+
+import type { LinkEndpoint } from '../engine/link-endpoint.ts'
+import { type AmqpError, ClosedError } from '../errors.ts'
+import type { AmqpValue } from '../types/values.ts'
+import type { Closure, Session } from './api.ts'
+import { Emitter } from './emitter.ts'
+import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
+import type { Abortable, ErrorInit, SourceInit, TargetInit } from './options.ts'
+import { errorFields, orEmpty, sourceInit, targetInit } from './termini.ts'
+
+/** What a link needs of its session. */
+export interface LinkOwner {
+  readonly api: Session
+  /** Something may be due for sending. */
+  touch(): void
+  /** Milliseconds that a close may take. */
+  readonly closeMs: number
+  /** The link has ended. */
+  forget(link: ClientLink<never>): void
+}
+
+export abstract class ClientLink<Events extends { closed: Closure }> extends Emitter<Events> {
+  readonly endpoint: LinkEndpoint
+  protected readonly owner: LinkOwner
+  #closure: Closure | undefined
+  #closed: Deferred<Closure> | undefined
+  #attaching: Deferred<void> | undefined
+  #properties: ReadonlyMap<AmqpValue, AmqpValue> | undefined
+
+  constructor(owner: LinkOwner, endpoint: LinkEndpoint) {
+    super()
+    this.owner = owner
+    this.endpoint = endpoint
+    endpoint.context = this
+  }
+
+  get name(): string {
+    return this.endpoint.name
+  }
+
+  get session(): Session {
+    return this.owner.api
+  }
+
+  get properties(): ReadonlyMap<AmqpValue, AmqpValue> {
+    return this.#properties ?? orEmpty(undefined)
+  }
+
+  get remoteMaxMessageSize(): bigint | undefined {
+    return this.endpoint.remoteMaxMessageSize || undefined
+  }
+
+  get closed(): Promise<Closure> {
+    this.#closed ??= deferred()
+    if (this.#closure) this.#closed.resolve(this.#closure)
+    return this.#closed.promise
+  }
+
+  /** Why the link has ended; `undefined` while it lives. */
+  protected get closure(): Closure | undefined {
+    return this.#closure
+  }
+
+  get source(): Readonly<SourceInit> | null {
+    return sourceInit(this.endpoint.remoteSource)
+  }
+
+  get target(): Readonly<TargetInit> | null {
+    return targetInit(this.endpoint.remoteTarget)
+  }
+
+  /** Waits for the peer's attach. Cancellation closes the link. */
+  attached(options: Abortable): Promise<void> {
+    this.#attaching = deferred()
+    return abortable(this.#attaching, options.signal, () => {
+      this.#closeEndpoint()
+    })
+  }
+
+  /** The peer's attach has come. */
+  onAttached(properties: ReadonlyMap<AmqpValue, AmqpValue>): void {
+    this.#properties = properties
+    // A refused link is attached for a moment only: its detach says why.
+    if (!this.endpoint.refused) this.#attaching?.resolve()
+  }
+
+  /** The link has ended, or what carries it has. The first cause wins. */
+  onClosed(closure: Closure): void {
+    if (this.#closure) return
+    this.#closure = closure
+    this.owner.forget(this as unknown as ClientLink<never>)
+    this.#attaching?.reject(
+      closure.error ?? new ClosedError(`${this.endpoint.label}, while it was being attached,`, 'link'),
+    )
+    this.#attaching?.promise.catch(() => {})
+    this.#closed?.resolve(closure)
+    this.ended(closure)
+    this.emit('closed', closure as Events['closed'])
+  }
+
+  /** Settles what waits on this link. */
+  protected abstract ended(closure: Closure): void
+
+  /** The error for using the link after its end. */
+  protected closedError(): AmqpError {
+    return new ClosedError(this.endpoint.label, 'link', this.#closure?.error)
+  }
+
+  async detach(options: Abortable = {}): Promise<void> {
+    throwIfAborted(options)
+    if (this.#closure) return
+    if (this.endpoint.isAttached) this.endpoint.detach()
+    await this.#leave(options)
+  }
+
+  async close(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
+    throwIfAborted(options)
+    if (this.#closure) return
+    this.#closeEndpoint(options.error)
+    await this.#leave(options)
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #closeEndpoint(error?: ErrorInit): void {
+    const { endpoint } = this
+    if (endpoint.isAttached || endpoint.state === 'ATTACH_SENT') endpoint.close(error && errorFields(error))
+    this.owner.touch()
+  }
+
+  /** Waits for the peer's detach, and no longer than a close may take. */
+  #leave(options: Abortable): Promise<void> {
+    this.owner.touch()
+    const left = deferred<void>()
+    this.closed.then(() => left.resolve())
+    // First what is queued is given up, then the peer.
+    const timer = setTimeout(() => {
+      this.endpoint.abandonQueue()
+      this.owner.touch()
+      this.onClosed({ by: 'local', error: undefined })
+    }, this.owner.closeMs)
+    left.promise.then(
+      () => clearTimeout(timer),
+      () => clearTimeout(timer),
+    )
+    return abortable(left, options.signal, () => {
+      this.endpoint.abandonQueue()
+      this.owner.touch()
+    })
+  }
+}

@@ -1,0 +1,128 @@
+/** listen: a port → connections, each the same as `connect` gives. */
+
+import type { AmqpError } from '../errors.ts'
+import { listenSocket, type SocketListener } from '../io/socket.ts'
+import type { Transport } from '../io/transport.ts'
+import type { Connection, Listener } from './api.ts'
+import { ClientConnection, type Security } from './connection.ts'
+import { Emitter } from './emitter.ts'
+import { IncomingQueue } from './incoming.ts'
+import type { Abortable, ListenOptions } from './options.ts'
+import { saslServer } from './sasl.ts'
+
+type ListenerEvents = { connection: Connection; error: Error }
+
+/**
+ * Listens for AMQP 1.0 peers, plain or over TLS.
+ *
+ * Connections come by `on('connection')` or by iterating, open. What fails before that, a TLS or SASL handshake, comes
+ * by `on('error')` and concerns that peer alone.
+ *
+ * @throws {TransportError} the port cannot be used
+ * Cancellation: `signal` closes the listener.
+ */
+export async function listen(options: ListenOptions = {}): Promise<Listener> {
+  options.signal?.throwIfAborted()
+  const listener = new PortListener(options)
+  await listener.start()
+  return listener
+}
+
+class PortListener extends Emitter<ListenerEvents> implements Listener {
+  readonly #options: ListenOptions
+  readonly #connections = new Set<ClientConnection>()
+  #socket: SocketListener | undefined
+  #closing: Promise<void> | undefined
+  readonly #incoming = new IncomingQueue<Connection>(
+    connection => {
+      if (!this.hears('connection')) return false
+      this.emit('connection', connection)
+      return true
+    },
+    connection => void connection.close(),
+  )
+
+  constructor(options: ListenOptions) {
+    super()
+    this.#options = options
+  }
+
+  async start(): Promise<void> {
+    const { host = '127.0.0.1', port = 0, tls, signal } = this.#options
+    this.#socket = await listenSocket(
+      { host, port, tls },
+      transport => {
+        this.accept(transport).catch(() => {})
+      },
+      error => this.emit('error', error),
+    )
+    signal?.addEventListener('abort', () => void this.close(), { once: true })
+  }
+
+  get port(): number {
+    return this.#socket?.port ?? 0
+  }
+
+  async accept(accepted: Transport): Promise<Connection> {
+    const options = this.#options
+    const transport = options.transport?.(accepted) ?? accepted
+    const security: Security = {
+      role: 'server',
+      mechanisms: options.sasl ?? [saslServer.anonymous()],
+      allowNoSasl: options.allowNoSasl !== false,
+    }
+    const { signal: _signal, hostname, ...rest } = options
+    const connection = new ClientConnection(
+      transport,
+      { ...rest, hostname, host: '' },
+      security,
+      options.tls !== undefined,
+    )
+    this.#connections.add(connection)
+    connection.closed.then(() => this.#connections.delete(connection))
+    try {
+      await connection.start({})
+    } catch (error) {
+      this.emit('error', error as AmqpError)
+      throw error
+    }
+    if (this.#closing) connection.destroy()
+    else this.#incoming.push(connection)
+    return connection
+  }
+
+  override on<K extends keyof ListenerEvents>(
+    type: K,
+    listener: (event: ListenerEvents[K]) => void,
+    options?: Abortable,
+  ): Disposable {
+    const subscription = super.on(type, listener, options)
+    if (type === 'connection') this.#incoming.offer()
+    return subscription
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Connection, undefined> {
+    return this.#incoming[Symbol.asyncIterator]()
+  }
+
+  close(options: { graceMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.graceMs ?? 0)
+    return this.#closing
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    const stopped = this.#socket?.close()
+    this.#incoming.end()
+    if (graceMs > 0 && this.#connections.size > 0) {
+      const all = Promise.all([...this.#connections].map(connection => connection.closed))
+      const timer = new Promise(resolve => setTimeout(resolve, graceMs).unref?.())
+      await Promise.race([all, timer])
+    }
+    await Promise.all([...this.#connections].map(connection => connection.close().catch(() => connection.destroy())))
+    await stopped
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}

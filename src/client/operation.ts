@@ -1,0 +1,51 @@
+/** Promises that somebody else settles, and cancellation, in one place. */
+
+import type { Abortable } from './options.ts'
+
+/** A promise and what settles it. Node 20 has no `Promise.withResolvers`. */
+export interface Deferred<T> {
+  readonly promise: Promise<T>
+  resolve(value: T): void
+  reject(error: unknown): void
+}
+
+export function deferred<T>(): Deferred<T> {
+  let resolve: (value: T) => void = unset
+  let reject: (error: unknown) => void = unset
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes
+    reject = no
+  })
+  return { promise, resolve, reject }
+}
+
+const unset = (): void => {}
+
+/** Marks a rejection as handled: awaiting the promise still rejects, forgetting it never crashes the process. */
+export function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(unset)
+  return promise
+}
+
+/**
+ * The promise of an operation that a signal can cancel.
+ *
+ * @param cancel  called when the signal fires first; the promise then rejects with `signal.reason`
+ */
+export function abortable<T>(operation: Deferred<T>, signal: AbortSignal | undefined, cancel: () => void): Promise<T> {
+  if (!signal) return operation.promise
+  const onAbort = () => {
+    operation.reject(signal.reason)
+    cancel()
+  }
+  if (signal.aborted) onAbort()
+  else {
+    signal.addEventListener('abort', onAbort, { once: true })
+    const done = () => signal.removeEventListener('abort', onAbort)
+    operation.promise.then(done, done)
+  }
+  return operation.promise
+}
+
+/** Rejects at once when the signal has fired already. */
+export const throwIfAborted = (options: Abortable | undefined): void => options?.signal?.throwIfAborted()

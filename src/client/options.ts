@@ -1,0 +1,168 @@
+/** Options of connections, sessions and links: units, ranges and defaults. */
+
+import type { Limits } from '../engine/limits.ts'
+import type { Transport } from '../io/transport.ts'
+import type { AmqpValue } from '../types/values.ts'
+import type { Outcome } from './outcome.ts'
+import type { SaslMechanism, SaslServerMechanism } from './sasl.ts'
+
+/** An operation that can be cancelled: it rejects with `signal.reason`, untouched. */
+export interface Abortable {
+  signal?: AbortSignal | undefined
+}
+
+/** An error to send to the peer. §2.8.14 */
+export interface ErrorInit {
+  /** A symbol such as `amqp:not-found`; see `AmqpCondition` and its siblings. */
+  condition: string
+  /** For people. */
+  description?: string | undefined
+  /** For programs; own keys, sent as symbols. */
+  info?: Readonly<Record<string, AmqpValue>> | undefined
+}
+
+/** What both ends of a connection may choose. §2.7.1 */
+export interface ConnectionOptions extends Abortable {
+  /** Identifies this end to the peer. Default: random. */
+  containerId?: string | undefined
+  /** The host the peer is addressed as. Default: the host connected to. */
+  hostname?: string | undefined
+  /** Largest frame we take, in bytes, 512 … 2^32 − 1. Default 65,536. */
+  maxFrameSize?: number | undefined
+  /** Highest channel number, 0 … 65,535. Default `limits.maxSessions − 1`. */
+  channelMax?: number | undefined
+  /** Silence after which we give the peer up, in milliseconds; 0 for never. Default 60,000. §2.4.5 */
+  idleTimeOut?: number | undefined
+  desiredCapabilities?: readonly string[] | undefined
+  offeredCapabilities?: readonly string[] | undefined
+  /** Connection properties; keys are sent as symbols. */
+  properties?: Readonly<Record<string, AmqpValue>> | undefined
+  limits?: Partial<Limits> | undefined
+  /** Sees every frame and header, both ways, before it is acted on. For tracing; must not throw. */
+  trace?: ((frame: TracedFrame) => void) | undefined
+}
+
+/** One frame or protocol header as it crossed the wire. Secrets are in it: redact before printing. */
+export interface TracedFrame {
+  readonly direction: 'in' | 'out'
+  readonly layer: 'header' | 'sasl' | 'amqp'
+  readonly channel: number
+  /** The performative or SASL body; for a header its name and version; undefined for an empty frame. */
+  readonly body: unknown
+  /** Bytes of payload behind the performative. */
+  readonly payload: number
+}
+
+/** How `connect` reaches and convinces the peer. */
+export interface ConnectOptions extends ConnectionOptions {
+  /** Name or address; IPv6 without brackets. */
+  host: string
+  /** Default 5671 with TLS, 5672 without. */
+  port?: number | undefined
+  /** TLS with verification; options go to `node:tls`. Default: true for port 5671 and `amqps:`, else false. */
+  tls?: boolean | import('node:tls').ConnectionOptions | undefined
+  /** Instead of a socket. The caller vouches for its privacy. */
+  transport?: Transport | undefined
+  /** In order of preference; none: no SASL layer. Default: ANONYMOUS, or PLAIN when the URL has a user. §5.3 */
+  sasl?: SaslMechanism | readonly SaslMechanism[] | false | undefined
+  /** Allow PLAIN and bearer tokens over a connection without TLS. Default false. */
+  allowInsecureAuth?: boolean | undefined
+}
+
+/** How `listen` accepts peers. */
+export interface ListenOptions extends ConnectionOptions {
+  /** Default 127.0.0.1. */
+  host?: string | undefined
+  /** Default 0: any free port; see `Listener.port`. */
+  port?: number | undefined
+  /** Certificate and key for TLS; without it connections are plain. */
+  tls?: import('node:tls').TlsOptions | undefined
+  /** Mechanisms offered, in order. Default: ANONYMOUS. */
+  sasl?: readonly SaslServerMechanism[] | undefined
+  /** Accept peers that skip SASL. Default true. */
+  allowNoSasl?: boolean | undefined
+  /** Wraps each accepted transport, e.g. to inject faults. */
+  transport?: ((accepted: Transport) => Transport) | undefined
+}
+
+/** §2.7.2 */
+export interface SessionOptions extends Abortable {
+  /** Transfer frames that may be on their way to us. Default 2,048. §2.5.6 */
+  incomingWindow?: number | undefined
+  /** Highest handle the peer may use. Default `limits.maxLinks − 1`. */
+  handleMax?: number | undefined
+  properties?: Readonly<Record<string, AmqpValue>> | undefined
+}
+
+/** What a source and a target have in common. §3.5.3 §3.5.4 */
+export interface TerminusInit {
+  address?: string | undefined
+  /** Ask the peer to make a node and tell its address. */
+  dynamic?: boolean | undefined
+  nodeProperties?: Readonly<Record<string, AmqpValue>> | undefined
+  durable?: 'none' | 'configuration' | 'unsettled-state' | undefined
+  expiryPolicy?: 'link-detach' | 'session-end' | 'connection-close' | 'never' | undefined
+  /** Seconds. */
+  timeout?: number | undefined
+  capabilities?: readonly string[] | undefined
+}
+
+/** §3.5.4 */
+export interface TargetInit extends TerminusInit {}
+
+/** §3.5.3 */
+export interface SourceInit extends TerminusInit {
+  /** Named filters; values are usually described. §3.5.8 */
+  filter?: Readonly<Record<string, AmqpValue>> | undefined
+  distributionMode?: 'move' | 'copy' | undefined
+  defaultOutcome?: Outcome | undefined
+  outcomes?: readonly string[] | undefined
+}
+
+/** §2.7.3 */
+export interface LinkOptions extends Abortable {
+  /** Unique among the links of one direction between two containers. Default: random. §2.6.1 */
+  name?: string | undefined
+  /** Keys are sent as symbols. */
+  properties?: Readonly<Record<string, AmqpValue>> | undefined
+  /** Largest message this end takes, in bytes. Default for receivers: `limits.maxMessageSize`. */
+  maxMessageSize?: bigint | undefined
+  desiredCapabilities?: readonly string[] | undefined
+}
+
+export interface SenderOptions extends LinkOptions {
+  /** Who settles: `settled` sends without waiting, `unsettled` always waits, `mixed` lets each send choose. Default `mixed`. §2.8.2 */
+  settle?: 'settled' | 'unsettled' | 'mixed' | undefined
+  /** Messages that may wait in this sender before `send` rejects. Default `limits.maxPending`. */
+  maxPending?: number | undefined
+  /** Our end of the link, where it matters to the peer. */
+  source?: string | SourceInit | undefined
+}
+
+export interface ReceiverOptions extends LinkOptions {
+  /** `{ window }` keeps that many deliveries coming, `'manual'` leaves it to `addCredit`. Default `{ window: 100 }`. §2.6.7 */
+  credit?: { readonly window: number } | 'manual' | undefined
+  /** Whether we settle first, or wait for the sender to. Default `first`. §2.8.3 */
+  settle?: 'first' | 'second' | undefined
+  /** How the sender is asked to settle. Default: as it likes. §2.8.2 */
+  sndSettleMode?: 'settled' | 'unsettled' | 'mixed' | undefined
+  /** Our end of the link, where it matters to the peer. */
+  target?: string | TargetInit | undefined
+}
+
+/** What an accepting end answers with, where that differs from what was asked. §2.6.3 */
+export interface LinkReply {
+  source?: SourceInit | null | undefined
+  target?: TargetInit | null | undefined
+  properties?: Readonly<Record<string, AmqpValue>> | undefined
+  offeredCapabilities?: readonly string[] | undefined
+}
+
+export interface SendOptions extends Abortable {
+  /** At most 32 bytes, unique among the unsettled deliveries of the link. Default: a counter. §2.8.7 */
+  deliveryTag?: Uint8Array | undefined
+  /** Send settled: resolves once the message is handed over. Default: as the link's mode says. */
+  settled?: boolean | undefined
+  /** Default 0, the format of §3.2. §2.8.11 */
+  messageFormat?: number | undefined
+}

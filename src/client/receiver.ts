@@ -1,0 +1,138 @@
+/** Receiver: deliveries in order, to whoever asks next; credit comes back as they are taken. §2.6.7 */
+
+import { Fifo } from '../engine/fifo.ts'
+import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
+import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
+import type { AmqpError } from '../errors.ts'
+import type { Closure, Delivery, Receiver } from './api.ts'
+import { ClientDelivery } from './delivery.ts'
+import { ClientLink, type LinkOwner } from './link.ts'
+import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
+import type { Abortable } from './options.ts'
+
+export class ClientReceiver extends ClientLink<{ closed: Closure }> implements Receiver {
+  declare readonly endpoint: ReceiverEndpoint
+  readonly #buffer = new Fifo<ClientDelivery>()
+  readonly #takers = new Fifo<Deferred<Delivery | undefined>>()
+  #drains: Deferred<void>[] = []
+  /** Settlements that wait for the sender, in mode second. */
+  readonly settling: Set<Deferred<void>> = new Set()
+
+  constructor(owner: LinkOwner, endpoint: ReceiverEndpoint) {
+    super(owner, endpoint)
+  }
+
+  /** Whether the link has ended, so that nothing on it can be settled. */
+  get hasEnded(): boolean {
+    return this.closure !== undefined || this.endpoint.hasEnded
+  }
+
+  get cause(): AmqpError | undefined {
+    return this.closure?.error
+  }
+
+  touch(): void {
+    this.owner.touch()
+  }
+
+  async receive(options: Abortable = {}): Promise<Delivery> {
+    throwIfAborted(options)
+    const delivery = this.#take() ?? (await this.#wait(options.signal))
+    if (!delivery) throw this.closedError()
+    return delivery
+  }
+
+  /** The next delivery that is here already. */
+  #take(): ClientDelivery | undefined {
+    for (let delivery = this.#buffer.shift(); delivery; delivery = this.#buffer.shift()) {
+      this.#consumed()
+      if (delivery.state !== 'lost') return delivery
+    }
+    return undefined
+  }
+
+  #consumed(): void {
+    this.endpoint.consumed()
+    if (this.endpoint.flowDue) this.owner.touch()
+  }
+
+  /** Waits for the next delivery; `undefined` when the link ends first. */
+  #wait(signal: AbortSignal | undefined): Promise<Delivery | undefined> {
+    if (this.closure) return Promise.resolve(undefined)
+    const taker = deferred<Delivery | undefined>()
+    this.#takers.push(taker)
+    return abortable(taker, signal, () => this.#takers.remove(taker))
+  }
+
+  /** A complete delivery has come. */
+  onDelivery(incoming: IncomingDelivery): void {
+    const delivery = new ClientDelivery(this, incoming)
+    const taker = this.#takers.shift()
+    if (!taker) {
+      this.#buffer.push(delivery)
+      return
+    }
+    this.#consumed()
+    taker.resolve(delivery)
+  }
+
+  addCredit(count: number): void {
+    if (this.closure) throw this.closedError()
+    this.endpoint.flow(count)
+    this.owner.touch()
+  }
+
+  async drain(options: Abortable = {}): Promise<void> {
+    throwIfAborted(options)
+    if (this.closure) throw this.closedError()
+    const drained = deferred<void>()
+    this.#drains.push(drained)
+    this.endpoint.drain()
+    this.owner.touch()
+    await abortable(drained, options.signal, () => {
+      this.#drains = this.#drains.filter(have => have !== drained)
+    })
+  }
+
+  onDrained(): void {
+    for (const drained of this.#drains.splice(0)) drained.resolve()
+  }
+
+  /** The sender has settled a delivery that we had decided on. */
+  onSettled(incoming: IncomingDelivery): void {
+    const settling = incoming.context as Deferred<void> | undefined
+    if (!settling) return
+    this.settling.delete(settling)
+    settling.resolve()
+  }
+
+  protected ended(closure: Closure): void {
+    for (const taker of this.#takers.drain()) taker.resolve(undefined)
+    const error = this.closedError()
+    for (const waiting of [...this.#drains.splice(0), ...this.settling]) waiting.reject(error)
+    this.settling.clear()
+    void closure
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Delivery, undefined> {
+    let left = false
+    return {
+      next: () => {
+        const delivery = left ? undefined : this.#take()
+        if (delivery) return Promise.resolve({ done: false, value: delivery })
+        return left ? Promise.resolve({ done: true, value: undefined }) : this.#waitForNext()
+      },
+      return: () => {
+        left = true
+        return Promise.resolve({ done: true, value: undefined })
+      },
+    }
+  }
+
+  async #waitForNext(): Promise<IteratorResult<Delivery, undefined>> {
+    const value = await this.#wait(undefined)
+    if (value) return { done: false, value }
+    if (this.closure?.error) throw this.closedError()
+    return { done: true, value: undefined }
+  }
+}

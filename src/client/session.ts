@@ -1,0 +1,314 @@
+/** Session: links, outgoing and incoming, and the end of both. §2.5 */
+
+import type { Attach } from '../definitions/performatives.ts'
+import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
+import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
+import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
+import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
+import type { SessionEndpoint } from '../engine/session-endpoint.ts'
+import { AmqpCondition, ClosedError } from '../errors.ts'
+import type { Init } from '../types/composite.ts'
+import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
+import { Emitter } from './emitter.ts'
+import { IncomingQueue } from './incoming.ts'
+import type { ClientLink, LinkOwner } from './link.ts'
+import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
+import type {
+  Abortable,
+  ErrorInit,
+  LinkReply,
+  ReceiverOptions,
+  SenderOptions,
+  SessionOptions,
+  SourceInit,
+  TargetInit,
+} from './options.ts'
+import { ClientReceiver } from './receiver.ts'
+import { ClientSender } from './sender.ts'
+import { errorFields, optionalFields, orEmpty, sourceFields, sourceInit, targetFields, targetInit } from './termini.ts'
+
+type SessionEvents = { closed: Closure; link: IncomingLink }
+type AnyLink = ClientSender | ClientReceiver
+
+/** Deliveries that a receiver keeps coming, unless said otherwise. */
+const DEFAULT_WINDOW = 100
+
+/** What a session needs of its connection. */
+export interface SessionOwner {
+  readonly api: Connection
+  touch(): void
+  readonly closeMs: number
+  readonly maxPending: number
+  forgetSession(session: ClientSession): void
+}
+
+export class ClientSession extends Emitter<SessionEvents> implements Session, LinkOwner {
+  readonly endpoint: SessionEndpoint
+  readonly #owner: SessionOwner
+  readonly #links = new Set<AnyLink>()
+  readonly #closed = deferred<Closure>()
+  #closure: Closure | undefined
+  #beginning: Deferred<void> | undefined
+  readonly #incoming = new IncomingQueue<IncomingLink>(
+    link => {
+      if (!this.hears('link')) return false
+      this.emit('link', link)
+      return true
+    },
+    link => link.refuse({ condition: AmqpCondition.notFound, description: 'nobody here takes links' }),
+  )
+
+  constructor(owner: SessionOwner, endpoint: SessionEndpoint) {
+    super()
+    this.#owner = owner
+    this.endpoint = endpoint
+    endpoint.context = this
+  }
+
+  get api(): Session {
+    return this
+  }
+
+  get connection(): Connection {
+    return this.#owner.api
+  }
+
+  get closed(): Promise<Closure> {
+    return this.#closed.promise
+  }
+
+  get closeMs(): number {
+    return this.#owner.closeMs
+  }
+
+  touch(): void {
+    this.#owner.touch()
+  }
+
+  /** Sends our begin; with `wait`, waits for the peer's. */
+  async begin(options: SessionOptions, wait: boolean): Promise<void> {
+    this.endpoint.begin({
+      incomingWindow: options.incomingWindow,
+      handleMax: options.handleMax,
+      properties: optionalFields(options.properties),
+    } as never)
+    this.touch()
+    if (!wait) return
+    this.#beginning = deferred()
+    await abortable(this.#beginning, options.signal, () => {
+      if (this.endpoint.maySend) this.endpoint.end()
+      this.touch()
+    })
+  }
+
+  /** The peer has answered our begin. */
+  onBegun(): void {
+    this.#beginning?.resolve()
+  }
+
+  async sender(target: string | TargetInit | null, options: SenderOptions = {}): Promise<Sender> {
+    this.#checkOpen(options)
+    const sender = this.#newSender(this.endpoint.sender(options.name ?? linkName()), options)
+    this.#attach(sender, {
+      ...attachFields(options),
+      sndSettleMode: options.settle ?? 'mixed',
+      source: sourceFields(options.source ?? {}),
+      target: targetFields(target),
+    })
+    await sender.attached(options)
+    return sender
+  }
+
+  async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
+    this.#checkOpen(options)
+    const receiver = this.#newReceiver(this.endpoint.receiver(options.name ?? linkName()), options)
+    this.#attach(receiver, {
+      ...attachFields(options),
+      sndSettleMode: options.sndSettleMode,
+      rcvSettleMode: options.settle,
+      source: sourceFields(source),
+      target: targetFields(options.target ?? {}),
+    })
+    await receiver.attached(options)
+    return receiver
+  }
+
+  #newSender(endpoint: SenderEndpoint, options: SenderOptions): ClientSender {
+    return this.#adopt(new ClientSender(this, endpoint, options.maxPending ?? this.#owner.maxPending))
+  }
+
+  #newReceiver(endpoint: ReceiverEndpoint, options: ReceiverOptions): ClientReceiver {
+    const { credit } = options
+    endpoint.useWindow(credit === 'manual' ? undefined : (credit?.window ?? DEFAULT_WINDOW))
+    return this.#adopt(new ClientReceiver(this, endpoint))
+  }
+
+  #adopt<L extends AnyLink>(link: L): L {
+    this.#links.add(link)
+    return link
+  }
+
+  #attach(link: AnyLink, init: AttachInit): void {
+    try {
+      link.endpoint.attach(init)
+    } catch (error) {
+      this.#links.delete(link)
+      throw error
+    }
+    this.touch()
+  }
+
+  #checkOpen(options: Abortable): void {
+    throwIfAborted(options)
+    if (this.#closure) throw new ClosedError(this.endpoint.label, 'session', this.#closure.error)
+  }
+
+  incoming(): AsyncIterable<IncomingLink, undefined> {
+    return this.#incoming
+  }
+
+  override on<K extends keyof SessionEvents>(
+    type: K,
+    listener: (event: SessionEvents[K]) => void,
+    options?: Abortable,
+  ): Disposable {
+    const subscription = super.on(type, listener, options)
+    if (type === 'link') this.#incoming.offer()
+    return subscription
+  }
+
+  /** The peer's attach: the answer to ours, or a link to be answered. */
+  onAttached(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): void {
+    const link = endpoint.context as AnyLink | undefined
+    if (link) link.onAttached(orEmpty(attach.properties))
+    else this.#incoming.push(this.#incomingLink(endpoint, attach))
+  }
+
+  #incomingLink(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): IncomingLink {
+    const base = {
+      session: this,
+      name: attach.name,
+      source: sourceInit(attach.source),
+      target: targetInit(attach.target),
+      properties: orEmpty(attach.properties),
+      desiredCapabilities: attach.desiredCapabilities,
+      sndSettleMode: attach.sndSettleMode,
+      rcvSettleMode: attach.rcvSettleMode,
+      refuse: (error: ErrorInit) => {
+        if (endpoint.state === 'ATTACH_RCVD') endpoint.refuse(errorFields(error))
+        this.touch()
+      },
+    }
+    if (endpoint.role === 'receiver')
+      return {
+        ...base,
+        remoteRole: 'sender',
+        accept: async (options: ReceiverOptions & { reply?: LinkReply } = {}) => {
+          this.#checkOpen(options)
+          const receiver = this.#newReceiver(endpoint, options)
+          this.#accept(receiver, attach, options, {
+            sndSettleMode: attach.sndSettleMode,
+            rcvSettleMode: attach.rcvSettleMode,
+          })
+          return receiver
+        },
+      }
+    return {
+      ...base,
+      remoteRole: 'receiver',
+      accept: async (options: SenderOptions & { reply?: LinkReply } = {}) => {
+        this.#checkOpen(options)
+        const sender = this.#newSender(endpoint, options)
+        const sndSettleMode = options.settle ?? attach.sndSettleMode
+        this.#accept(sender, attach, options, { sndSettleMode, rcvSettleMode: attach.rcvSettleMode })
+        return sender
+      },
+    }
+  }
+
+  /** Attaches our end of a link that the peer has initiated; both termini are echoed unless the reply says otherwise. */
+  #accept(
+    link: AnyLink,
+    attach: Attach,
+    options: (SenderOptions | ReceiverOptions) & { reply?: LinkReply },
+    modes: AttachInit,
+  ): void {
+    const { reply = {} } = options
+    this.#attach(link, {
+      ...attachFields(options),
+      ...modes,
+      source: (reply.source === undefined ? attach.source : sourceFields(reply.source)) as Init<Source> | undefined,
+      target: (reply.target === undefined ? attach.target : targetFields(reply.target)) as
+        | Target
+        | Coordinator
+        | undefined,
+      properties: optionalFields(reply.properties ?? options.properties),
+      offeredCapabilities: reply.offeredCapabilities,
+    })
+    link.onAttached(orEmpty(attach.properties))
+  }
+
+  async end(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
+    throwIfAborted(options)
+    if (this.#closure) return
+    if (this.endpoint.maySend) {
+      try {
+        this.endpoint.end(options.error && errorFields(options.error))
+      } catch {
+        // Ending already: there is only the waiting left.
+      }
+    }
+    this.touch()
+    const ended = deferred<void>()
+    this.closed.then(() => ended.resolve())
+    const timer = setTimeout(() => {
+      this.endpoint.abandon()
+      this.touch()
+      this.onClosed({ by: 'local', error: undefined })
+    }, this.closeMs)
+    this.closed.then(() => clearTimeout(timer))
+    await abortable(ended, options.signal, () => {
+      this.endpoint.abandon()
+      this.touch()
+    })
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.end()
+  }
+
+  /** The session has ended, or the connection under it has. */
+  onClosed(closure: Closure): void {
+    if (this.#closure) return
+    this.#closure = closure
+    this.#owner.forgetSession(this)
+    for (const link of [...this.#links]) link.onClosed(closure)
+    this.#beginning?.reject(
+      closure.error ?? new ClosedError(`${this.endpoint.label}, while it was being begun,`, 'session'),
+    )
+    this.#beginning?.promise.catch(() => {})
+    this.#incoming.end()
+    this.#closed.resolve(closure)
+    this.emit('closed', closure)
+  }
+
+  forget(link: ClientLink<never>): void {
+    this.#links.delete(link as unknown as AnyLink)
+  }
+
+  /** Tells the senders that something was written. */
+  onFlush(): void {
+    for (const link of this.#links) if (link instanceof ClientSender) link.onFlush()
+  }
+}
+
+/** The client's link of an endpoint; `undefined` for one that nobody has taken. */
+export const linkOf = (endpoint: LinkEndpoint): AnyLink | undefined => endpoint.context as AnyLink | undefined
+
+const attachFields = (options: SenderOptions | ReceiverOptions): AttachInit => ({
+  properties: optionalFields(options.properties),
+  maxMessageSize: options.maxMessageSize,
+  desiredCapabilities: options.desiredCapabilities,
+})
+
+const linkName = (): string => `link-${globalThis.crypto.randomUUID()}`

@@ -1,0 +1,28 @@
+/** Which composite a descriptor names, where a frame body is expected. §2.3.2 §5.3.1 */
+
+import { type Archetype, archetype } from '../types/composite.ts'
+import {
+  attach,
+  begin,
+  close,
+  detach,
+  disposition,
+  end,
+  flow,
+  open,
+  type Performative,
+  transfer,
+} from './performatives.ts'
+
+/** The bodies that an AMQP frame may have. §2.7 */
+export const frameBody: Archetype<Performative> = /* @__PURE__ */ archetype<Performative>('performative', [
+  open,
+  begin,
+  attach,
+  flow,
+  transfer,
+  disposition,
+  detach,
+  end,
+  close,
+])

@@ -1,0 +1,157 @@
+/**
+ * The front of an emulated hub, for one connection: accepts its sessions, tells by address and role what each link
+ * wants, refuses what it may not have, and hands the rest to the nodes.
+ *
+ * Links are judged by nothing else: some clients repeat the attach properties of one link on another. When a token
+ * expires, the links that it alone allowed are detached; a connection that logged in by SASL PLAIN is closed. Facts:
+ * spec-notes/iothub.md, addresses, CBS. §2.5.1, §2.6.3
+ */
+
+import type { Connection, IncomingLink, IncomingSession, Link } from '../client/api.ts'
+import type { ErrorInit } from '../client/options.ts'
+import { AmqpCondition } from '../errors.ts'
+import { type HubAddress, parseAddress } from '../iothub/addresses.ts'
+import { Authorisation } from './authorisation.ts'
+import { CbsNode } from './cbs-node.ts'
+import type { EmulatorClock } from './clock.ts'
+import type { DeviceNode } from './device-node.ts'
+import type { Authentication } from './device-registry.ts'
+import { readIdentity } from './plain-login.ts'
+import type { ServiceNode } from './service-node.ts'
+
+/** What a {@link Gateway} works with. */
+export interface GatewayOptions {
+  readonly clock: EmulatorClock
+  /** How long after its expiry a token still holds, in ms. */
+  readonly tokenSkewMs: number
+  readonly service: ServiceNode
+  /** The node of a device or module; `undefined` when it is not registered. */
+  device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined
+  /** Verifies a token. */
+  authenticate(token: string): Promise<Authentication>
+}
+
+/** One connection. */
+export class Gateway {
+  readonly #connection: Connection
+  readonly #options: GatewayOptions
+  readonly #authorisation: Authorisation
+  readonly #cbs: CbsNode
+  readonly #isPlain: boolean
+  readonly #links = new Map<Link, HubAddress>()
+
+  constructor(connection: Connection, options: GatewayOptions) {
+    this.#connection = connection
+    this.#options = options
+    this.#authorisation = new Authorisation(options.clock, options.tokenSkewMs, () => this.#onTokenLost())
+    this.#cbs = new CbsNode(token => options.authenticate(token), this.#authorisation)
+    const login = readIdentity(connection.identity)
+    this.#isPlain = login !== undefined
+    if (login !== undefined) this.#authorisation.grant(login.principal, login.expiresAt)
+    connection.on('session', session => void this.#onSession(session))
+    void connection.closed.then(() => this.#authorisation.close())
+  }
+
+  async #onSession(incoming: IncomingSession): Promise<void> {
+    try {
+      const session = await incoming.accept({ incomingWindow: INCOMING_WINDOW, handleMax: HANDLE_MAX })
+      session.on('link', link => void this.#onLink(link))
+    } catch {
+      // It ended before it had begun.
+    }
+  }
+
+  async #onLink(link: IncomingLink): Promise<void> {
+    try {
+      const text = link.remoteRole === 'sender' ? link.target?.address : link.source?.address
+      const address = text === undefined ? undefined : parseAddress(text)
+      const refusal = this.#refusal(link, address)
+      if (address === undefined || refusal !== undefined) link.refuse(refusal ?? errors.notFound)
+      else await this.#serve(link, address)
+    } catch {
+      // It ended before it was attached.
+    }
+  }
+
+  /** Why a link is refused, if it is. */
+  #refusal(link: IncomingLink, address: HubAddress | undefined): ErrorInit | undefined {
+    if (link.target?.coordinator || link.source?.dynamic || link.target?.dynamic) return errors.notImplemented
+    if (address === undefined) return errors.notFound
+    const roles = servedRoles[address.kind]
+    if (roles === undefined) return errors.notFound
+    if (!this.#authorisation.allows(address)) return errors.unauthorized
+    if ('deviceId' in address && this.#options.device(address.deviceId, address.moduleId) === undefined)
+      return { condition: AmqpCondition.notFound, description: 'there is no such device or module' }
+    if (roles.includes(link.remoteRole)) return undefined
+    return roles.length === 0 ? errors.notImplemented : errors.wrongRole
+  }
+
+  async #serve(link: IncomingLink, address: HubAddress): Promise<void> {
+    const { service } = this.#options
+    const device = 'deviceId' in address ? this.#options.device(address.deviceId, address.moduleId) : undefined
+    const isCbs = address.kind === 'cbs'
+    if (link.remoteRole === 'sender') {
+      const window = isCbs ? CBS_CREDIT : CREDIT
+      // Some clients ask for settle-mode second and then wait for us to settle first: so say which it is.
+      const receiver = await link.accept({ credit: { window }, settle: 'first', maxMessageSize: MAX_MESSAGE_SIZE })
+      this.#watch(receiver, address)
+      if (isCbs) void this.#cbs.receiveRequests(receiver)
+      else if (device !== undefined) device.receiveTelemetry(receiver)
+      else service.receiveCommands(receiver)
+    } else {
+      const sender = await link.accept({ settle: link.sndSettleMode, maxMessageSize: MAX_MESSAGE_SIZE })
+      this.#watch(sender, address)
+      if (isCbs) this.#cbs.sendAnswers(sender)
+      else if (device !== undefined) device.sendCommands(sender)
+      else service.sendFeedback(sender)
+    }
+  }
+
+  #watch(link: Link, address: HubAddress): void {
+    this.#links.set(link, address)
+    void link.closed.then(() => this.#links.delete(link))
+  }
+
+  #onTokenLost(): void {
+    if (this.#isPlain && this.#authorisation.isEmpty) {
+      this.#connection.close({ error: errors.expired }).catch(() => {})
+      return
+    }
+    for (const [link, address] of this.#links) {
+      if (!this.#authorisation.allows(address)) link.close({ error: errors.expired }).catch(() => {})
+    }
+  }
+}
+
+/** As real gateways have it. */
+const INCOMING_WINDOW = 5000
+const HANDLE_MAX = 262_143
+const MAX_MESSAGE_SIZE = 1_048_576n
+const CREDIT = 1000
+const CBS_CREDIT = 100
+
+/**
+ * What a peer may be at the addresses of a hub. No role at all: a hub has the address, this emulator does not serve it.
+ * The other addresses belong to other hosts.
+ */
+const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly IncomingLink['remoteRole'][]>>> = {
+  cbs: ['sender', 'receiver'],
+  'device-telemetry': ['sender'],
+  'device-commands': ['receiver'],
+  'device-methods': [],
+  'device-twin': [],
+  'service-commands': ['sender'],
+  'service-feedback': ['receiver'],
+  'service-file-notifications': [],
+  'telemetry-root': [],
+  'telemetry-management': [],
+  'telemetry-partition': [],
+}
+
+const errors = {
+  notFound: { condition: AmqpCondition.notFound, description: 'the address is none of this hub' },
+  notImplemented: { condition: AmqpCondition.notImplemented, description: 'the emulator does not serve this address' },
+  unauthorized: { condition: AmqpCondition.unauthorizedAccess, description: 'no token covers this address' },
+  wrongRole: { condition: AmqpCondition.notAllowed, description: 'the address does not serve links of this role' },
+  expired: { condition: AmqpCondition.unauthorizedAccess, description: 'the token has expired or was revoked' },
+} as const

@@ -1,0 +1,149 @@
+/**
+ * What is behind the listener of an emulated hub: identities, the telemetry log, the nodes, and a gateway for each
+ * connection. How it is reached, and what programs see of it, is in `iot-hub-emulator.ts`.
+ *
+ * Facts: spec-notes/iothub.md
+ */
+
+import type { Connection } from '../client/api.ts'
+import type { ListenOptions } from '../client/options.ts'
+import { saslServer } from '../client/sasl.ts'
+import { ClosedError } from '../errors.ts'
+import { type EmulatorClock, systemClock } from './clock.ts'
+import { DeviceNode } from './device-node.ts'
+import { DeviceRegistry } from './device-registry.ts'
+import { EventLog } from './event-log.ts'
+import { Gateway } from './gateway.ts'
+import { checkPlain } from './plain-login.ts'
+import { ServiceNode } from './service-node.ts'
+
+/** How a {@link Hub} behaves. Defaults and ranges: `IotHubEmulatorOptions`. */
+export interface HubOptions {
+  readonly partitions?: number | undefined
+  readonly clock?: EmulatorClock | undefined
+  readonly lockMs?: number | undefined
+  readonly maxDeliveryCount?: number | undefined
+  readonly timeToLiveMs?: number | undefined
+  readonly feedbackBatchMs?: number | undefined
+  readonly tokenSkewMs?: number | undefined
+}
+
+/** One hub. */
+export class Hub {
+  /** Who is known. */
+  readonly registry: DeviceRegistry
+  /** Telemetry. */
+  readonly events: EventLog
+  readonly #hubName: string
+  readonly #options: HubOptions
+  readonly #clock: EmulatorClock
+  readonly #tokenSkewMs: number
+  readonly #service: ServiceNode
+  readonly #devices = new Map<string, DeviceNode>()
+  readonly #served = new WeakSet<Connection>()
+  readonly #onClose = new Set<() => void>()
+  #isClosed = false
+
+  /**
+   * @param hostName  without port; the hub's own name is its first label
+   * @throws {UsageError} if `partitions` is out of range
+   */
+  constructor(hostName: string, options: HubOptions) {
+    const { clock = systemClock, partitions, tokenSkewMs = 300_000, feedbackBatchMs = 15_000, lockMs } = options
+    this.registry = new DeviceRegistry([hostName])
+    this.events = new EventLog({ partitions })
+    this.#hubName = hostName.split('.', 1)[0] ?? hostName
+    this.#options = options
+    this.#clock = clock
+    this.#tokenSkewMs = tokenSkewMs
+    this.#service = new ServiceNode({
+      clock,
+      hubName: this.#hubName,
+      feedbackBatchMs,
+      queue: { lockMs },
+      device: (deviceId, moduleId) => this.device(deviceId, moduleId),
+    })
+  }
+
+  /** What the hub says of itself, as real gateways do, and whom it lets in. */
+  listenOptions(): ListenOptions {
+    const plain = saslServer.plain((username, password) =>
+      checkPlain(this.registry, this.#hubName, username, password, this.#tokenOptions()),
+    )
+    return {
+      containerId: `DeviceGateway_${globalThis.crypto.randomUUID().replaceAll('-', '')}`,
+      maxFrameSize: 65_536,
+      channelMax: 8191,
+      idleTimeOut: 240_000,
+      limits: { maxSessions: 8192, maxLinks: 262_144 },
+      sasl: [plain, saslServer.anonymous(), saslServer.mssbcbs()],
+      allowNoSasl: true,
+    }
+  }
+
+  /** Serves a connection; once, however often it is given. */
+  serve(connection: Connection): void {
+    if (this.#served.has(connection)) return
+    this.#served.add(connection)
+    new Gateway(connection, {
+      clock: this.#clock,
+      tokenSkewMs: this.#tokenSkewMs,
+      service: this.#service,
+      device: (deviceId, moduleId) => this.device(deviceId, moduleId),
+      authenticate: token => this.registry.authenticate(token, this.#tokenOptions()),
+    })
+  }
+
+  /** The node of a device or module; `undefined` when it is not registered. */
+  device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined {
+    const { registry } = this
+    const identity = moduleId === undefined ? registry.device(deviceId) : registry.module(deviceId, moduleId)
+    if (identity === undefined) return undefined
+    const { generationId } = identity
+    const key = JSON.stringify([deviceId, moduleId, generationId])
+    const known = this.#devices.get(key)
+    if (known !== undefined) return known
+    const { lockMs, maxDeliveryCount, timeToLiveMs } = this.#options
+    const node = new DeviceNode(
+      { deviceId, moduleId, generationId },
+      {
+        clock: this.#clock,
+        events: this.events,
+        queue: { lockMs, maxDeliveryCount, timeToLiveMs },
+        onEnd: (whose, command, status) => this.#service.report(whose, command, status),
+      },
+    )
+    this.#devices.set(key, node)
+    return node
+  }
+
+  /** A promise that is rejected when the hub closes first. */
+  untilClosed<T>(executor: (resolve: (value: T) => void, reject: (error: Error) => void) => void): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const onClose = (): void => reject(new ClosedError('the hub', 'connection'))
+      if (this.#isClosed) return onClose()
+      this.#onClose.add(onClose)
+      const done = <V>(settle: (value: V) => void) => {
+        return (value: V): void => {
+          this.#onClose.delete(onClose)
+          settle(value)
+        }
+      }
+      executor(done(resolve), done(reject))
+    })
+  }
+
+  /** Stops every timer and ends what waits. */
+  close(): void {
+    this.#isClosed = true
+    this.events.close()
+    this.#service.close()
+    for (const device of this.#devices.values()) device.close()
+    for (const onClose of this.#onClose) onClose()
+    this.#onClose.clear()
+  }
+
+  #tokenOptions(): { readonly now: number; readonly skewMs: number } {
+    return { now: this.#clock.now(), skewMs: this.#tokenSkewMs }
+  }
+}

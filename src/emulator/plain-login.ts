@@ -1,0 +1,64 @@
+/**
+ * SASL PLAIN as a hub takes it: the user name says who, the password is a token that must prove it.
+ *
+ * What comes of a login has to reach the connection through the one text that a SASL mechanism may hand on; that text
+ * is made and read here. Facts: spec-notes/iothub.md, SASL PLAIN. RFC 4616
+ */
+
+import type { Principal } from './access.ts'
+import type { DeviceRegistry } from './device-registry.ts'
+
+/** Who logged in, and how long the token is good for. */
+export interface PlainLogin {
+  readonly principal: Principal
+  readonly expiresAt: Date
+}
+
+/**
+ * Verifies a login.
+ *
+ * @param username  `{device}@sas.{hub}`, `{device}/modules/{module}@sas.{hub}` or `{policy}@sas.root.{hub}`; ids raw or
+ *   percent-encoded
+ * @param password  the token
+ * @param options   `now` in ms since 1970; `skewMs` as for `verifySasToken`
+ * @returns text for {@link readIdentity}, or `false`
+ */
+export async function checkPlain(
+  registry: DeviceRegistry,
+  hubName: string,
+  username: string,
+  password: string,
+  options: { readonly now: number; readonly skewMs: number },
+): Promise<string | false> {
+  const match = /^(.+)@sas\.(root\.)?([^@]+)$/.exec(username)
+  const [, name = '', root, hub = ''] = match ?? []
+  if (hub.toLowerCase() !== hubName.toLowerCase()) return false
+  const authentication = await registry.authenticate(password, options)
+  if (!authentication.ok) return false
+  const { principal, token } = authentication
+  if ((principal.kind === 'device') === (root !== undefined)) return false
+  const expected = nameOf(principal)
+  if (name !== expected && decoded(name) !== expected) return false
+  return JSON.stringify({ principal, expiresAt: token.expiresAt.getTime() })
+}
+
+/** Reads what {@link checkPlain} gave; `undefined` for the identity of a connection that did not use PLAIN. */
+export function readIdentity(identity: string | undefined): PlainLogin | undefined {
+  if (identity === undefined) return undefined
+  const { principal, expiresAt } = JSON.parse(identity) as { principal: Principal; expiresAt: number }
+  return { principal, expiresAt: new Date(expiresAt) }
+}
+
+function nameOf(principal: Principal): string {
+  if (principal.kind !== 'device') return principal.policy
+  const { deviceId, moduleId } = principal
+  return moduleId === undefined ? deviceId : `${deviceId}/modules/${moduleId}`
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,17 @@
+/** fairlead/engine: bytes in, events out, bytes out. One engine for both ends, without sockets, timers or promises. */
+
+export type { ConnectionEndpoint, ErrorFields, OpenInit, WireStyle } from './engine/connection-endpoint.ts'
+export type { ConnectionState } from './engine/connection-states.ts'
+export { Engine, type EngineOptions } from './engine/engine.ts'
+export type { EndedBy, EngineEvent, FrameEvent } from './engine/events.ts'
+export type { IncomingDelivery } from './engine/incoming-delivery.ts'
+export { DEFAULT_LIMITS, type Limits } from './engine/limits.ts'
+export type { AttachInit, LinkEndpoint } from './engine/link-endpoint.ts'
+export type { LinkState } from './engine/link-states.ts'
+export type { OutgoingDelivery } from './engine/outgoing-delivery.ts'
+export type { ReceiverEndpoint } from './engine/receiver-endpoint.ts'
+export type { SaslEndpoint } from './engine/sasl-endpoint.ts'
+export type { DeliveryInit, SenderEndpoint, Splice } from './engine/sender-endpoint.ts'
+export type { BeginInit, SessionEndpoint } from './engine/session-endpoint.ts'
+export type { SessionState } from './engine/session-states.ts'
+export * from './errors.ts'

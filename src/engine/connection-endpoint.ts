@@ -1,0 +1,410 @@
+/**
+ * ConnectionEndpoint: open and close, channels, what is written when. §2.4
+ *
+ * Control frames are encoded at the call, in order. Transfers, flows and dispositions are framed in `frameOutput`, so
+ * that what they say is what holds when they leave; detach, end and close wait there for what is queued beneath them.
+ */
+
+import type { ErrorValue } from '../definitions/error.ts'
+import type { TransferFields } from '../definitions/hot-paths.ts'
+import type { Begin, Close, Open, Performative } from '../definitions/performatives.ts'
+import { frameBody } from '../definitions/registry.ts'
+import { MIN_MAX_FRAME_SIZE } from '../definitions/restricted.ts'
+import {
+  AmqpCondition,
+  type AmqpError,
+  ConnectionCondition,
+  ProtocolError,
+  RemoteError,
+  UsageError,
+} from '../errors.ts'
+import { FrameWriter } from '../framing/frame-writer.ts'
+import type { CompositeStyle, Init } from '../types/composite.ts'
+import { type ConnectionState, connectionTransitions, legalReceives, legalSends } from './connection-states.ts'
+import type { EndedBy, EngineEvent } from './events.ts'
+import { Fifo } from './fifo.ts'
+import type { IncomingDelivery } from './incoming-delivery.ts'
+import type { Limits } from './limits.ts'
+import { Numbering } from './numbering.ts'
+import type { OutgoingDelivery } from './outgoing-delivery.ts'
+import type { SenderEndpoint } from './sender-endpoint.ts'
+import { SessionEndpoint } from './session-endpoint.ts'
+import { advance } from './transitions.ts'
+
+/** An error to be sent. §2.8.14 */
+export type ErrorFields = Init<ErrorValue> & { readonly condition: string }
+
+/** What `open` may be given. */
+export type OpenInit = Omit<Init<Open>, 'type' | 'containerId'> & { readonly containerId: string }
+
+/** Quirks for old or strict peers. */
+export interface WireStyle extends CompositeStyle {
+  /** Leave next-incoming-id out of every flow, as one gateway does. */
+  readonly omitNextIncomingId: boolean
+}
+
+/** Bytes that one link may write before the next has its turn. */
+const QUANTUM = 64 << 10
+/** What we say when `open` sets nothing. */
+export const DEFAULT_MAX_FRAME_SIZE = 65_536
+
+/** Something that is framed once nothing is in its way: a link's detach, a session's end. */
+interface Postponed {
+  /** @returns whether it is done with */
+  frameDetach(): boolean
+}
+
+export class ConnectionEndpoint {
+  readonly limits: Limits
+  readonly style: WireStyle
+  /** Whether frames are reported as events. */
+  readonly tracing: boolean
+  state: ConnectionState = 'START'
+  readonly writer: FrameWriter = new FrameWriter()
+  /** Complete deliveries and settled outcomes, to be pulled. */
+  readonly deliveries: Fifo<IncomingDelivery> = new Fifo()
+  readonly outcomes: Fifo<OutgoingDelivery> = new Fifo()
+  readonly events: Fifo<EngineEvent> = new Fifo()
+  /** Senders that have something to send and may. */
+  readonly ready: Fifo<SenderEndpoint> = new Fifo()
+  /** Bytes of payload queued and not framed. */
+  pendingBytes = 0
+  /** Memory that partly received messages keep alive. */
+  incompleteBytes = 0
+  /** Our open, and the peer's. */
+  localOpen: OpenInit | undefined
+  remoteOpen: Open | undefined
+  remoteMaxFrameSize: number = MIN_MAX_FRAME_SIZE
+  /** Why it ended; the first cause wins. */
+  cause: AmqpError | undefined
+  hasEnded = false
+  readonly #channels: Numbering<SessionEndpoint>
+  readonly #remoteChannels: Numbering<SessionEndpoint>
+  /** Frames encoded before the connection is open. */
+  readonly #early: FrameWriter = new FrameWriter()
+  #due: SessionEndpoint[] = []
+  #postponed = new Set<Postponed>()
+  #closing: { readonly error: ErrorFields | undefined } | undefined
+  #openSent = false
+  #payloadSession: SessionEndpoint | undefined
+
+  constructor(limits: Limits, style: WireStyle, tracing: boolean) {
+    this.limits = limits
+    this.style = style
+    this.tracing = tracing
+    this.#channels = new Numbering(limits.maxSessions - 1)
+    this.#remoteChannels = new Numbering(limits.maxSessions - 1)
+  }
+
+  /** Sends our open, as soon as the headers have been exchanged. @throws {UsageError} the second time. §2.4.1 */
+  open(init: OpenInit): void {
+    if (this.localOpen) throw new UsageError('the connection has been opened already', '2.4.1')
+    const size = init.maxFrameSize ?? DEFAULT_MAX_FRAME_SIZE
+    if (size < MIN_MAX_FRAME_SIZE)
+      throw new UsageError(`max-frame-size is at least ${MIN_MAX_FRAME_SIZE}, not ${size}`, '2.7.1')
+    const channelMax = Math.min(init.channelMax ?? 0xffff, this.limits.maxSessions - 1)
+    this.localOpen = { ...init, maxFrameSize: size, channelMax }
+    this.#remoteChannels.max = channelMax
+  }
+
+  /** Closes: what is queued goes first, unless there is an error. @throws {UsageError} when it is closing. §2.4.3 */
+  close(error?: ErrorFields): void {
+    if (this.#closing || this.hasEnded) throw new UsageError('the connection is closing already', '2.4.3')
+    if (error) this.#abandon()
+    this.#closing = { error }
+  }
+
+  /** A session, to be begun. §2.5.1 */
+  session(): SessionEndpoint {
+    return new SessionEndpoint(this, 'local')
+  }
+
+  /** Largest frame that we have promised to take. */
+  get maxFrameSize(): number {
+    return this.localOpen?.maxFrameSize ?? DEFAULT_MAX_FRAME_SIZE
+  }
+
+  get idleTimeOut(): number {
+    return this.localOpen?.idleTimeOut ?? 0
+  }
+
+  /** Whether nothing more may be written or will be read. */
+  get isDone(): boolean {
+    return this.state === 'END'
+  }
+
+  /** Whether a close of ours waits, to be framed or to be answered. */
+  get isClosing(): boolean {
+    const { state } = this
+    return this.#closing !== undefined || state === 'CLOSE_SENT' || state === 'DISCARDING' || state === 'CLOSE_PIPE'
+  }
+
+  emit(event: EngineEvent): void {
+    this.events.push(event)
+  }
+
+  // ---- writing -------------------------------------------------------------------------------------------------
+
+  /** Writes a frame; before the connection is open it is kept. */
+  control(channel: number, name: Performative['type'], value: object): void {
+    const writer = this.#maySend ? this.writer : this.#early
+    if (legalSends[this.state] === '-') return
+    const max = this.remoteOpen ? this.remoteMaxFrameSize : 0xffffffff
+    writer.frame(0, channel, max, w => frameBody.named(name).write(w, value as never, this.style))
+    if (this.tracing) this.traceOut(channel, value, 0)
+  }
+
+  get #maySend(): boolean {
+    return this.state === 'OPENED' || this.state === 'CLOSE_RCVD'
+  }
+
+  /** A session has flows or dispositions to write. */
+  sessionDue(session: SessionEndpoint): void {
+    if (!this.#due.includes(session)) this.#due.push(session)
+  }
+
+  /** A detach or end is to be written when nothing is in its way. */
+  postpone(what: Postponed): void {
+    this.#postponed.add(what)
+  }
+
+  /** Whether `frameOutput` would write something. */
+  get hasOutput(): boolean {
+    return (
+      this.writer.pending > 0 ||
+      this.#due.length > 0 ||
+      this.ready.length > 0 ||
+      this.#postponed.size > 0 ||
+      this.#closing !== undefined ||
+      (this.localOpen !== undefined && !this.#openSent)
+    )
+  }
+
+  /** Frames what is due, until `maxBytes` are pending. */
+  frameOutput(maxBytes: number): void {
+    this.#frameOpen()
+    if (this.#maySend) {
+      for (const chunk of this.#early.take()) this.writer.raw(chunk)
+      this.#frameDue()
+      this.#frameTransfers(maxBytes)
+      this.#frameDue()
+      for (const what of this.#postponed) if (what.frameDetach()) this.#postponed.delete(what)
+    }
+    if (this.#closing) this.#frameClose(this.#closing.error)
+  }
+
+  #frameOpen(): void {
+    if (!this.localOpen || this.#openSent) return
+    const legal = legalSends[this.state]
+    if (legal !== 'OPEN' || this.state === 'HDR_SENT') return
+    const next = advance(connectionTransitions, this.state, 'S:OPEN')
+    if (next === undefined) return
+    const max = this.remoteOpen ? this.remoteMaxFrameSize : 0xffffffff
+    const value = { ...this.localOpen, type: 'open' as const }
+    this.writer.frame(0, 0, max, w => frameBody.named('open').write(w, value, this.style))
+    if (this.tracing) this.traceOut(0, value, 0)
+    this.#openSent = true
+    this.state = next
+    this.#afterOpens()
+  }
+
+  #frameDue(): void {
+    const due = this.#due
+    if (due.length === 0) return
+    this.#due = []
+    for (const session of due) session.frameDue()
+  }
+
+  #frameTransfers(maxBytes: number): void {
+    while (this.ready.length > 0 && this.writer.pending < maxBytes) {
+      const sender = this.ready.shift() as SenderEndpoint
+      sender.isReady = false
+      sender.frameTransfers(Math.min(QUANTUM, maxBytes - this.writer.pending))
+      sender.wake()
+    }
+  }
+
+  /** Writes our close if nothing queued is in its way. @returns whether it is written */
+  #frameClose(error: ErrorFields | undefined): boolean {
+    if (this.#postponed.size > 0 && !error && this.#maySend) return false
+    if (!error && this.#maySend) for (const session of this.#channels) if (!session.isIdle) return false
+    const next = advance(connectionTransitions, this.state, error ? 'S:CLOSE(ERROR)' : 'S:CLOSE')
+    if (next === undefined) return false
+    this.writer.frame(0, 0, 0xffffffff, w =>
+      frameBody.named('close').write(w, { type: 'close', error: error as never }, this.style),
+    )
+    if (this.tracing) this.traceOut(0, { type: 'close', error }, 0)
+    this.#closing = undefined
+    this.state = next
+    if (next === 'END') this.ended('remote', this.cause)
+    return true
+  }
+
+  // ---- reading -------------------------------------------------------------------------------------------------
+
+  /** The headers: `R:HDR` or `S:HDR`. */
+  onHeader(input: 'R:HDR' | 'S:HDR'): void {
+    this.state = advance(connectionTransitions, this.state, input) ?? this.state
+  }
+
+  /** One AMQP frame. */
+  receive(channel: number, body: Performative | undefined, payload: Uint8Array | undefined, left: number): void {
+    this.#payloadSession = undefined
+    if (body === undefined) return
+    if (body.type === 'close') return this.#onClose(body)
+    if (body.type === 'open') return this.#onOpen(body)
+    const legal = legalReceives[this.state]
+    // §2.4.6: incoming frames are discarded after a close that an error triggered.
+    if (this.state === 'DISCARDING' || legal === '-') return
+    if (legal !== '*') return this.fail(AmqpCondition.illegalState, `${body.type} in state ${this.state}`, '2.4.7')
+    if (body.type === 'begin') return this.#onBegin(channel, body)
+    const session = this.#remoteChannels.get(channel)
+    if (!session) {
+      this.fail(ConnectionCondition.framingError, `${body.type} on channel ${channel}, on which no session is`, '2.5.1')
+      return
+    }
+    session.receive(body, payload, left)
+    if (left > 0) this.#payloadSession = session
+  }
+
+  /** A further piece of the payload of the frame just received. */
+  receivePayload(piece: Uint8Array, left: number): void {
+    this.#payloadSession?.payloadLink?.onPayload(piece, left)
+  }
+
+  #onOpen(open: Open): void {
+    const next = advance(connectionTransitions, this.state, 'R:OPEN')
+    if (next === undefined) return this.fail(AmqpCondition.illegalState, `open in state ${this.state}`, '2.4.7')
+    this.state = next
+    if (next === 'DISCARDING' || this.remoteOpen) return
+    this.remoteOpen = open
+    // §2.7.1: a peer that says less than 512 must still take 512.
+    this.remoteMaxFrameSize = Math.max(open.maxFrameSize, MIN_MAX_FRAME_SIZE)
+    this.#channels.max = Math.min(open.channelMax, this.limits.maxSessions - 1)
+    this.emit({ type: 'connection.opened', open })
+    this.#afterOpens()
+  }
+
+  #afterOpens(): void {
+    if (this.state === 'OPENED' && this.#closeReceived) this.#onClose(this.#closeReceived)
+  }
+
+  /** A close that came before our open was sent. */
+  #closeReceived: Close | undefined
+
+  #onClose(close: Close): void {
+    const next = advance(connectionTransitions, this.state, 'R:CLOSE')
+    if (next === undefined) return this.fail(AmqpCondition.illegalState, `close in state ${this.state}`, '2.4.7')
+    this.state = next
+    const error = close.error && new RemoteError('connection closed by peer', 'connection', close.error)
+    if (next === 'OPEN_RCVD') {
+      this.#closeReceived = close
+      if (!this.localOpen) this.open({ containerId: '' })
+      return
+    }
+    this.cause ??= error
+    if (next === 'END') return this.ended('local', this.cause)
+    // Answered at once: what is queued has nobody to read it.
+    this.#abandon()
+    this.#postponed.clear()
+    this.#closing = undefined
+    this.#frameClose(undefined)
+  }
+
+  #onBegin(channel: number, begin: Begin): void {
+    if (channel > this.#remoteChannels.max)
+      return this.fail(
+        ConnectionCondition.framingError,
+        `channel ${channel} above channel-max ${this.#remoteChannels.max}`,
+        '2.7.1',
+      )
+    if (this.#remoteChannels.get(channel))
+      return this.fail(AmqpCondition.notAllowed, `begin on channel ${channel}, which is in use`, '2.5.1')
+    let session: SessionEndpoint | undefined
+    if (begin.remoteChannel === undefined) session = new SessionEndpoint(this, 'remote')
+    else session = this.#channels.get(begin.remoteChannel) ?? this.#endedEarly.get(begin.remoteChannel)
+    if (!session)
+      return this.fail(
+        AmqpCondition.notAllowed,
+        `begin answers channel ${begin.remoteChannel}, on which nothing was begun`,
+        '2.5.1',
+      )
+    this.#remoteChannels.set(channel, session)
+    session.onBegin(channel, begin)
+  }
+
+  /** The peer broke a rule of the connection: it is told so, and everything is discarded until its close. §2.4.6 */
+  fail(condition: string, description: string, section: string, cause?: unknown): void {
+    const error = new ProtocolError(description, condition, 'connection', section, cause)
+    if (this.hasEnded) return
+    this.cause ??= error
+    this.emit({ type: 'protocol.error', error })
+    this.#abandon()
+    this.#postponed.clear()
+    if (!this.localOpen) this.localOpen = { containerId: '' }
+    this.#closing = { error: { type: 'error', condition, description: error.message } as ErrorFields }
+    this.frameOutput(0)
+    this.ended('local', error)
+  }
+
+  /** Reports the end, once. */
+  ended(by: EndedBy, error: AmqpError | undefined): void {
+    if (this.hasEnded) return
+    this.hasEnded = true
+    this.cause ??= error
+    this.#abandon()
+    this.emit({ type: 'connection.closed', by, error: this.cause })
+  }
+
+  #abandon(): void {
+    for (const session of this.#channels) session.abandon()
+    this.ready.drain()
+  }
+
+  // ---- channels ------------------------------------------------------------------------------------------------
+
+  assignChannel(session: SessionEndpoint): number {
+    return this.#channels.assign(session)
+  }
+
+  /** Sessions that we have begun and ended before the peer's begin came. */
+  readonly #endedEarly = new Map<number, SessionEndpoint>()
+
+  releaseChannel(session: SessionEndpoint): void {
+    if (session.channel < 0) return
+    if (session.remoteChannel < 0 && session.state !== 'UNMAPPED' && session.state !== 'ENDED') {
+      // The channel stays taken until the peer's begin and end have come.
+      this.#endedEarly.set(session.channel, session)
+      return
+    }
+    this.#channels.release(session.channel)
+  }
+
+  releaseRemoteChannel(session: SessionEndpoint): void {
+    this.#remoteChannels.release(session.remoteChannel)
+    if (this.#endedEarly.delete(session.channel)) this.#channels.release(session.channel)
+  }
+
+  // ---- tracing -------------------------------------------------------------------------------------------------
+
+  traceOut(channel: number, body: unknown, payload: number): void {
+    this.emit({ type: 'frame', direction: 'out', layer: 'amqp', channel, body, payload })
+  }
+
+  traceTransfer(channel: number, fields: TransferFields, delivery: OutgoingDelivery, payload: number): void {
+    const first = fields.deliveryId >= 0
+    this.traceOut(
+      channel,
+      {
+        type: 'transfer',
+        handle: fields.handle,
+        deliveryId: first ? fields.deliveryId : undefined,
+        deliveryTag: first ? delivery.deliveryTag : undefined,
+        messageFormat: first ? fields.messageFormat : undefined,
+        settled: fields.settled || undefined,
+        more: fields.more,
+      },
+      payload,
+    )
+  }
+}

@@ -1,0 +1,45 @@
+/** One incoming delivery: what the session knows of it until it is settled. §2.6.12 */
+
+import type { DeliveryState } from '../definitions/delivery-state.ts'
+import type { SequenceNo } from '../definitions/restricted.ts'
+import type { ReceiverEndpoint } from './receiver-endpoint.ts'
+
+const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
+
+export class IncomingDelivery {
+  readonly link: ReceiverEndpoint
+  readonly deliveryId: SequenceNo
+  /** BORROWS from the chunk that it came in. */
+  readonly deliveryTag: Uint8Array
+  readonly messageFormat: number
+  /** The payload in the pieces in which it came. BORROWS */
+  chunks: Uint8Array[] = []
+  /** Bytes of all chunks. */
+  size = 0
+  /** The sender has settled it. */
+  remoteSettled: boolean
+  /** The last state that the sender told. */
+  remoteState: DeliveryState | undefined
+  /** What we have decided, once we have. */
+  localState: DeliveryState | undefined
+  localSettled = false
+  /** For the owner. */
+  context: unknown
+
+  constructor(
+    link: ReceiverEndpoint,
+    deliveryId: SequenceNo,
+    deliveryTag: Uint8Array | undefined,
+    messageFormat: number,
+    remoteSettled: boolean,
+    remoteState: DeliveryState | undefined,
+  ) {
+    this.link = link
+    this.deliveryId = deliveryId
+    this.deliveryTag = deliveryTag ?? NO_BYTES
+    this.messageFormat = messageFormat
+    this.remoteSettled = remoteSettled
+    this.remoteState = remoteState
+    this.context = undefined
+  }
+}

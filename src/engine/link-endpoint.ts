@@ -1,0 +1,251 @@
+/**
+ * LinkEndpoint: what senders and receivers have in common: attaching, detaching, closing, refusing. §2.6.1–6
+ *
+ * Frames of a link go through its session. Attach and flow are written in the order of the calls; a detach waits until
+ * the link's queued transfers are framed, unless it abandons them.
+ */
+
+import type { Attach, Detach } from '../definitions/performatives.ts'
+import type { ReceiverSettleMode, Role, SenderSettleMode } from '../definitions/restricted.ts'
+import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
+import { type AmqpError, ProtocolError, RemoteError, UsageError } from '../errors.ts'
+import type { Init } from '../types/composite.ts'
+import type { ErrorFields } from './connection-endpoint.ts'
+import type { EndedBy } from './events.ts'
+import { type LinkInput, type LinkState, linkTransitions } from './link-states.ts'
+import type { SessionEndpoint } from './session-endpoint.ts'
+import { advance } from './transitions.ts'
+
+/** What `attach` may be given; name, handle and role are the endpoint's own. */
+export type AttachInit = Omit<Init<Attach>, 'type' | 'name' | 'handle' | 'role' | 'source' | 'target'> & {
+  readonly source?: Init<Source> | undefined
+  readonly target?: (Init<Target> & { readonly type?: 'target' }) | Coordinator | undefined
+}
+
+/** A detach that waits to be framed. */
+interface PendingDetach {
+  readonly closed: boolean
+  readonly error: ErrorFields | undefined
+}
+
+export abstract class LinkEndpoint {
+  abstract readonly role: Role
+  readonly session: SessionEndpoint
+  /** §2.6.1 */
+  readonly name: string
+  readonly initiated: 'local' | 'remote'
+  state: LinkState = 'UNATTACHED'
+  /** Our handle, from our attach on; −1 before and after. §2.6.2 */
+  handle = -1
+  /** The peer's handle; −1 before and after. */
+  remoteHandle = -1
+  sndSettleMode: SenderSettleMode = 'mixed'
+  rcvSettleMode: ReceiverSettleMode = 'first'
+  /** The peer's termini and limits, from its attach. */
+  remoteSource: Source | undefined
+  remoteTarget: Target | Coordinator | undefined
+  /** 0: no limit. */
+  remoteMaxMessageSize = 0n
+  /** The peer refused the link: its terminus is null, and a detach follows. §2.6.3 */
+  refused = false
+  flowDue = false
+  /** For the owner. */
+  context: unknown
+  #pendingDetach: PendingDetach | undefined
+  #ended = false
+
+  /** The end has been reported, or is about to be. */
+  get hasEnded(): boolean {
+    return this.#ended
+  }
+
+  constructor(session: SessionEndpoint, name: string, initiated: 'local' | 'remote') {
+    this.session = session
+    this.name = name
+    this.initiated = initiated
+  }
+
+  /** For messages: `link 'q1'`. */
+  get label(): string {
+    return `link '${this.name}'`
+  }
+
+  /** Whether frames other than attach and detach may be sent and are expected. */
+  get isAttached(): boolean {
+    return this.state === 'ATTACHED' && this.#pendingDetach === undefined
+  }
+
+  /** Sends our attach. @throws {UsageError} when it has been sent, or no handle is free. §2.6.3 */
+  attach(init: AttachInit): void {
+    const next = this.#check('S:ATTACH', 'attach')
+    const handle = this.session.assignHandle(this)
+    if (handle < 0) throw new UsageError(`no handle left for ${this.label}`, '2.6.2')
+    try {
+      this.session.control('attach', {
+        ...init,
+        source: init.source && ({ ...init.source, type: 'source' } as Source),
+        target: init.target && ({ type: 'target', ...init.target } as Target | Coordinator),
+        type: 'attach',
+        name: this.name,
+        handle,
+        role: this.role,
+        ...this.attachFields(init),
+      })
+    } catch (error) {
+      this.session.releaseLink({ handle, name: this.name, role: this.role })
+      throw error
+    }
+    this.handle = handle
+    this.state = next
+    if (init.sndSettleMode) this.sndSettleMode = init.sndSettleMode
+    if (init.rcvSettleMode) this.rcvSettleMode = init.rcvSettleMode
+    this.onAttached()
+  }
+
+  /** Refuses a link that the peer has attached: null terminus, then a closing detach with the error. §2.6.3 */
+  refuse(error: ErrorFields): void {
+    this.attach(this.role === 'sender' ? { target: this.remoteTarget } : { source: this.remoteSource })
+    this.close(error)
+  }
+
+  /** Detaches; the terminus lives on. Queued transfers go first. @throws {UsageError} unless attached. §2.6.4 */
+  detach(): void {
+    this.#check('S:DETACH', 'detach')
+    this.#postpone({ closed: false, error: undefined })
+  }
+
+  /**
+   * Closes the link. Queued transfers go first, unless there is an error or `abandon` is set.
+   * @throws {UsageError} unless attached. §2.6.5 §2.6.6
+   */
+  close(error?: ErrorFields, abandon = false): void {
+    this.#check('S:CLOSE', 'close')
+    if (error || abandon) this.abandonQueue()
+    this.#postpone({ closed: true, error })
+  }
+
+  #postpone(detach: PendingDetach): void {
+    this.#pendingDetach = detach
+    this.session.connection.postpone(this)
+  }
+
+  /** Writes the postponed detach, if nothing is in its way any more. @returns whether it is off the list */
+  frameDetach(): boolean {
+    const pending = this.#pendingDetach
+    if (!pending) return true
+    if (!this.mayDetach) return false
+    const input: LinkInput = pending.closed ? (pending.error ? 'S:CLOSE(ERROR)' : 'S:CLOSE') : 'S:DETACH'
+    const next = advance(linkTransitions, this.state, input)
+    this.#pendingDetach = undefined
+    if (next === undefined || !this.session.maySend) return true
+    this.session.control('detach', {
+      type: 'detach',
+      handle: this.handle,
+      closed: pending.closed,
+      error: pending.error as never,
+    })
+    this.state = next
+    if (next === 'CLOSED' || next === 'DETACHED') this.#release()
+    return true
+  }
+
+  /** The peer's attach. */
+  onRemoteAttach(attach: Attach): void {
+    const next = advance(linkTransitions, this.state, 'R:ATTACH')
+    if (next === undefined)
+      return this.session.fail('amqp:session:handle-in-use', `attach for ${this.label}, which is attached`, '2.6.3')
+    this.state = next
+    this.remoteHandle = attach.handle
+    this.remoteSource = attach.source
+    this.remoteTarget = attach.target
+    this.remoteMaxMessageSize = attach.maxMessageSize ?? 0n
+    this.refused = this.initiated === 'local' && (this.role === 'sender' ? !attach.target : !attach.source)
+    this.onAttachFields(attach)
+    this.session.connection.emit({ type: 'link.attached', link: this.self, attach })
+    this.onAttached()
+  }
+
+  /** The peer's detach: always answered, and reported once. §2.6.4 §2.6.6 */
+  onRemoteDetach(detach: Detach): void {
+    const answered = this.state === 'DETACH_SENT' || this.state === 'CLOSE_SENT' || this.state === 'DISCARDING'
+    const next = advance(linkTransitions, this.state, detach.closed ? 'R:CLOSE' : 'R:DETACH')
+    if (next === undefined)
+      return this.session.fail(
+        'amqp:session:unattached-handle',
+        `detach for ${this.label}, which is not attached`,
+        '2.6.4',
+      )
+    this.state = next
+    this.session.releaseRemoteHandle(this)
+    this.abandonQueue()
+    const error =
+      detach.error &&
+      new RemoteError(`${this.label} ${detach.closed ? 'closed' : 'detached'} by peer`, 'link', detach.error)
+    this.ended(answered ? 'local' : 'remote', detach.closed || next === 'CLOSED', error)
+    if (answered) return this.#release()
+    if (!this.session.maySend) return
+    // It left before we had answered its attach: the answer is owed all the same.
+    if (next === 'ATTACH_RCVD') {
+      this.attach({})
+      this.state = detach.closed ? 'CLOSE_RCVD' : 'DETACH_RCVD'
+    }
+    this.#postpone({ closed: detach.closed, error: undefined })
+  }
+
+  /** The peer broke a rule of this link: it is told so, and the link discards until the peer's detach. §2.6.5 */
+  fail(condition: string, description: string, section: string): void {
+    const error = new ProtocolError(`${this.label}: ${description}`, condition, 'link', section)
+    this.session.connection.emit({ type: 'protocol.error', error })
+    this.abandonQueue()
+    this.#pendingDetach = undefined
+    const next = advance(linkTransitions, this.state, 'S:CLOSE(ERROR)')
+    if (next !== undefined && this.session.maySend) {
+      this.session.control('detach', {
+        type: 'detach',
+        handle: this.handle,
+        closed: true,
+        error: { type: 'error', condition, description: error.message, info: undefined },
+      })
+      this.state = next
+      if (next === 'CLOSED') this.#release()
+    }
+    this.ended('local', true, error)
+  }
+
+  /** Reports the end, the first time: the first cause wins. */
+  protected ended(by: EndedBy, closed: boolean, error: AmqpError | undefined): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.onEnded()
+    this.session.connection.emit({ type: 'link.detached', link: this.self, by, closed, error })
+  }
+
+  #release(): void {
+    this.session.releaseLink(this)
+    this.ended('local', this.state === 'CLOSED', undefined)
+  }
+
+  #check(input: LinkInput, verb: string): LinkState {
+    const next = this.#pendingDetach ? undefined : advance(linkTransitions, this.state, input)
+    if (next === undefined) throw new UsageError(`cannot ${verb} ${this.label} in state ${this.state}`, '2.6')
+    if (!this.session.maySend) throw new UsageError(`cannot ${verb} ${this.label}: its session has ended`, '2.5.5')
+    return next
+  }
+
+  // ---- what the two roles fill in ------------------------------------------------------------------------------
+
+  /** This endpoint as what it is. */
+  protected abstract get self(): never
+  /** Fields of our attach that the role decides. */
+  protected abstract attachFields(init: AttachInit): Init<Attach>
+  /** The peer's attach, as far as the role is concerned. */
+  protected abstract onAttachFields(attach: Attach): void
+  /** Called when either attach has passed; both have when `state` is ATTACHED. */
+  protected abstract onAttached(): void
+  /** Whether nothing is queued in front of a detach. */
+  abstract get mayDetach(): boolean
+  /** Drops what is queued. */
+  abstract abandonQueue(): void
+  /** The link has ended: its unsettled deliveries leave the session. */
+  protected abstract onEnded(): void
+}

@@ -1,0 +1,250 @@
+/**
+ * ReceiverEndpoint: puts deliveries together, grants credit, and tells the sender what was decided. §2.6.7 §2.6.12
+ *
+ * Payload is kept in the pieces in which it came. A piece of an incomplete delivery that is small against its chunk is
+ * copied, since a view would keep the whole chunk alive.
+ */
+
+import type { DeliveryState } from '../definitions/delivery-state.ts'
+import type { Attach, Disposition, Flow, Transfer } from '../definitions/performatives.ts'
+import { AmqpCondition, LinkCondition, SessionCondition, UsageError } from '../errors.ts'
+import type { Init } from '../types/composite.ts'
+import { IncomingDelivery } from './incoming-delivery.ts'
+import { ReceiverCredit } from './link-credit.ts'
+import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
+import type { SessionEndpoint } from './session-endpoint.ts'
+
+export class ReceiverEndpoint extends LinkEndpoint {
+  readonly role = 'receiver'
+  /** Replaced by `useWindow` before attaching. */
+  credit: ReceiverCredit = new ReceiverCredit(undefined)
+  /** Largest message that is accepted, in bytes. */
+  maxMessageSize: number
+  /** The delivery whose last frame has not come. */
+  #partial: IncomingDelivery | undefined
+  /** Memory that its pieces keep alive. */
+  #pinned = 0
+  /** The frame being read is the last of its delivery. */
+  #lastFrame = false
+
+  constructor(session: SessionEndpoint, name: string, initiated: 'local' | 'remote') {
+    super(session, name, initiated)
+    this.maxMessageSize = session.connection.limits.maxMessageSize
+  }
+
+  protected get self(): never {
+    return this as never
+  }
+
+  /** Keeps `window` deliveries coming by itself; `undefined` leaves credit to `flow`. Before attaching only. §2.6.7 */
+  useWindow(window: number | undefined): void {
+    this.credit = new ReceiverCredit(window)
+  }
+
+  /** Grants credit for `count` more deliveries. @throws {UsageError} when credit is automatic. §2.6.7 */
+  flow(count: number): void {
+    if (this.credit.window !== undefined) throw new UsageError(`${this.label} keeps its credit by itself`, '2.6.7')
+    if (!Number.isInteger(count) || count < 1 || count > 0x7fffffff)
+      throw new UsageError(`credit is granted for 1 to 2^31 − 1 deliveries, not ${count}`, '2.6.7')
+    this.credit.grant(count)
+    this.session.flowDue(this)
+  }
+
+  /** Asks the sender to use up or give back its credit; `link.drained` follows. §2.6.7 */
+  drain(): void {
+    if (this.credit.linkCredit === 0) {
+      this.session.connection.emit({ type: 'link.drained', link: this })
+      return
+    }
+    this.credit.drain = true
+    this.session.flowDue(this)
+  }
+
+  /** The owner has taken a delivery: credit for the next may be granted. */
+  consumed(): void {
+    this.credit.consumed()
+    if (this.credit.isLow && this.isAttached) this.session.flowDue(this)
+  }
+
+  /** A transfer with the first piece of its payload; `left` bytes of it follow. §2.7.5 */
+  onTransfer(transfer: Transfer, payload: Uint8Array | undefined, left: number): void {
+    if (this.state !== 'ATTACHED') return
+    const delivery = this.#partial ? this.#continued(this.#partial, transfer) : this.#begun(transfer)
+    if (!delivery) return
+    if (transfer.aborted) return this.#aborted(delivery)
+    this.#lastFrame = !transfer.more
+    if (transfer.settled) delivery.remoteSettled = true
+    if (transfer.state) delivery.remoteState = transfer.state
+    this.#partial = delivery
+    if (payload && !this.#add(delivery, payload, transfer.more || left > 0)) return
+    if (left === 0 && this.#lastFrame) this.#complete(delivery)
+  }
+
+  /** A further piece of the payload of the frame being read. */
+  onPayload(piece: Uint8Array, left: number): void {
+    const delivery = this.#partial
+    if (this.state !== 'ATTACHED' || !delivery) return
+    if (!this.#add(delivery, piece, true)) return
+    if (left === 0 && this.#lastFrame) this.#complete(delivery)
+  }
+
+  #begun(transfer: Transfer): IncomingDelivery | undefined {
+    const { deliveryId, deliveryTag } = transfer
+    if (deliveryId === undefined || deliveryTag === undefined) {
+      this.fail(AmqpCondition.invalidField, 'the first transfer of a delivery lacks its delivery-id or -tag', '2.7.5')
+      return undefined
+    }
+    if (!this.session.takeDeliveryId(deliveryId)) return undefined
+    if (!this.credit.onDelivery()) {
+      this.fail(LinkCondition.transferLimitExceeded, `delivery ${deliveryId} came without credit`, '2.6.7')
+      return undefined
+    }
+    const settled = transfer.settled === true
+    const delivery = new IncomingDelivery(
+      this,
+      deliveryId,
+      deliveryTag,
+      transfer.messageFormat ?? 0,
+      settled,
+      transfer.state,
+    )
+    if (!settled) {
+      const { incoming, connection } = this.session
+      if (incoming.count >= connection.limits.maxUnsettled) {
+        this.session.fail(
+          AmqpCondition.resourceLimitExceeded,
+          `more than ${connection.limits.maxUnsettled} deliveries unsettled`,
+          '2.6.12',
+        )
+        return undefined
+      }
+      incoming.add(deliveryId, delivery)
+    }
+    return delivery
+  }
+
+  #continued(delivery: IncomingDelivery, transfer: Transfer): IncomingDelivery | undefined {
+    if (transfer.deliveryId === undefined || transfer.deliveryId === delivery.deliveryId) return delivery
+    this.session.fail(
+      SessionCondition.errantLink,
+      `delivery ${transfer.deliveryId} on ${this.label} begins inside delivery ${delivery.deliveryId}`,
+      '2.6.14',
+    )
+    return undefined
+  }
+
+  /** An aborted delivery is settled and forgotten, payload and all. §2.7.5 */
+  #aborted(delivery: IncomingDelivery): void {
+    this.session.incoming.delete(delivery.deliveryId)
+    this.#forgetPartial()
+    this.consumed()
+  }
+
+  #forgetPartial(): void {
+    this.session.connection.incompleteBytes -= this.#pinned
+    this.#pinned = 0
+    this.#partial = undefined
+  }
+
+  /** Keeps a piece of payload. @returns false when it was one too many */
+  #add(delivery: IncomingDelivery, piece: Uint8Array, incomplete: boolean): boolean {
+    delivery.size += piece.length
+    if (delivery.size > this.maxMessageSize) {
+      this.#forgetPartial()
+      this.fail(LinkCondition.messageSizeExceeded, `message larger than ${this.maxMessageSize} bytes`, '2.7.3')
+      return false
+    }
+    if (!incomplete) {
+      delivery.chunks.push(piece)
+      return true
+    }
+    const kept = piece.length * 2 < piece.buffer.byteLength ? piece.slice() : piece
+    delivery.chunks.push(kept)
+    this.#pinned += kept.buffer.byteLength
+    const { connection } = this.session
+    connection.incompleteBytes += kept.buffer.byteLength
+    if (connection.incompleteBytes <= connection.limits.maxIncompleteBytes) return true
+    this.#forgetPartial()
+    this.fail(AmqpCondition.resourceLimitExceeded, 'unfinished messages hold too much memory', '2.6.14')
+    return false
+  }
+
+  #complete(delivery: IncomingDelivery): void {
+    this.#forgetPartial()
+    this.session.connection.deliveries.push(delivery)
+  }
+
+  /**
+   * Decides on a delivery, once. In mode first it is settled with that; in mode second the sender settles, and
+   * `delivery.settled` follows. @throws {UsageError} when it has been decided already. §2.6.12 §2.8.3
+   */
+  disposition(delivery: IncomingDelivery, state: DeliveryState): void {
+    if (delivery.localState)
+      throw new UsageError(`delivery ${delivery.deliveryId} on ${this.label} is decided already`, '2.6.12')
+    delivery.localState = state
+    if (delivery.remoteSettled) {
+      this.#settled(delivery)
+      return
+    }
+    const first = this.rcvSettleMode === 'first'
+    if (first) this.#settled(delivery)
+    this.session.dispositionDue(true, delivery.deliveryId, first, state)
+  }
+
+  #settled(delivery: IncomingDelivery): void {
+    delivery.localSettled = true
+    this.session.incoming.delete(delivery.deliveryId)
+  }
+
+  /** The sender told its state of a delivery. §2.7.6 */
+  onDisposition(delivery: IncomingDelivery, disposition: Disposition): void {
+    if (disposition.state) delivery.remoteState = disposition.state
+    if (!disposition.settled) return
+    delivery.remoteSettled = true
+    this.#settled(delivery)
+    this.session.connection.emit({ type: 'delivery.settled', delivery })
+  }
+
+  /** The sender's flow for this link; what it says of credit is not a grant. §2.6.7 */
+  onFlow(flow: Flow): void {
+    const drained = this.credit.onFlow(flow)
+    if (drained) this.session.connection.emit({ type: 'link.drained', link: this })
+    if (flow.echo || (drained && this.credit.isLow)) this.session.flowDue(this)
+  }
+
+  get mayDetach(): boolean {
+    return true
+  }
+
+  abandonQueue(): void {
+    if (this.#partial) this.#forgetPartial()
+  }
+
+  protected onEnded(): void {
+    const { incoming } = this.session
+    for (const delivery of [...incoming]) if (delivery.link === this) incoming.delete(delivery.deliveryId)
+  }
+
+  protected attachFields(init: AttachInit): Init<Attach> {
+    if (init.maxMessageSize !== undefined && init.maxMessageSize > 0n) this.maxMessageSize = Number(init.maxMessageSize)
+    return { maxMessageSize: BigInt(this.maxMessageSize) }
+  }
+
+  protected onAttachFields(attach: Attach): void {
+    if (attach.initialDeliveryCount === undefined) {
+      return this.session.fail(
+        AmqpCondition.invalidField,
+        `${this.label}: a sender's attach lacks initial-delivery-count`,
+        '2.7.3',
+      )
+    }
+    this.credit.onAttach(attach.initialDeliveryCount)
+    this.sndSettleMode = attach.sndSettleMode
+    if (this.initiated === 'remote') this.rcvSettleMode = attach.rcvSettleMode
+  }
+
+  protected onAttached(): void {
+    if (this.state === 'ATTACHED' && !this.refused && (this.credit.isLow || this.credit.linkCredit > 0))
+      this.session.flowDue(this)
+  }
+}

@@ -1,0 +1,347 @@
+/**
+ * SenderEndpoint: queues deliveries, frames them as credit, window and socket allow, and learns what became of them.
+ * §2.6.7 §2.6.12 §2.6.14
+ *
+ * A message is encoded once, into the connection's slab: `beginMessage` hands out a writer behind the headroom,
+ * `commitMessage` queues what was written. Framing fills the headroom.
+ */
+
+import { ACCEPTED } from '../definitions/delivery-state.ts'
+import { type TransferFields, transferWidth } from '../definitions/hot-paths.ts'
+import type { Attach, Disposition, Flow } from '../definitions/performatives.ts'
+import { UsageError } from '../errors.ts'
+import type { Init } from '../types/composite.ts'
+import type { Writer } from '../types/writer.ts'
+import { Fifo } from './fifo.ts'
+import { SenderCredit } from './link-credit.ts'
+import { LinkEndpoint } from './link-endpoint.ts'
+import { OutgoingDelivery } from './outgoing-delivery.ts'
+
+/** Bytes that stay the caller's and are sent from `at`, a place in the message as it was written. */
+export interface Splice {
+  readonly at: number
+  readonly bytes: Uint8Array
+}
+
+/** What a delivery may be given. */
+export interface DeliveryInit {
+  /** At most 32 bytes, unique among the link's unsettled deliveries. Default: a counter. §2.8.7 */
+  readonly deliveryTag?: Uint8Array | undefined
+  /** §2.8.11 */
+  readonly messageFormat?: number | undefined
+  readonly settled?: boolean | undefined
+  /** For the owner: `OutgoingDelivery.context`. */
+  readonly context?: unknown
+}
+
+/** Payload below this is copied when it is queued. */
+export const COPY_BELOW: number = 4096
+
+/** The fields of the transfer being framed: one object serves all. */
+const fields: TransferFields = {
+  handle: 0,
+  deliveryId: 0,
+  deliveryTag: 0,
+  messageFormat: 0,
+  settled: false,
+  more: false,
+}
+
+export class SenderEndpoint extends LinkEndpoint {
+  readonly role = 'sender'
+  readonly credit: SenderCredit = new SenderCredit()
+  readonly queue: Fifo<OutgoingDelivery> = new Fifo()
+  /** On the connection's list of links that may send. */
+  isReady = false
+  /** Waiting for the session's window. */
+  isBlocked = false
+  #nextTag = 0
+  #headroom = 0
+
+  protected get self(): never {
+    return this as never
+  }
+
+  /**
+   * Starts a message: write its bytes to the writer, then `commitMessage`, or `cancelMessage` when encoding failed.
+   * @throws {UsageError} when the link cannot send, or too much is queued
+   */
+  beginMessage(init: DeliveryInit): Writer {
+    this.checkSendable(init)
+    const slab = this.session.connection.writer.slab
+    fields.handle = this.handle < 0 ? 0xffff : this.handle
+    fields.deliveryId = 0xffffffff
+    fields.deliveryTag = init.deliveryTag ?? 0
+    fields.messageFormat = init.messageFormat ?? 0
+    fields.settled = init.settled === true
+    fields.more = false
+    this.#headroom = transferWidth(fields) + 8
+    slab.ensure(this.#headroom + 256)
+    slab.mark = slab.offset
+    slab.offset += this.#headroom
+    return slab
+  }
+
+  /** Queues what was written since `beginMessage`, with the caller's own bytes spliced in. */
+  commitMessage(init: DeliveryInit, splices?: readonly Splice[]): OutgoingDelivery {
+    const slab = this.session.connection.writer.slab
+    const start = slab.mark + this.#headroom
+    const end = slab.offset
+    const base = slab.mark
+    slab.mark = end
+    const pieces = splices && splices.length > 0 ? spliced(slab.bytes, base, start, end, splices) : undefined
+    return this.#enqueue(init, slab.bytes, start, end, pieces)
+  }
+
+  /** Takes back what was written since `beginMessage`. */
+  cancelMessage(): void {
+    const slab = this.session.connection.writer.slab
+    slab.offset = slab.mark
+  }
+
+  /**
+   * Queues an encoded message.
+   *
+   * @param payload  copied when it is small, else kept by reference until it is framed: it must not change
+   * @throws {UsageError} as `beginMessage`
+   */
+  transfer(payload: Uint8Array | readonly Uint8Array[], init: DeliveryInit = {}): OutgoingDelivery {
+    const parts = payload instanceof Uint8Array ? [payload] : payload
+    const size = parts.reduce((sum, part) => sum + part.length, 0)
+    if (size < COPY_BELOW) {
+      const writer = this.beginMessage(init)
+      for (const part of parts) writer.raw(part)
+      return this.commitMessage(init)
+    }
+    this.checkSendable(init)
+    return this.#enqueue(
+      init,
+      parts[0] as Uint8Array,
+      0,
+      0,
+      parts.filter(part => part.length > 0),
+    )
+  }
+
+  checkSendable(init: DeliveryInit): void {
+    const { connection } = this.session
+    if (this.state !== 'ATTACHED' || !this.isAttached)
+      throw new UsageError(`${this.label} cannot send in state ${this.state}`, '2.6.12')
+    if (connection.pendingBytes >= connection.limits.maxPendingBytes)
+      throw new UsageError(`${connection.pendingBytes} bytes are queued on this connection already`)
+    if (init.deliveryTag && init.deliveryTag.length > 32)
+      throw new UsageError(`a delivery-tag has at most 32 bytes, not ${init.deliveryTag.length}`, '2.8.7')
+    const settled = init.settled === true
+    if (this.sndSettleMode === 'settled' && !settled) throw new UsageError(`${this.label} sends settled only`, '2.8.2')
+    if (this.sndSettleMode === 'unsettled' && settled)
+      throw new UsageError(`${this.label} sends unsettled only`, '2.8.2')
+  }
+
+  #enqueue(
+    init: DeliveryInit,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    pieces: Uint8Array[] | undefined,
+  ): OutgoingDelivery {
+    const size = pieces ? pieces.reduce((sum, piece) => sum + piece.length, 0) : end - start
+    const tag = init.deliveryTag ?? this.#nextTag++ >>> 0
+    const delivery = new OutgoingDelivery(
+      this,
+      tag,
+      init.messageFormat ?? 0,
+      init.settled === true,
+      bytes,
+      start,
+      end,
+      pieces,
+      size,
+      init.context,
+    )
+    this.queue.push(delivery)
+    this.session.connection.pendingBytes += size
+    this.wake()
+    return delivery
+  }
+
+  /** Joins the links that may send, if it may. */
+  wake(): void {
+    if (this.isReady || this.isBlocked || !this.maySend) return
+    this.isReady = true
+    this.session.connection.ready.push(this)
+  }
+
+  /** Whether something is queued that credit allows. */
+  get maySend(): boolean {
+    const next = this.queue.peek()
+    return next !== undefined && this.state === 'ATTACHED' && (this.credit.linkCredit > 0 || next.deliveryId >= 0)
+  }
+
+  /** Frames deliveries until `quantum` bytes are written, or nothing may be sent. */
+  frameTransfers(quantum: number): void {
+    const { connection, window } = this.session
+    const writer = connection.writer
+    const until = writer.pending + quantum
+    while (this.maySend && writer.pending < until) {
+      if (window.remoteIncomingWindow <= 0) {
+        this.isBlocked = true
+        this.session.blocked.push(this)
+        return
+      }
+      this.#frameTransfer(this.queue.peek() as OutgoingDelivery, connection.remoteMaxFrameSize)
+    }
+    if (this.credit.drain && this.queue.length === 0) this.#drained()
+  }
+
+  #frameTransfer(delivery: OutgoingDelivery, maxFrameSize: number): void {
+    const { session } = this
+    const { connection } = session
+    const writer = connection.writer
+    const first = delivery.deliveryId < 0
+    if (first) {
+      delivery.deliveryId = session.nextDeliveryId()
+      this.credit.onSend()
+      if (!delivery.settled) session.outgoing.add(delivery.deliveryId, delivery)
+    }
+    fields.handle = this.handle
+    fields.deliveryId = first ? delivery.deliveryId : -1
+    fields.deliveryTag = delivery.tag
+    fields.messageFormat = delivery.messageFormat
+    fields.settled = delivery.settled
+    fields.more = false
+    const left = delivery.size - delivery.sent
+    let width = left
+    if (left > writer.capacity(fields, maxFrameSize)) {
+      fields.more = true
+      width = writer.capacity(fields, maxFrameSize)
+    }
+    delivery.transferId = session.window.onTransferSent()
+    if (first && !fields.more && !delivery.pieces) {
+      writer.transferInPlace(session.channel, fields, delivery.bytes, delivery.start, delivery.end)
+      delivery.sent = width
+    } else {
+      writer.transferBefore(session.channel, fields, width)
+      for (const piece of delivery.take(width)) writer.raw(piece)
+    }
+    connection.pendingBytes -= width
+    if (connection.tracing) connection.traceTransfer(session.channel, fields, delivery, width)
+    if (fields.more) return
+    this.queue.shift()
+    delivery.release()
+    if (delivery.settled) connection.outcomes.push(delivery)
+  }
+
+  /** §2.6.7: nothing is left to send while the receiver drains. */
+  #drained(): void {
+    this.credit.consume()
+    this.credit.drain = false
+    this.session.flowDue(this)
+  }
+
+  /** A receiver's flow for this link. §2.6.7 */
+  onFlow(flow: Flow): void {
+    this.credit.onFlow(flow)
+    this.session.connection.emit({ type: 'link.flow', link: this })
+    if (this.credit.drain && this.queue.length === 0) this.#drained()
+    else if (flow.echo) this.session.flowDue(this)
+    this.wake()
+  }
+
+  /** The receiver told the state of one delivery. §2.7.6 */
+  onDisposition(delivery: OutgoingDelivery, disposition: Disposition): void {
+    const { session } = this
+    session.window.acknowledge(delivery.transferId)
+    if (disposition.state) delivery.remoteState = disposition.state
+    const terminal = disposition.state !== undefined && isTerminal(disposition.state.type)
+    if (!disposition.settled && !terminal) return
+    session.outgoing.delete(delivery.deliveryId)
+    // A receiver in mode second waits for us to settle. §2.8.3
+    if (!disposition.settled) session.dispositionDue(false, delivery.deliveryId, true, disposition.state)
+    session.connection.outcomes.push(delivery)
+  }
+
+  /**
+   * Takes back a delivery: one that is queued is removed, one that is partly framed is aborted. §2.7.5
+   * @returns what it came to; `sent` means that it is too late
+   */
+  abort(delivery: OutgoingDelivery): 'removed' | 'aborted' | 'sent' {
+    if (!this.queue.remove(delivery)) return 'sent'
+    const { session } = this
+    session.connection.pendingBytes -= delivery.size - delivery.sent
+    delivery.release()
+    if (delivery.deliveryId < 0) return 'removed'
+    session.outgoing.delete(delivery.deliveryId)
+    session.window.onTransferSent()
+    session.control('transfer', { type: 'transfer', handle: this.handle, aborted: true })
+    return 'aborted'
+  }
+
+  /** Deliveries whose outcome was open when the link ended; the owner takes them when it hears of the end. */
+  readonly abandoned: OutgoingDelivery[] = []
+
+  get mayDetach(): boolean {
+    return this.queue.length === 0 || this.state !== 'ATTACHED'
+  }
+
+  /** What is queued will not be framed any more. One that is partly framed is unsettled, too, and taken as such. */
+  abandonQueue(): void {
+    for (const delivery of this.queue.drain()) {
+      this.session.connection.pendingBytes -= delivery.size - delivery.sent
+      delivery.release()
+      if (delivery.deliveryId < 0 || delivery.settled) this.abandoned.push(delivery)
+    }
+  }
+
+  /** Deliveries that are framed, wholly or partly, and not settled. */
+  *unsettled(): Generator<OutgoingDelivery> {
+    for (const delivery of this.session.outgoing) if (delivery.link === this) yield delivery
+  }
+
+  protected onEnded(): void {
+    const { outgoing } = this.session
+    this.abandonQueue()
+    for (const delivery of [...outgoing]) {
+      if (delivery.link !== this) continue
+      outgoing.delete(delivery.deliveryId)
+      this.abandoned.push(delivery)
+    }
+  }
+
+  protected attachFields(): Init<Attach> {
+    return { initialDeliveryCount: this.credit.initialDeliveryCount }
+  }
+
+  protected onAttachFields(attach: Attach): void {
+    // The receiver has the last word on how it settles, the sender on how it sends. §2.7.3
+    if (this.initiated === 'remote') {
+      this.sndSettleMode = attach.sndSettleMode
+    }
+    this.rcvSettleMode = attach.rcvSettleMode
+  }
+
+  protected onAttached(): void {}
+}
+
+/** Whether a state is an outcome. §3.4 §4.5.5 */
+const isTerminal = (type: string): boolean =>
+  type === ACCEPTED.type || type === 'rejected' || type === 'released' || type === 'modified' || type === 'declared'
+
+/** The message in pieces: what was written, with the caller's bytes between. */
+function spliced(
+  bytes: Uint8Array,
+  base: number,
+  start: number,
+  end: number,
+  splices: readonly Splice[],
+): Uint8Array[] {
+  const pieces: Uint8Array[] = []
+  let from = start
+  for (const splice of splices) {
+    const at = base + splice.at
+    if (at > from) pieces.push(bytes.subarray(from, at))
+    if (splice.bytes.length > 0) pieces.push(splice.bytes)
+    from = at
+  }
+  if (end > from) pieces.push(bytes.subarray(from, end))
+  return pieces
+}

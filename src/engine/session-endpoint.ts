@@ -1,0 +1,467 @@
+/**
+ * SessionEndpoint: begin and end, the links on it, its windows, and the deliveries of all its links by id. §2.5
+ */
+
+import type { DeliveryState } from '../definitions/delivery-state.ts'
+import { writeDisposition } from '../definitions/hot-paths.ts'
+import type {
+  Attach,
+  Begin,
+  Detach,
+  Disposition,
+  End,
+  Flow,
+  Performative,
+  Transfer,
+} from '../definitions/performatives.ts'
+import type { SequenceNo } from '../definitions/restricted.ts'
+import {
+  AmqpCondition,
+  type AmqpError,
+  ConnectionCondition,
+  ProtocolError,
+  RemoteError,
+  SessionCondition,
+  UsageError,
+} from '../errors.ts'
+import type { Init } from '../types/composite.ts'
+import type { ConnectionEndpoint, ErrorFields } from './connection-endpoint.ts'
+import type { EndedBy } from './events.ts'
+import type { IncomingDelivery } from './incoming-delivery.ts'
+import { Numbering } from './numbering.ts'
+import type { OutgoingDelivery } from './outgoing-delivery.ts'
+import { ReceiverEndpoint } from './receiver-endpoint.ts'
+import { SenderEndpoint } from './sender-endpoint.ts'
+import { serialAdd } from './serial.ts'
+import { type SessionInput, type SessionState, sessionTransitions } from './session-states.ts'
+import { OUTGOING_WINDOW, SessionWindow } from './session-window.ts'
+import { advance } from './transitions.ts'
+import { UnsettledRing } from './unsettled.ts'
+
+type LinkEnd = SenderEndpoint | ReceiverEndpoint
+
+/** Dispositions that are due, merged as long as ids are contiguous and states the same. */
+interface DispositionRun {
+  readonly receiver: boolean
+  readonly first: SequenceNo
+  last: SequenceNo
+  readonly settled: boolean
+  readonly state: DeliveryState | undefined
+}
+
+const dispositionOf = ({ receiver, first, last, settled, state }: DispositionRun): Disposition => ({
+  type: 'disposition',
+  role: receiver ? 'receiver' : 'sender',
+  first,
+  last: last === first ? undefined : last,
+  settled,
+  state,
+  batchable: false,
+})
+
+/** What `begin` may be given. */
+export type BeginInit = Omit<Init<Begin>, 'type' | 'remoteChannel' | 'nextOutgoingId' | 'outgoingWindow'>
+
+/** Transfer frames that may be on their way to us, unless said otherwise. */
+export const DEFAULT_INCOMING_WINDOW = 2048
+
+export class SessionEndpoint {
+  readonly connection: ConnectionEndpoint
+  readonly initiated: 'local' | 'remote'
+  state: SessionState = 'UNMAPPED'
+  /** Our channel, −1 before begin and after end. */
+  channel = -1
+  /** The peer's channel. */
+  remoteChannel = -1
+  window: SessionWindow = new SessionWindow(DEFAULT_INCOMING_WINDOW)
+  /** Unsettled deliveries, by delivery-id. §2.6.12 */
+  readonly outgoing: UnsettledRing<OutgoingDelivery> = new UnsettledRing()
+  readonly incoming: UnsettledRing<IncomingDelivery> = new UnsettledRing()
+  /** Senders that wait for the peer's window to open. */
+  readonly blocked: SenderEndpoint[] = []
+  /** For the owner. */
+  context: unknown
+  readonly #handles: Numbering<LinkEnd>
+  readonly #remoteHandles: Numbering<LinkEnd>
+  /** Links that we initiated and the peer has not answered. */
+  readonly #awaiting = new Map<string, LinkEnd>()
+  #nextDeliveryId: SequenceNo = 0
+  #expectedDeliveryId: SequenceNo | undefined
+  #runs: DispositionRun[] = []
+  #flowLinks: LinkEnd[] = []
+  #sessionFlow = false
+  #pendingEnd: { error: ErrorFields | undefined } | undefined
+  #ended = false
+
+  constructor(connection: ConnectionEndpoint, initiated: 'local' | 'remote') {
+    this.connection = connection
+    this.initiated = initiated
+    this.#handles = new Numbering(0xffffffff)
+    this.#remoteHandles = new Numbering(connection.limits.maxLinks - 1)
+  }
+
+  /** For messages: `session 0`. */
+  get label(): string {
+    return `session ${this.channel < 0 ? this.remoteChannel : this.channel}`
+  }
+
+  /** Whether our frames may be sent: begun, and not ended by us. §2.5.5 */
+  get maySend(): boolean {
+    return this.state === 'BEGIN_SENT' || this.state === 'MAPPED' || this.state === 'END_RCVD'
+  }
+
+  /** Begins the session, or answers the peer's begin. @throws {UsageError} §2.5.1 */
+  begin(init: Partial<BeginInit> = {}): void {
+    const next = this.#check('S:BEGIN', 'begin')
+    this.channel = this.connection.assignChannel(this)
+    if (this.channel < 0) throw new UsageError('no channel left for another session', '2.5.1')
+    const { nextIncomingId, remoteIncomingWindow, remoteOutgoingWindow } = this.window
+    this.window = new SessionWindow(init.incomingWindow ?? DEFAULT_INCOMING_WINDOW)
+    Object.assign(this.window, { nextIncomingId, remoteIncomingWindow, remoteOutgoingWindow })
+    this.#remoteHandles.max = Math.min(init.handleMax ?? 0xffffffff, this.connection.limits.maxLinks - 1)
+    try {
+      this.control('begin', {
+        ...init,
+        type: 'begin',
+        remoteChannel: this.initiated === 'remote' ? this.remoteChannel : undefined,
+        nextOutgoingId: this.window.nextOutgoingId,
+        incomingWindow: this.window.incomingWindow,
+        outgoingWindow: OUTGOING_WINDOW,
+        handleMax: this.#remoteHandles.max,
+      })
+    } catch (error) {
+      this.connection.releaseChannel(this)
+      throw error
+    }
+    this.state = next
+  }
+
+  /** A sender on this session, to be attached. §2.6.3 */
+  sender(name: string): SenderEndpoint {
+    return this.#awaiter(new SenderEndpoint(this, name, 'local'))
+  }
+
+  /** A receiver on this session, to be attached. §2.6.3 */
+  receiver(name: string): ReceiverEndpoint {
+    return this.#awaiter(new ReceiverEndpoint(this, name, 'local'))
+  }
+
+  #awaiter<L extends LinkEnd>(link: L): L {
+    const key = `${link.role} ${link.name}`
+    if (this.#awaiting.has(key)) throw new UsageError(`${link.label} is being attached already`, '2.6.1')
+    this.#awaiting.set(key, link)
+    return link
+  }
+
+  /** Ends the session when what is queued on it is framed, or at once with an error. @throws {UsageError} §2.5.2 §2.5.4 */
+  end(error?: ErrorFields): void {
+    if (this.#pendingEnd) throw new UsageError(`${this.label} is ending already`, '2.5.2')
+    this.#check('S:END', 'end')
+    if (error) for (const link of this.#handles) link.abandonQueue()
+    this.#pendingEnd = { error }
+    this.connection.postpone(this)
+  }
+
+  /** Writes the postponed end, if nothing is in its way. @returns whether it is off the list */
+  frameDetach(): boolean {
+    const pending = this.#pendingEnd
+    if (!pending) return true
+    if (!this.isIdle) return false
+    const next = advance(sessionTransitions, this.state, pending.error ? 'S:END(ERROR)' : 'S:END')
+    this.#pendingEnd = undefined
+    if (next === undefined) return true
+    this.control('end', { type: 'end', error: pending.error as never })
+    this.state = next
+    this.connection.releaseChannel(this)
+    if (next === 'ENDED') this.#finish('local', undefined)
+    return true
+  }
+
+  // ---- what its links ask of it --------------------------------------------------------------------------------
+
+  /** Writes a frame on our channel, in the order of the calls. */
+  control(name: Performative['type'], value: object): void {
+    this.connection.control(this.channel, name, value)
+  }
+
+  assignHandle(link: LinkEnd | unknown): number {
+    return this.#handles.assign(link as LinkEnd)
+  }
+
+  releaseRemoteHandle(link: { remoteHandle: number }): void {
+    this.#remoteHandles.release(link.remoteHandle)
+    link.remoteHandle = -1
+  }
+
+  releaseLink(link: { handle: number; name: string; role: string }): void {
+    this.#awaiting.delete(`${link.role} ${link.name}`)
+    if (link.handle >= 0) this.#handles.release(link.handle)
+    link.handle = -1
+  }
+
+  nextDeliveryId(): SequenceNo {
+    const id = this.#nextDeliveryId
+    this.#nextDeliveryId = serialAdd(id, 1)
+    return id
+  }
+
+  /** Delivery-ids are a sequence over all links of the session. @returns false when this one is out of order. §2.6.12 */
+  takeDeliveryId(id: SequenceNo): boolean {
+    const expected = this.#expectedDeliveryId ?? id
+    if (id !== expected) {
+      this.fail(AmqpCondition.invalidField, `delivery-id ${id}, where ${expected} is next`, '2.6.12')
+      return false
+    }
+    this.#expectedDeliveryId = serialAdd(id, 1)
+    return true
+  }
+
+  /** A flow for the link is to be written; its fields are taken when it is. §2.7.4 */
+  flowDue(link: LinkEnd): void {
+    if (link.flowDue) return
+    link.flowDue = true
+    this.#flowLinks.push(link)
+    this.connection.sessionDue(this)
+  }
+
+  /** A disposition is to be written. §2.7.6 */
+  dispositionDue(receiver: boolean, id: SequenceNo, settled: boolean, state: DeliveryState | undefined): void {
+    const run = this.#runs[this.#runs.length - 1]
+    if (
+      run &&
+      run.state === state &&
+      run.receiver === receiver &&
+      run.settled === settled &&
+      id === serialAdd(run.last, 1)
+    ) {
+      run.last = id
+      return
+    }
+    this.#runs.push({ receiver, first: id, last: id, settled, state })
+    this.connection.sessionDue(this)
+  }
+
+  /** Writes the flows and dispositions that are due. */
+  frameDue(): void {
+    const { connection, channel } = this
+    if (!this.maySend) {
+      this.#flowLinks = []
+      this.#runs = []
+      return
+    }
+    const links = this.#flowLinks
+    this.#flowLinks = []
+    for (const link of links) {
+      link.flowDue = false
+      if (link.isAttached || link.state === 'ATTACH_SENT') this.#frameFlow(link)
+    }
+    if (this.#sessionFlow) this.#frameFlow(undefined)
+    for (const run of this.#runs) {
+      connection.writer.frame(0, channel, connection.remoteMaxFrameSize, writer =>
+        writeDisposition(writer, run.receiver, run.first, run.last, run.settled, run.state),
+      )
+      if (connection.tracing) connection.traceOut(channel, dispositionOf(run), 0)
+    }
+    this.#runs = []
+  }
+
+  #frameFlow(link: LinkEnd | undefined): void {
+    this.window.refill()
+    this.#sessionFlow = false
+    const receiver = link?.role === 'receiver' ? link : undefined
+    receiver?.credit.refill()
+    const known = link?.role === 'sender' || (receiver && receiver.state !== 'ATTACH_SENT')
+    this.control('flow', {
+      type: 'flow',
+      nextIncomingId: this.connection.style.omitNextIncomingId ? undefined : this.window.nextIncomingId,
+      incomingWindow: this.window.incomingWindow,
+      nextOutgoingId: this.window.nextOutgoingId,
+      outgoingWindow: OUTGOING_WINDOW,
+      handle: link?.handle,
+      deliveryCount: known ? link?.credit.deliveryCount : undefined,
+      linkCredit: link?.credit.linkCredit,
+      available: link?.role === 'sender' ? link.queue.length : undefined,
+      drain: link?.credit.drain === true,
+    })
+  }
+
+  // ---- what the peer sends -------------------------------------------------------------------------------------
+
+  /** The peer's begin. §2.7.2 */
+  onBegin(channel: number, begin: Begin): void {
+    const next = advance(sessionTransitions, this.state, 'R:BEGIN')
+    if (next === undefined)
+      return this.connection.fail(AmqpCondition.illegalState, `begin for ${this.label} in state ${this.state}`, '2.5.5')
+    this.state = next
+    this.remoteChannel = channel
+    this.window.onBegin(begin)
+    this.#handles.max = begin.handleMax
+    if (next === 'MAPPED' || next === 'BEGIN_RCVD')
+      this.connection.emit({ type: 'session.begun', session: this, begin })
+  }
+
+  /** A frame on the peer's channel; `payload` and `left` belong to a transfer. */
+  receive(body: Performative, payload: Uint8Array | undefined, left: number): void {
+    if (body.type === 'end') return this.#onEnd(body)
+    if (this.state === 'DISCARDING' || this.state === 'END_SENT') return
+    switch (body.type) {
+      case 'transfer':
+        return this.#onTransfer(body, payload, left)
+      case 'disposition':
+        return this.#onDisposition(body)
+      case 'flow':
+        return this.#onFlow(body)
+      case 'attach':
+        return this.#onAttach(body)
+      case 'detach':
+        return this.#onDetach(body)
+      default:
+        return this.connection.fail(AmqpCondition.notAllowed, `${body.type} on the channel of ${this.label}`, '2.5')
+    }
+  }
+
+  #onTransfer(transfer: Transfer, payload: Uint8Array | undefined, left: number): void {
+    this.payloadLink = undefined
+    if (!this.window.onTransferReceived())
+      return this.fail(
+        SessionCondition.windowViolation,
+        `transfer beyond the incoming-window of ${this.window.incomingWindowSize}`,
+        '2.5.6',
+      )
+    if (this.window.isLow) {
+      this.#sessionFlow = true
+      this.connection.sessionDue(this)
+    }
+    const link = this.#remoteHandles.get(transfer.handle)
+    if (!link) return this.#unattached(transfer.handle, 'transfer')
+    if (link.role === 'sender')
+      return this.fail(AmqpCondition.notAllowed, `transfer to ${link.label}, which sends`, '2.7.5')
+    if (left > 0) this.payloadLink = link
+    link.onTransfer(transfer, payload, left)
+  }
+
+  /** Where further pieces of the frame being read go. */
+  payloadLink: ReceiverEndpoint | undefined
+
+  #onDisposition(disposition: Disposition): void {
+    const { first } = disposition
+    const last = disposition.last ?? first
+    if (disposition.role === 'receiver') {
+      this.outgoing.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
+      return
+    }
+    this.incoming.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
+  }
+
+  #onFlow(flow: Flow): void {
+    this.window.onFlow(flow)
+    if (flow.handle !== undefined) {
+      const link = this.#remoteHandles.get(flow.handle)
+      if (!link) return this.#unattached(flow.handle, 'flow')
+      link.onFlow(flow)
+    } else if (flow.echo) {
+      this.#sessionFlow = true
+      this.connection.sessionDue(this)
+    }
+    if (this.window.remoteIncomingWindow > 0 && this.blocked.length > 0)
+      for (const sender of this.blocked.splice(0)) {
+        sender.isBlocked = false
+        sender.wake()
+      }
+  }
+
+  #onAttach(attach: Attach): void {
+    if (attach.handle > this.#remoteHandles.max)
+      return this.connection.fail(
+        ConnectionCondition.framingError,
+        `handle ${attach.handle} above handle-max ${this.#remoteHandles.max}`,
+        '2.7.2',
+      )
+    if (this.#remoteHandles.get(attach.handle))
+      return this.fail(SessionCondition.handleInUse, `handle ${attach.handle} is in use`, '2.6.2')
+    const role = attach.role === 'sender' ? 'receiver' : 'sender'
+    const key = `${role} ${attach.name}`
+    let link = this.#awaiting.get(key)
+    this.#awaiting.delete(key)
+    if (!link || link.state === 'UNATTACHED')
+      link =
+        role === 'sender'
+          ? new SenderEndpoint(this, attach.name, 'remote')
+          : new ReceiverEndpoint(this, attach.name, 'remote')
+    this.#remoteHandles.set(attach.handle, link)
+    link.onRemoteAttach(attach)
+  }
+
+  #onDetach(detach: Detach): void {
+    const link = this.#remoteHandles.get(detach.handle)
+    if (!link) return this.#unattached(detach.handle, 'detach')
+    link.onRemoteDetach(detach)
+  }
+
+  #unattached(handle: number, what: string): void {
+    this.fail(SessionCondition.unattachedHandle, `${what} for handle ${handle}, to which nothing is attached`, '2.6.2')
+  }
+
+  #onEnd(end: End): void {
+    const mine = this.state === 'END_SENT' || this.state === 'DISCARDING'
+    const next = advance(sessionTransitions, this.state, 'R:END')
+    if (next === undefined)
+      return this.connection.fail(AmqpCondition.illegalState, `end for ${this.label} in state ${this.state}`, '2.5.5')
+    this.connection.releaseRemoteChannel(this)
+    const error = end.error && new RemoteError(`${this.label} ended by peer`, 'session', end.error)
+    // It left before we had answered its begin: the answer is owed all the same.
+    if (next === 'BEGIN_RCVD') this.begin()
+    this.state = next === 'BEGIN_RCVD' ? 'END_RCVD' : next
+    this.#finish(mine ? 'local' : 'remote', error)
+    if (mine) return
+    this.control('end', { type: 'end' })
+    this.state = 'ENDED'
+    this.connection.releaseChannel(this)
+  }
+
+  /** The peer broke a rule of the session: it is told so, and the session discards until the peer's end. §2.5.4 */
+  fail(condition: string, description: string, section: string): void {
+    const error = new ProtocolError(`${this.label}: ${description}`, condition, 'session', section)
+    this.connection.emit({ type: 'protocol.error', error })
+    this.payloadLink = undefined
+    this.#pendingEnd = undefined
+    if (this.state === 'BEGIN_RCVD') this.begin()
+    const next = advance(sessionTransitions, this.state, 'S:END(ERROR)')
+    if (next !== undefined) {
+      this.control('end', {
+        type: 'end',
+        error: { type: 'error', condition, description: error.message, info: undefined },
+      })
+      this.state = next
+      this.connection.releaseChannel(this)
+    }
+    this.#finish('local', error)
+  }
+
+  /** Reports the end, the first time. */
+  #finish(by: EndedBy, error: AmqpError | undefined): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.abandon()
+    this.connection.emit({ type: 'session.ended', session: this, by, error })
+  }
+
+  /** Whether nothing that is queued on it can still be framed. */
+  get isIdle(): boolean {
+    if (this.state !== 'MAPPED') return true
+    for (const link of this.#handles) if (!link.mayDetach) return false
+    return true
+  }
+
+  /** Everything queued on the session will not be sent. */
+  abandon(): void {
+    for (const link of this.#handles) link.abandonQueue()
+    for (const link of this.#remoteHandles) if (link.handle < 0) link.abandonQueue()
+  }
+
+  #check(input: SessionInput, verb: string): SessionState {
+    const next = advance(sessionTransitions, this.state, input)
+    if (next === undefined) throw new UsageError(`cannot ${verb} ${this.label} in state ${this.state}`, '2.5.5')
+    return next
+  }
+}

@@ -1,0 +1,88 @@
+/** fairlead: connections at both ends, CBS, SASL mechanisms, values, errors. */
+
+export type {
+  Closure,
+  Connection,
+  Delivery,
+  Emits,
+  IncomingLink,
+  IncomingSession,
+  Link,
+  Listener,
+  Receiver,
+  RemoteOpen,
+  Sender,
+  Session,
+} from './client/api.ts'
+export { connect } from './client/connect.ts'
+export { listen } from './client/listen.ts'
+export type {
+  Abortable,
+  ConnectionOptions,
+  ConnectOptions,
+  ErrorInit,
+  LinkOptions,
+  LinkReply,
+  ListenOptions,
+  ReceiverOptions,
+  SenderOptions,
+  SendOptions,
+  SessionOptions,
+  SourceInit,
+  TargetInit,
+  TerminusInit,
+  TracedFrame,
+} from './client/options.ts'
+export { assertAccepted, type Outcome } from './client/outcome.ts'
+export {
+  type SaslContext,
+  type SaslExchange,
+  type SaslMechanism,
+  type SaslServerContext,
+  type SaslServerExchange,
+  type SaslServerMechanism,
+  type SaslStep,
+  sasl,
+  saslServer,
+} from './client/sasl.ts'
+export { CbsSession, type CbsToken } from './cbs/cbs-session.ts'
+export { DEFAULT_LIMITS, type Limits } from './engine/limits.ts'
+export * from './errors.ts'
+export { type MemoryPairOptions, memoryPair } from './io/memory.ts'
+export type { Transport, TransportSink } from './io/transport.ts'
+export { EncodedMessage } from './message/encode.ts'
+export type {
+  Body,
+  Entries,
+  HeaderInit,
+  Message,
+  MessageInit,
+  PropertiesInit,
+} from './message/message.ts'
+export type { MessageId } from './definitions/restricted.ts'
+export { AmqpMap } from './types/map.ts'
+export {
+  type AmqpArray,
+  AmqpSymbol,
+  type AmqpTypeName,
+  type AmqpValue,
+  array,
+  byte,
+  char,
+  Decimal,
+  Described,
+  described,
+  double,
+  float,
+  int,
+  long,
+  short,
+  symbol,
+  Typed,
+  timestamp,
+  ubyte,
+  uint,
+  ulong,
+  Uuid,
+  ushort,
+} from './types/values.ts'

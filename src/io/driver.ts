@@ -1,0 +1,178 @@
+/**
+ * Driver: engine ↔ transport ↔ one timer. The only loop.
+ *
+ * Data goes to the engine, what it tells goes to the owner, and what is to be written leaves once per turn: when the
+ * microtask queue has run empty, so that everything that `for await` loops and awaiting senders do in one turn shares
+ * one write. At once when 64 KiB are pending. A transport that has enough stops the pulling until it drains.
+ */
+
+import type { Engine } from '../engine/engine.ts'
+import type { EngineEvent } from '../engine/events.ts'
+import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
+import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
+import type { AmqpError } from '../errors.ts'
+import type { Transport } from './transport.ts'
+
+/** Who hears what the engine tells. */
+export interface DriverOwner {
+  onDelivery(delivery: IncomingDelivery): void
+  onOutcome(delivery: OutgoingDelivery): void
+  onEvent(event: EngineEvent): void
+  /** Something was written, so that queues are shorter. */
+  onFlush(): void
+}
+
+/** Bytes pulled from the engine at a time. */
+const BATCH = 256 << 10
+/** Pending payload above which a flush does not wait for the end of the turn. */
+const EAGER = 64 << 10
+
+export class Driver {
+  readonly engine: Engine
+  readonly #transport: Transport
+  readonly #owner: DriverOwner
+  #scheduled = false
+  #blocked = false
+  #ended = false
+  #inside = false
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #timerDue = Number.POSITIVE_INFINITY
+  #refed = true
+
+  constructor(engine: Engine, transport: Transport, owner: DriverOwner) {
+    this.engine = engine
+    this.#transport = transport
+    this.#owner = owner
+  }
+
+  /** Starts the transport and sends what is due. */
+  start(): void {
+    this.#transport.start({
+      data: bytes => this.#onData(bytes),
+      drain: () => {
+        this.#blocked = false
+        this.touch()
+      },
+      end: error => this.#onEnd(error),
+    })
+    this.#rearm()
+    this.touch()
+  }
+
+  /** Something may be due for sending: it leaves at the end of this turn. Call after every use of the engine. */
+  touch(): void {
+    if (this.#ended) return
+    const { pendingBytes, ready } = this.engine.connection
+    if (pendingBytes >= EAGER && ready.length > 0 && !this.#blocked && !this.#inside) {
+      this.#flush()
+      return
+    }
+    if (this.#scheduled) return
+    this.#scheduled = true
+    // After the microtasks of this turn, and those that they cause.
+    queueMicrotask(() =>
+      process.nextTick(() => {
+        this.#scheduled = false
+        this.#flush()
+      }),
+    )
+  }
+
+  /** Drops the transport without another word. */
+  destroy(error?: AmqpError): void {
+    this.engine.receiveEnd(performance.now(), error)
+    this.#pump()
+    this.#finish(error)
+  }
+
+  ref(): void {
+    this.#refed = true
+    this.#timer?.ref()
+  }
+
+  unref(): void {
+    this.#refed = false
+    this.#timer?.unref()
+  }
+
+  #onData(bytes: Uint8Array): void {
+    if (this.#ended) return
+    this.engine.receive(bytes, performance.now())
+    this.#pump()
+    if (this.engine.hasOutput) this.touch()
+    this.#afterwards()
+  }
+
+  #onEnd(error: Error | undefined): void {
+    if (this.#ended) return
+    this.engine.receiveEnd(performance.now(), error)
+    this.#pump()
+    this.#finish()
+  }
+
+  /** Hands on what the engine has to tell: deliveries and outcomes before the events that may end them. */
+  #pump(): void {
+    const { engine } = this
+    const owner = this.#owner
+    this.#inside = true
+    for (let delivery = engine.nextDelivery(); delivery; delivery = engine.nextDelivery()) owner.onDelivery(delivery)
+    for (let delivery = engine.nextOutcome(); delivery; delivery = engine.nextOutcome()) owner.onOutcome(delivery)
+    for (let event = engine.nextEvent(); event; event = engine.nextEvent()) owner.onEvent(event)
+    this.#inside = false
+  }
+
+  #flush(): void {
+    if (this.#ended) return
+    const { engine } = this
+    while (!this.#blocked) {
+      const chunks = engine.output(BATCH, performance.now())
+      if (chunks.length === 0) break
+      this.#blocked = !this.#transport.write(chunks)
+    }
+    this.#owner.onFlush()
+    this.#pump()
+    this.#afterwards()
+  }
+
+  #afterwards(): void {
+    if (this.#ended) return
+    if (this.engine.isDone && !this.engine.hasOutput) this.#finish()
+    else this.#rearm()
+  }
+
+  /** The engine is done: what is written still leaves, then the transport ends. */
+  #finish(error?: Error): void {
+    if (this.#ended) return
+    const rest = this.engine.output(Number.MAX_SAFE_INTEGER, performance.now())
+    this.#ended = true
+    clearTimeout(this.#timer)
+    if (error) return this.#transport.destroy(error)
+    if (rest.length > 0) this.#transport.write(rest)
+    this.#transport.end()
+    // A peer that never ends its side must not keep the socket for ever.
+    const timer = setTimeout(() => this.#transport.destroy(), this.engine.limits.closeMs)
+    timer.unref?.()
+  }
+
+  /** One timer, for the earliest deadline. It is only moved when it has to fire earlier. */
+  #rearm(): void {
+    const now = performance.now()
+    const due = this.engine.tick(now)
+    if (this.engine.isDone) {
+      this.#pump()
+      this.#finish()
+      return
+    }
+    if (due === undefined || due >= this.#timerDue) return
+    clearTimeout(this.#timer)
+    this.#timerDue = due
+    this.#timer = setTimeout(() => this.#onTimer(), Math.max(Math.ceil(due - now), 1))
+    if (!this.#refed) this.#timer.unref?.()
+  }
+
+  #onTimer(): void {
+    this.#timerDue = Number.POSITIVE_INFINITY
+    this.#flush()
+    if (!this.#ended) this.#rearm()
+  }
+}

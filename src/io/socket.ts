@@ -1,0 +1,176 @@
+/**
+ * node:net and node:tls sockets as transports: the only code that touches sockets. §5.2 for TLS
+ *
+ * Both modules are loaded on first use. Writes of one flush leave in one writev.
+ */
+
+import type * as Net from 'node:net'
+import type * as Tls from 'node:tls'
+import { TransportError } from '../errors.ts'
+import type { Transport, TransportSink } from './transport.ts'
+
+/** A transport over a socket, with what TLS knows of the peer. */
+export interface SocketTransport extends Transport {
+  /** DER of the peer's certificate; `undefined` without TLS, or when it showed none. */
+  readonly peerCertificate: Uint8Array | undefined
+  ref(): void
+  unref(): void
+}
+
+/** Where and how to connect. */
+export interface SocketTarget {
+  readonly host: string
+  readonly port: number
+  /** Options of `tls.connect`, or `undefined` for a plain socket. Verification and SNI are on unless they say otherwise. */
+  readonly tls: Tls.ConnectionOptions | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * Connects a socket and, with TLS, waits for the handshake.
+ *
+ * @throws {TransportError} the peer cannot be reached or its certificate is not trusted; `cause` is the socket's error
+ * Cancellation: the socket is destroyed; rejects with `signal.reason`.
+ */
+export async function connectSocket(target: SocketTarget): Promise<SocketTransport> {
+  const { host, port, tls, signal } = target
+  signal?.throwIfAborted()
+  const socket = tls
+    ? await openTls(host, port, tls)
+    : (await import('node:net')).connect({ host, port, noDelay: true })
+  await new Promise<void>((resolve, reject) => {
+    const ready = tls ? 'secureConnect' : 'connect'
+    const settle = (finish: () => void) => {
+      socket.off(ready, onReady).off('error', onError).off('close', onClose)
+      signal?.removeEventListener('abort', onAbort)
+      finish()
+    }
+    const onReady = () => settle(resolve)
+    const onError = (error: Error) =>
+      settle(() => reject(new TransportError(`cannot connect to ${host}:${port}: ${error.message}`, error)))
+    const onClose = () => onError(new Error('the socket closed during the handshake'))
+    const onAbort = () => {
+      settle(() => reject(signal?.reason))
+      socket.on('error', ignore).destroy()
+    }
+    socket.on(ready, onReady).on('error', onError).on('close', onClose)
+    signal?.addEventListener('abort', onAbort)
+  })
+  return socketTransport(socket)
+}
+
+const ignore = (): void => {}
+
+async function openTls(host: string, port: number, options: Tls.ConnectionOptions): Promise<Tls.TLSSocket> {
+  const [net, tls] = await Promise.all([import('node:net'), import('node:tls')])
+  // SNI carries names only, never addresses. RFC 6066
+  const servername = net.isIP(host) ? {} : { servername: host }
+  return tls.connect({ host, port, ...servername, ...options }).setNoDelay(true)
+}
+
+/** Wraps a connected socket. */
+export function socketTransport(socket: Net.Socket): SocketTransport {
+  return new Socket(socket)
+}
+
+class Socket implements SocketTransport {
+  readonly #socket: Net.Socket
+  #error: Error | undefined
+
+  constructor(socket: Net.Socket) {
+    this.#socket = socket
+    // Without a listener an error would be an uncaught exception.
+    socket.on('error', error => {
+      this.#error ??= error
+    })
+  }
+
+  get peerCertificate(): Uint8Array | undefined {
+    const socket = this.#socket as Partial<Tls.TLSSocket>
+    const raw = socket.getPeerCertificate?.(false)?.raw
+    return raw && raw.length > 0 ? raw : undefined
+  }
+
+  start(sink: TransportSink): void {
+    const socket = this.#socket
+    socket.on('data', bytes => sink.data(bytes))
+    socket.on('drain', () => sink.drain())
+    let ended = false
+    const end = () => {
+      if (!ended) sink.end(this.#error)
+      ended = true
+    }
+    socket.on('end', end)
+    socket.on('close', end)
+    if (socket.destroyed) queueMicrotask(end)
+  }
+
+  write(chunks: readonly Uint8Array[]): boolean {
+    const socket = this.#socket
+    if (!socket.writable) return true
+    socket.cork()
+    for (const chunk of chunks) socket.write(chunk)
+    socket.uncork()
+    return !socket.writableNeedDrain
+  }
+
+  end(): void {
+    if (this.#socket.writable) this.#socket.end()
+  }
+
+  destroy(error?: Error): void {
+    this.#socket.destroy(error)
+  }
+
+  ref(): void {
+    this.#socket.ref()
+  }
+
+  unref(): void {
+    this.#socket.unref()
+  }
+}
+
+/** A listening socket. */
+export interface SocketListener {
+  readonly port: number
+  /** Stops accepting; connections live on. */
+  close(): Promise<void>
+}
+
+/**
+ * Listens, plain or with TLS, and hands every connected peer to `accepted`; handshakes that fail go to `failed`.
+ *
+ * @throws {TransportError} the address cannot be used
+ */
+export async function listenSocket(
+  options: { readonly host: string; readonly port: number; readonly tls: Tls.TlsOptions | undefined },
+  accepted: (transport: SocketTransport) => void,
+  failed: (error: Error) => void,
+): Promise<SocketListener> {
+  const { host, port, tls } = options
+  const server: Net.Server = tls
+    ? (await import('node:tls'))
+        .createServer(tls)
+        .on('secureConnection', socket => accepted(socketTransport(socket.setNoDelay(true))))
+    : (await import('node:net')).createServer({ noDelay: true }, socket => accepted(socketTransport(socket)))
+  if (tls)
+    server.on('tlsClientError', (error: Error) =>
+      failed(new TransportError(`TLS handshake failed: ${error.message}`, error)),
+    )
+  await new Promise<void>((resolve, reject) => {
+    const onError = (error: Error) =>
+      reject(new TransportError(`cannot listen on ${host}:${port}: ${error.message}`, error))
+    server.once('error', onError)
+    server.listen(port, host, () => {
+      server.off('error', onError)
+      server.on('error', failed)
+      resolve()
+    })
+  })
+  const address = server.address()
+  return {
+    port: typeof address === 'object' && address ? address.port : 0,
+    close: () => new Promise(resolve => server.close(() => resolve())),
+  }
+}

@@ -1,0 +1,26 @@
+/** Transport: the four methods that anything carrying bytes both ways must have. Sockets, TLS, memory, WebSocket. */
+
+/** Where a transport delivers what happens to it. Never called from inside `start`, `write` or `destroy`. */
+export interface TransportSink {
+  /** Bytes arrived. They are the sink's from now on: the transport never reuses them. */
+  data(bytes: Uint8Array): void
+  /** `write` may be called again after it returned false. */
+  drain(): void
+  /** Nothing more will arrive; with an error when the transport broke. Called once. */
+  end(error?: Error): void
+}
+
+/** A bidirectional stream of bytes, in order, without message boundaries. */
+export interface Transport {
+  /** Begins delivery. Called once, before anything else. */
+  start(sink: TransportSink): void
+  /**
+   * Sends the chunks in order. They must not change until they are sent.
+   * @returns false when the transport has enough for now: wait for `drain`
+   */
+  write(chunks: readonly Uint8Array[]): boolean
+  /** Ends the sending direction after what was written. */
+  end(): void
+  /** Drops everything at once. `end` of the sink follows if it has not been called. */
+  destroy(error?: Error): void
+}

@@ -1,0 +1,185 @@
+/**
+ * The device side of an IoT Hub: telemetry to the cloud, and messages from it.
+ *
+ * Links are attached when first used. The client does not reconnect: when `closed` resolves, make another one.
+ * Facts: spec-notes/iothub.md, device links.
+ */
+
+import type { Closure, Delivery, Receiver, Sender } from '../client/api.ts'
+import type { Abortable } from '../client/options.ts'
+import { assertAccepted } from '../client/outcome.ts'
+import { AmqpCondition, DecodeError, UsageError } from '../errors.ts'
+import { deviceAddresses } from './addresses.ts'
+import { parseConnectionString } from './connection-string.ts'
+import {
+  credentialOf,
+  type HostAndPort,
+  HubConnection,
+  type HubLogin,
+  hubNameOf,
+  type IotHubOptions,
+  type SasCredential,
+  type SharedLink,
+  splitHost,
+} from './hub-connection.ts'
+import { type CommandContent, readCommand, type Telemetry, telemetryMessage } from './message-mapping.ts'
+
+/** Who a device is and how it proves it; what a connection string says, taken apart. */
+export interface DeviceCredentials {
+  /** The hub, e.g. `myhub.azure-devices.net`; may end in `:port`. */
+  readonly hostName: string
+  /** As registered; case-sensitive. */
+  readonly deviceId: string
+  /** For a module of the device. */
+  readonly moduleId?: string | undefined
+  /** Its own key, or a source of tokens for `{hostName}/devices/{deviceId}[/modules/{moduleId}]`. */
+  readonly sas: SasCredential
+  /** Policy that the key belongs to; leave out for the device's own key. */
+  readonly keyName?: string | undefined
+  /** Connect here instead of to the hub; may end in `:port`. Tokens keep naming the hub. */
+  readonly gatewayHostName?: string | undefined
+}
+
+/** A message from the cloud, to be settled once by one of the three. Until then the hub keeps it locked, for a minute. */
+export interface CloudToDeviceMessage extends CommandContent {
+  /** Done: the hub removes it. @throws {ClosedError} the link ended first; the hub will deliver it again */
+  complete(): Promise<void>
+  /** Not now: the hub delivers it again, up to a limit, usually ten times. @throws {ClosedError} as above */
+  abandon(): Promise<void>
+  /** Never: the hub dead-letters it. @throws {ClosedError} as above */
+  reject(): Promise<void>
+}
+
+/** A device or module, connected to its hub. Make it with {@link DeviceClient.connect}. */
+export class DeviceClient implements AsyncDisposable {
+  /** Resolves when the connection has ended: by whom, and why. */
+  readonly closed: Promise<Closure>
+  readonly #hub: HubConnection
+  readonly #telemetry: SharedLink<Sender>
+  readonly #commands: SharedLink<Receiver>
+
+  private constructor(hub: HubConnection, { deviceId, moduleId }: Identity) {
+    const addresses = deviceAddresses(deviceId, moduleId)
+    this.#hub = hub
+    this.#telemetry = hub.sender(addresses.telemetry)
+    this.#commands = hub.receiver(addresses.commands, COMMAND_WINDOW)
+    this.closed = hub.closed
+  }
+
+  /**
+   * Connects a device to its hub and authenticates it, by a token that is valid for an hour.
+   *
+   * @param credentials  a connection string with `DeviceId`, or its parts
+   * @throws {UsageError} the connection string is not a device's, or lacks a key or token; the key is not base64
+   * @throws {RemoteError} the hub refused the token (CBS): condition `amqp:unauthorized-access`
+   * @throws {SaslError} the hub refused the token (PLAIN)
+   * @throws {TransportError} the hub cannot be reached, or its certificate is not trusted
+   *
+   * Cancellation drops the connection.
+   */
+  static async connect(credentials: string | DeviceCredentials, options: IotHubOptions = {}): Promise<DeviceClient> {
+    const identity = typeof credentials === 'string' ? parseCredentials(credentials) : readCredentials(credentials)
+    return new DeviceClient(await HubConnection.open(loginOf(identity), options), identity)
+  }
+
+  /**
+   * Sends telemetry. Any number may be in flight; their order is kept.
+   *
+   * @returns when the hub has taken it
+   * @throws {DeliveryError} the hub did not take it; `condition` says why, e.g. `amqp:link:message-size-exceeded`
+   * @throws {UsageError} a property is not what the mapping allows, or too many messages wait already
+   * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
+   * @throws {RemoteError} the hub refused the link
+   * @throws {ClosedError} link or connection ended first; whether the hub has the message is unknown
+   *
+   * Cancellation: a queued message is not sent; for one that was, the outcome is unknown.
+   */
+  async sendTelemetry(telemetry: Telemetry, options: Abortable = {}): Promise<void> {
+    const message = telemetryMessage(telemetry)
+    const sender = await this.#telemetry.get(options)
+    assertAccepted(await sender.send(message, { signal: options.signal }))
+  }
+
+  /**
+   * Messages from the cloud, as they come. Loops at the same time share them out. A message that cannot be read, or has
+   * a body that is neither bytes nor text, is rejected and passed over.
+   *
+   * The loop ends when this client is closed. Leaving it settles nothing: what it has not settled stays locked at the
+   * hub for a minute, and comes again.
+   *
+   * @throws {RemoteError} the hub refused the link
+   * @throws {ClosedError} link or connection ended otherwise; a new loop attaches the link again
+   *
+   * Cancellation ends the loop with `signal.reason`; no message is lost.
+   */
+  async *messages(options: Abortable = {}): AsyncGenerator<CloudToDeviceMessage, undefined, undefined> {
+    for await (const delivery of this.#hub.deliveries(this.#commands, options)) {
+      const content = readable(delivery)
+      if (content === undefined) await delivery.reject({ condition: AmqpCondition.decodeError })
+      else yield settleable(delivery, content)
+    }
+  }
+
+  /** Sends what is queued, then closes the connection. */
+  async close(): Promise<void> {
+    await this.#hub.close()
+  }
+
+  /** {@link close} */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+/** A hub queues at most 50 messages for a device; each that is sent ahead of its use runs down its lock. */
+const COMMAND_WINDOW = 10
+
+/** Credentials, with the port off the host names. */
+interface Identity extends Pick<DeviceCredentials, 'deviceId' | 'moduleId' | 'sas' | 'keyName'> {
+  readonly hub: HostAndPort
+  readonly gateway: HostAndPort | undefined
+}
+
+function parseCredentials(text: string): Identity {
+  const fields = parseConnectionString(text)
+  if (fields.kind !== 'device') throw new UsageError('connection string: DeviceId is missing')
+  const { deviceId, moduleId, keyName, hostName, port, gatewayHostName, gatewayPort } = fields
+  const gateway = gatewayHostName === undefined ? undefined : { host: gatewayHostName, port: gatewayPort }
+  return { deviceId, moduleId, sas: credentialOf(fields), keyName, hub: { host: hostName, port }, gateway }
+}
+
+function readCredentials({ hostName, gatewayHostName, ...rest }: DeviceCredentials): Identity {
+  const gateway = gatewayHostName === undefined ? undefined : splitHost(gatewayHostName)
+  return { ...rest, hub: splitHost(hostName), gateway }
+}
+
+function loginOf({ deviceId, moduleId, sas, keyName, hub, gateway }: Identity): HubLogin {
+  const hubName = hubNameOf(hub.host)
+  const identity = moduleId === undefined ? deviceId : `${deviceId}/modules/${moduleId}`
+  return {
+    who: `device '${identity}' of hub '${hubName}'`,
+    ...(gateway ?? hub),
+    resource: `${hub.host}/devices/${identity}`,
+    user: keyName === undefined ? `${identity}@sas.${hubName}` : `${keyName}@sas.root.${hubName}`,
+    keyName,
+    credential: sas,
+  }
+}
+
+function readable(delivery: Delivery): CommandContent | undefined {
+  try {
+    return readCommand(delivery.message)
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined
+    throw error
+  }
+}
+
+function settleable(delivery: Delivery, content: CommandContent): CloudToDeviceMessage {
+  return {
+    ...content,
+    complete: () => delivery.accept(),
+    abandon: () => delivery.release(),
+    reject: () => delivery.reject(),
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * One authenticated connection to a hub, as the device and the service client use it: where to connect, how to prove
+ * who it is, and links that are attached when first used and shared by all who use them.
+ *
+ * It authenticates by CBS, or by SASL PLAIN, where user names have the form that hubs expect. It does not reconnect and
+ * does not renew tokens. Facts: spec-notes/iothub.md, SASL, SAS tokens, CBS. §2.6.3, §5.3
+ */
+
+import { CbsSession } from '../cbs/cbs-session.ts'
+import type { Closure, Connection, Delivery, Link, Receiver, Sender } from '../client/api.ts'
+import { connect } from '../client/connect.ts'
+import type { Abortable } from '../client/options.ts'
+import { sasl } from '../client/sasl.ts'
+import { ClosedError, SaslError, UsageError } from '../errors.ts'
+import type { Transport } from '../io/transport.ts'
+import type { ConnectionString } from './connection-string.ts'
+import { createSasToken, parseSasToken } from './sas.ts'
+
+/** How to connect to a hub. */
+export interface IotHubOptions extends Abortable {
+  /** Options for `node:tls`, e.g. `{ ca }`. TLS is always used, except over a `transport`. */
+  readonly tls?: import('node:tls').ConnectionOptions | undefined
+  /** Instead of a socket. The caller vouches for its privacy. */
+  readonly transport?: Transport | undefined
+  /** `'cbs'`: ANONYMOUS, then a token to `$cbs`; `'plain'`: the token is the password of SASL PLAIN. Default `'cbs'`. */
+  readonly auth?: 'cbs' | 'plain' | undefined
+}
+
+/** What tokens come from: a key to sign them with, or somebody who makes them. */
+export type SasCredential =
+  /** Base64. Secret. */
+  | { readonly key: string }
+  /** Gives a token that is valid now. It may be called again when that one has expired. */
+  | { token(): string | Promise<string> }
+
+/** Where to connect to. An IPv6 address stands without brackets; no port means 5671. */
+export interface HostAndPort {
+  readonly host: string
+  readonly port: number | undefined
+}
+
+/** Whom to log in as, and where. */
+export interface HubLogin extends HostAndPort {
+  /** For error messages, e.g. `device 'd1' of hub 'myhub'`. */
+  readonly who: string
+  /** What tokens are for, e.g. `myhub.azure-devices.net/devices/d1`; not encoded. */
+  readonly resource: string
+  /** User name for SASL PLAIN. */
+  readonly user: string
+  /** Policy that a key belongs to; `undefined` for a device's own. */
+  readonly keyName: string | undefined
+  readonly credential: SasCredential
+}
+
+/** The label before the first dot of a host, by which a hub is called in user names. */
+export function hubNameOf(hostName: string): string {
+  return hostName.split('.', 1)[0] ?? hostName
+}
+
+/** Takes the port off a host name. @throws {UsageError} if `text` is not a host name, optionally followed by `:port` */
+export function splitHost(text: string): HostAndPort {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([^\s:/?#@[\]]+))(?::(\d{1,5}))?$/i.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  if (host === undefined) throw new UsageError('IoT Hub: not a host name, optionally followed by :port')
+  return { host, port: match?.[3] === undefined ? undefined : Number(match[3]) }
+}
+
+/** The credential in a connection string. @throws {UsageError} if there is none but a certificate */
+export function credentialOf(fields: ConnectionString): SasCredential {
+  const { sharedAccessKey, sharedAccessSignature } = fields
+  if (sharedAccessKey !== undefined) return { key: sharedAccessKey }
+  if (sharedAccessSignature !== undefined) return { token: () => sharedAccessSignature }
+  throw new UsageError('connection string: x509=true is not supported')
+}
+
+/** A link that is attached on first use, shared, and attached again on the next use after it has ended. */
+export class SharedLink<L extends Link> {
+  readonly #attach: () => Promise<L>
+  #current: Promise<L> | undefined
+
+  constructor(attach: () => Promise<L>) {
+    this.#attach = attach
+  }
+
+  /**
+   * The link, attached.
+   *
+   * @throws {RemoteError} the peer refused it
+   * @throws {ClosedError} the connection has ended
+   *
+   * Cancellation stops waiting; the attach goes on for whoever else asks.
+   */
+  get(options: Abortable = {}): Promise<L> {
+    this.#current ??= this.#open()
+    return untilAborted(this.#current, options.signal)
+  }
+
+  async #open(): Promise<L> {
+    try {
+      const link = await this.#attach()
+      void link.closed.then(() => {
+        this.#current = undefined
+      })
+      return link
+    } catch (error) {
+      this.#current = undefined
+      throw error
+    }
+  }
+}
+
+/** A connection to a hub, authenticated. Make it with {@link HubConnection.open}. */
+export class HubConnection implements AsyncDisposable {
+  readonly #connection: Connection
+  #isClosing = false
+
+  private constructor(connection: Connection) {
+    this.#connection = connection
+  }
+
+  /**
+   * Connects and authenticates.
+   *
+   * @throws {SaslError} PLAIN was refused
+   * @throws {RemoteError} CBS refused the token
+   * @throws {TransportError} the host cannot be reached, or its certificate is not trusted
+   * @throws {UsageError} the key is not base64, or what the provider gave is no token
+   *
+   * Cancellation drops the connection.
+   */
+  static async open(login: HubLogin, options: IotHubOptions = {}): Promise<HubConnection> {
+    const { auth = 'cbs', tls, transport, signal } = options
+    signal?.throwIfAborted()
+    const token = await untilAborted(makeToken(login), signal)
+    const connection = await connect({
+      host: login.host,
+      port: login.port,
+      ...(transport === undefined ? { tls: tls ?? true } : { transport }),
+      sasl: auth === 'plain' ? sasl.plain(login.user, token.value) : sasl.anonymous(),
+      signal,
+    }).catch(error => {
+      throw named(error, login.who)
+    })
+    try {
+      if (auth === 'cbs') {
+        const cbs = await CbsSession.attach(connection, { signal })
+        await cbs.putToken(login.resource, token, { signal })
+      }
+      return new HubConnection(connection)
+    } catch (error) {
+      connection.close().catch(() => {})
+      throw error
+    }
+  }
+
+  /** Who ended the connection, and why. */
+  get closed(): Promise<Closure> {
+    return this.#connection.closed
+  }
+
+  /** A sender to `address`. */
+  sender(address: string): SharedLink<Sender> {
+    return new SharedLink(() => this.#connection.sender(address, { properties: attachProperties }))
+  }
+
+  /** A receiver from `address`, that keeps `window` deliveries coming. */
+  receiver(address: string, window: number): SharedLink<Receiver> {
+    return new SharedLink(() =>
+      this.#connection.receiver(address, { credit: { window }, properties: attachProperties }),
+    )
+  }
+
+  /**
+   * What arrives on a link, until this connection is closed at this end.
+   *
+   * @throws {ClosedError} the link or the connection ended otherwise
+   *
+   * Cancellation loses nothing: what is on its way is given to the next who asks.
+   */
+  async *deliveries(
+    link: SharedLink<Receiver>,
+    options: Abortable = {},
+  ): AsyncGenerator<Delivery, undefined, undefined> {
+    try {
+      const receiver = await link.get(options)
+      for (;;) yield await receiver.receive(options)
+    } catch (error) {
+      if (!(this.#isClosing && error instanceof ClosedError)) throw error
+    }
+  }
+
+  /** Sends what is queued, closes the connection and waits for the peer to do so. */
+  async close(): Promise<void> {
+    this.#isClosing = true
+    await this.#connection.close()
+  }
+
+  /** {@link close} */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+/** What hubs take to be the version of the client. */
+const attachProperties = { 'com.microsoft:client-version': 'fairlead/0.1.0' } as const
+
+const TOKEN_TYPE = 'servicebus.windows.net:sastoken'
+const TOKEN_LIFE_MS = 3_600_000
+
+async function makeToken({ credential, resource, keyName }: HubLogin): Promise<{
+  readonly type: string
+  readonly value: string
+  readonly expiresAt: Date
+}> {
+  if ('token' in credential) {
+    const value = await credential.token()
+    return { type: TOKEN_TYPE, value, expiresAt: parseSasToken(value).expiresAt }
+  }
+  const expiresAt = new Date(Date.now() + TOKEN_LIFE_MS)
+  const value = await createSasToken({ resourceUri: resource, key: credential.key, keyName, expiresAt })
+  return { type: TOKEN_TYPE, value, expiresAt }
+}
+
+/** A refusal of SASL says nothing of who was refused. */
+function named(error: unknown, who: string): unknown {
+  return error instanceof SaslError ? new SaslError(`${who}: ${error.message}`, error.outcome, error) : error
+}
+
+function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}

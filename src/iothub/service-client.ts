@@ -1,0 +1,156 @@
+/**
+ * The back-end side of an IoT Hub: messages to devices, and feedback on them.
+ *
+ * Links are attached when first used. The client does not reconnect: when `closed` resolves, make another one.
+ * Facts: spec-notes/iothub.md, service links.
+ */
+
+import type { Closure, Delivery, Receiver, Sender } from '../client/api.ts'
+import type { Abortable } from '../client/options.ts'
+import { assertAccepted } from '../client/outcome.ts'
+import { AmqpCondition, UsageError } from '../errors.ts'
+import { serviceAddresses } from './addresses.ts'
+import { parseConnectionString } from './connection-string.ts'
+import {
+  credentialOf,
+  type HostAndPort,
+  HubConnection,
+  type HubLogin,
+  hubNameOf,
+  type IotHubOptions,
+  type SasCredential,
+  type SharedLink,
+  splitHost,
+} from './hub-connection.ts'
+import { type CloudMessage, cloudMessage, type FeedbackRecord, readFeedback } from './message-mapping.ts'
+
+/** Who a back end is and how it proves it; what a connection string says, taken apart. */
+export interface ServiceCredentials {
+  /** The hub, e.g. `myhub.azure-devices.net`; may end in `:port`. */
+  readonly hostName: string
+  /** The shared access policy; it needs the right ServiceConnect. */
+  readonly keyName: string
+  /** A key of the policy, or a source of tokens for `{hostName}`. */
+  readonly sas: SasCredential
+}
+
+/** Some records of feedback, to be settled once, all together. Until then the hub keeps them locked, for a minute. */
+export interface FeedbackBatch {
+  readonly records: readonly FeedbackRecord[]
+  /** Done: the hub removes them. @throws {ClosedError} the link ended first; they will come again */
+  complete(): Promise<void>
+  /** Not now: they come again, to this or another receiver. @throws {ClosedError} as above */
+  abandon(): Promise<void>
+}
+
+/** A back end, connected to its hub. Make it with {@link ServiceClient.connect}. */
+export class ServiceClient implements AsyncDisposable {
+  /** Resolves when the connection has ended: by whom, and why. */
+  readonly closed: Promise<Closure>
+  readonly #hub: HubConnection
+  readonly #commands: SharedLink<Sender>
+  readonly #feedback: SharedLink<Receiver>
+
+  private constructor(hub: HubConnection) {
+    this.#hub = hub
+    this.#commands = hub.sender(serviceAddresses.commands)
+    this.#feedback = hub.receiver(serviceAddresses.feedback, FEEDBACK_WINDOW)
+    this.closed = hub.closed
+  }
+
+  /**
+   * Connects to a hub and authenticates by a shared access policy, with a token that is valid for an hour.
+   *
+   * @param credentials  a connection string with `SharedAccessKeyName` and no `DeviceId`, or its parts
+   * @throws {UsageError} the connection string is not a service's, or lacks a key or token; the key is not base64
+   * @throws {RemoteError} the hub refused the token (CBS): condition `amqp:unauthorized-access`
+   * @throws {SaslError} the hub refused the token (PLAIN)
+   * @throws {TransportError} the hub cannot be reached, or its certificate is not trusted
+   *
+   * Cancellation drops the connection.
+   */
+  static async connect(credentials: string | ServiceCredentials, options: IotHubOptions = {}): Promise<ServiceClient> {
+    const login = typeof credentials === 'string' ? parseLogin(credentials) : readLogin(credentials)
+    return new ServiceClient(await HubConnection.open(login, options))
+  }
+
+  /**
+   * Sends a message to a device. Any number may be in flight; their order is kept.
+   *
+   * @param deviceId  as registered, not encoded
+   * @returns when the hub has queued it; what becomes of it later is told by {@link ServiceClient.feedback}
+   * @throws {DeliveryError} the hub did not take it; `condition` says why: `amqp:not-found` for an unknown device,
+   *   `amqp:resource-limit-exceeded` for a full queue, `amqp:link:message-size-exceeded` above 64 KiB
+   * @throws {UsageError} a property is not what the mapping allows, or feedback is wanted without a `messageId`
+   * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
+   * @throws {RemoteError} the hub refused the link, e.g. because the policy lacks ServiceConnect
+   * @throws {ClosedError} link or connection ended first; whether the hub has the message is unknown
+   *
+   * Cancellation: a queued message is not sent; for one that was, the outcome is unknown.
+   */
+  async sendToDevice(deviceId: string, message: CloudMessage, options: Abortable = {}): Promise<void> {
+    const encoded = cloudMessage(deviceId, message)
+    const sender = await this.#commands.get(options)
+    assertAccepted(await sender.send(encoded, { signal: options.signal }))
+  }
+
+  /**
+   * Feedback on messages that asked for it, in batches of up to 64 records, as they come. All receivers of a hub share
+   * one queue, so do loops at the same time.
+   *
+   * The loop ends when this client is closed. Leaving it settles nothing: what it has not settled comes again after a
+   * minute.
+   *
+   * @throws {ProtocolError} a batch cannot be understood; it was rejected. So with {DecodeError}
+   * @throws {RemoteError} the hub refused the link
+   * @throws {ClosedError} link or connection ended otherwise; a new loop attaches the link again
+   *
+   * Cancellation ends the loop with `signal.reason`; no batch is lost.
+   */
+  async *feedback(options: Abortable = {}): AsyncGenerator<FeedbackBatch, undefined, undefined> {
+    for await (const delivery of this.#hub.deliveries(this.#feedback, options)) {
+      const records = await readOrReject(delivery)
+      yield { records, complete: () => delivery.accept(), abandon: () => delivery.release() }
+    }
+  }
+
+  /** Sends what is queued, then closes the connection. */
+  async close(): Promise<void> {
+    await this.#hub.close()
+  }
+
+  /** {@link close} */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+/** Each batch that is sent ahead of its use runs down its lock. */
+const FEEDBACK_WINDOW = 10
+
+function parseLogin(text: string): HubLogin {
+  const fields = parseConnectionString(text)
+  if (fields.kind !== 'service') throw new UsageError('connection string: DeviceId is for devices, not for services')
+  const { hostName: host, port, keyName } = fields
+  return loginOf({ host, port }, keyName, credentialOf(fields))
+}
+
+function readLogin({ hostName, keyName, sas }: ServiceCredentials): HubLogin {
+  return loginOf(splitHost(hostName), keyName, sas)
+}
+
+function loginOf({ host, port }: HostAndPort, keyName: string, credential: SasCredential): HubLogin {
+  const hub = hubNameOf(host)
+  const who = `policy '${keyName}' of hub '${hub}'`
+  return { who, host, port, resource: host, user: `${keyName}@sas.root.${hub}`, keyName, credential }
+}
+
+/** A batch that nobody can read would come again and again. */
+async function readOrReject(delivery: Delivery): Promise<readonly FeedbackRecord[]> {
+  try {
+    return readFeedback(delivery.message)
+  } catch (error) {
+    await delivery.reject({ condition: AmqpCondition.decodeError })
+    throw error
+  }
+}

@@ -1,0 +1,179 @@
+/**
+ * Messages, encoded: each section in its smallest form, in the standard's order, in one pass. §3.2
+ *
+ * Large binaries of a body need not be copied: `writeMessage` leaves them out and says where they belong, so that they
+ * can go to the transport as they are.
+ */
+
+import { Section } from '../definitions/sections.ts'
+import { EncodeError } from '../errors.ts'
+import { writeList, writeValue } from '../types/any-writer.ts'
+import type { AmqpValue } from '../types/values.ts'
+import { Writer } from '../types/writer.ts'
+import type { Body, MessageInit } from './message.ts'
+import { writeAnnotations, writeApplicationProperties } from './write-map.ts'
+import { writeHeader, writeProperties } from './write-properties.ts'
+
+/** A message that is encoded already; `send()` passes its bytes through. */
+export class EncodedMessage {
+  /** As given, not copied: they must not change until the send settles. */
+  readonly bytes: Uint8Array
+  /** 0 for messages of the standard's format. §2.8.11 */
+  readonly messageFormat: number
+
+  /** @param messageFormat  0 … 2^32 − 1. Default 0 */
+  constructor(bytes: Uint8Array, messageFormat = 0) {
+    this.bytes = bytes
+    this.messageFormat = messageFormat
+  }
+}
+
+/** Bytes of a message that were not copied but belong into it. */
+export interface Splice {
+  /** Where, counted from the writer's `mark` in the bytes that it holds; earlier splices are not counted. */
+  readonly at: number
+  /** The caller's. */
+  readonly bytes: Uint8Array
+}
+
+/** From this size on, a binary is copied once into the result instead of twice. */
+const COPY_ONCE = 1024
+/** Results up to this size are views of a slab; larger ones have a buffer of their own. */
+const LARGEST_VIEW = 2048
+const SLAB = 16384
+
+/** Taken away while in use: a getter in a message may well encode another. */
+let slab: Writer | undefined
+
+/**
+ * Encodes a message.
+ *
+ * @returns bytes that are never written again. Those of a small message share a buffer of 16 KiB with others, so `slice`
+ *   them before you transfer their buffer to another thread
+ * @throws {EncodeError} when a value has no encoding or does not fit its field; `path` says which, e.g. `header.ttl`
+ */
+export function encodeMessage(init: MessageInit): Uint8Array {
+  // A slab whose buffer was transferred all the same has no bytes left.
+  const writer = slab !== undefined && slab.bytes.length > 0 ? slab : new Writer(SLAB, SLAB)
+  slab = undefined
+  writer.mark = writer.offset
+  const splices = writeMessage(writer, init, COPY_ONCE)
+  const size = writer.offset - writer.mark
+  let bytes: Uint8Array
+  if (splices === undefined && size <= LARGEST_VIEW) bytes = writer.written()
+  else {
+    bytes = splices === undefined ? writer.copy() : join(writer, splices)
+    writer.offset = writer.mark
+  }
+  if (writer.bytes.length <= SLAB) slab = writer
+  return bytes
+}
+
+function join(writer: Writer, splices: readonly Splice[]): Uint8Array {
+  const written = writer.written()
+  const bytes = new Uint8Array(splices.reduce((size, splice) => size + splice.bytes.length, written.length))
+  let from = 0
+  let to = 0
+  for (const splice of splices) {
+    bytes.set(written.subarray(from, splice.at), to)
+    to += splice.at - from
+    from = splice.at
+    bytes.set(splice.bytes, to)
+    to += splice.bytes.length
+  }
+  bytes.set(written.subarray(from), to)
+  return bytes
+}
+
+/**
+ * Writes the sections of a message at the writer's cursor. On an error what was written so far stays: the caller rewinds.
+ *
+ * @param byReference  bytes: of binaries in data sections from this size on only constructor and size are written
+ * @returns the binaries left out, in order; `undefined` if there are none
+ * @throws {EncodeError} as `encodeMessage`
+ */
+export function writeMessage(writer: Writer, init: MessageInit, byReference: number): Splice[] | undefined {
+  const { header, deliveryAnnotations, messageAnnotations, properties, applicationProperties, body, footer } = init
+  if (isGiven(header)) writeHeader(writer, header)
+  if (isGiven(deliveryAnnotations))
+    writeAnnotations(writer, Section.deliveryAnnotations, deliveryAnnotations, 'deliveryAnnotations')
+  if (isGiven(messageAnnotations))
+    writeAnnotations(writer, Section.messageAnnotations, messageAnnotations, 'messageAnnotations')
+  if (isGiven(properties)) writeProperties(writer, properties)
+  if (isGiven(applicationProperties))
+    writeApplicationProperties(writer, Section.applicationProperties, applicationProperties)
+  const splices = writeBody(writer, body, byReference)
+  if (isGiven(footer)) writeAnnotations(writer, Section.footer, footer, 'footer')
+  return splices
+}
+
+/** JavaScript callers give null where they mean nothing. */
+const isGiven = <T>(section: T | undefined): section is T => section !== undefined && section !== null
+
+function writeBody(writer: Writer, body: Body | undefined, byReference: number): Splice[] | undefined {
+  // §3.2 asks for a body; a message without one gets a data section of no bytes.
+  if (!isGiven(body)) return writeData(writer, NOTHING, byReference, undefined)
+  if (body instanceof Uint8Array) return writeData(writer, body, byReference, undefined)
+  try {
+    if (typeof body === 'string') writeValueSection(writer, body)
+    else if (typeof body !== 'object') throw new EncodeError(`a ${typeof body} is no body`)
+    else if ('data' in body) return writeDataSections(writer, body.data, byReference)
+    else if ('sequence' in body) writeSequences(writer, body.sequence)
+    else if ('value' in body) writeValueSection(writer, body.value)
+    else throw new EncodeError('a body is bytes, text, or an object with data, sequence or value')
+  } catch (error) {
+    throw EncodeError.within('body', error)
+  }
+  return undefined
+}
+
+const NOTHING: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
+
+function writeData(
+  writer: Writer,
+  bytes: Uint8Array,
+  byReference: number,
+  splices: Splice[] | undefined,
+): Splice[] | undefined {
+  writer.writeDescriptor(Section.data)
+  if (bytes.length < byReference) {
+    writer.writeBinary(bytes)
+    return splices
+  }
+  writer.binaryHeader(bytes.length)
+  const splice = { at: writer.offset - writer.mark, bytes }
+  if (splices === undefined) return [splice]
+  splices.push(splice)
+  return splices
+}
+
+function writeDataSections(writer: Writer, data: readonly Uint8Array[], byReference: number): Splice[] | undefined {
+  if (!Array.isArray(data) || data.length === 0) throw new EncodeError('at least one data section is needed', 'data')
+  let splices: Splice[] | undefined
+  for (let i = 0; i < data.length; i++) {
+    const bytes: unknown = data[i]
+    if (!(bytes instanceof Uint8Array)) throw new EncodeError('a data section is a Uint8Array', `data.${i}`)
+    splices = writeData(writer, bytes, byReference, splices)
+  }
+  return splices
+}
+
+function writeSequences(writer: Writer, sequence: readonly (readonly AmqpValue[])[]): void {
+  if (!Array.isArray(sequence) || sequence.length === 0)
+    throw new EncodeError('at least one sequence section is needed', 'sequence')
+  for (let i = 0; i < sequence.length; i++) {
+    const items: unknown = sequence[i]
+    if (!Array.isArray(items)) throw new EncodeError('a sequence section is an array', `sequence.${i}`)
+    writer.writeDescriptor(Section.amqpSequence)
+    try {
+      writeList(writer, items)
+    } catch (error) {
+      throw EncodeError.within('sequence', EncodeError.within(i, error))
+    }
+  }
+}
+
+function writeValueSection(writer: Writer, value: AmqpValue): void {
+  writer.writeDescriptor(Section.amqpValue)
+  writeValue(writer, value)
+}

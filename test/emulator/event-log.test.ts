@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest'
+import { EventLog, type TelemetryEvent, type TelemetryInit } from '../../src/emulator/event-log.ts'
+import { UsageError } from '../../src/errors.ts'
+
+const telemetry = (deviceId: string, body = ''): TelemetryInit => ({
+  deviceId,
+  moduleId: undefined,
+  generationId: '1',
+  messageId: undefined,
+  correlationId: undefined,
+  userId: undefined,
+  contentType: undefined,
+  contentEncoding: undefined,
+  properties: new Map(),
+  body: new TextEncoder().encode(body),
+})
+
+async function take(log: AsyncIterable<TelemetryEvent>, count: number): Promise<TelemetryEvent[]> {
+  const events: TelemetryEvent[] = []
+  for await (const event of log) if (events.push(event) === count) break
+  return events
+}
+
+describe('partitions', () => {
+  it('keep all events of a device together, numbered without gaps', () => {
+    const log = new EventLog({ partitions: 4 })
+    const events = Array.from({ length: 40 }, (_, i) => log.append(telemetry(`device${i % 10}`, 'body'), i))
+    for (const partition of log.partitionIds) {
+      const own = events.filter(event => event.partition === partition)
+      expect(own.map(event => event.sequenceNumber)).toEqual(own.map((_, index) => BigInt(index)))
+      const offsets = own.map(event => BigInt(event.offset))
+      for (let i = 1; i < offsets.length; i++) expect(offsets[i]).toBeGreaterThan(offsets[i - 1] as bigint)
+    }
+    for (let device = 0; device < 10; device++)
+      expect(new Set(events.filter((_, i) => i % 10 === device).map(event => event.partition)).size).toBe(1)
+    expect(new Set(events.map(event => event.partition)).size).toBeGreaterThan(1)
+  })
+
+  it('are the same ones in every run', () => {
+    const [one, other] = [new EventLog(), new EventLog()]
+    for (const id of ['a', 'b', 'thermostat-7', 'Gerät'])
+      expect(one.append(telemetry(id), 0).partition).toBe(other.append(telemetry(id), 0).partition)
+  })
+
+  it('begin at 0', () => {
+    const event = new EventLog({ partitions: 1 }).append(telemetry('d'), 1234)
+    expect(event).toMatchObject({ partition: '0', sequenceNumber: 0n, offset: '0', enqueuedAt: new Date(1234) })
+  })
+
+  it('are 1 to 32', () => {
+    for (const partitions of [0, 33, 1.5, Number.NaN]) expect(() => new EventLog({ partitions })).toThrow(UsageError)
+    expect(() => new EventLog({ maxEvents: 0 })).toThrow(UsageError)
+  })
+})
+
+describe('iteration', () => {
+  it('begins with the first event, each time', async () => {
+    const log = new EventLog()
+    for (const id of ['a', 'b', 'c']) log.append(telemetry(id), 0)
+    expect((await take(log, 3)).map(event => event.deviceId)).toEqual(['a', 'b', 'c'])
+    expect((await take(log, 2)).map(event => event.deviceId)).toEqual(['a', 'b'])
+  })
+
+  it('waits for more, with any number of readers', async () => {
+    const log = new EventLog()
+    const readers = [take(log, 2), take(log, 2)]
+    log.append(telemetry('a'), 0)
+    await Promise.resolve()
+    log.append(telemetry('b'), 0)
+    for (const reader of readers) expect((await reader).map(event => event.deviceId)).toEqual(['a', 'b'])
+  })
+
+  it('ends when the log is closed, after what is there', async () => {
+    const log = new EventLog()
+    log.append(telemetry('a'), 0)
+    const reader = take(log, 99)
+    log.append(telemetry('b'), 0)
+    log.close()
+    expect((await reader).length).toBe(2)
+  })
+
+  it('skips what was dropped', async () => {
+    const log = new EventLog({ maxEvents: 10 })
+    const iterator = log[Symbol.asyncIterator]()
+    log.append(telemetry('0'), 0)
+    expect((await iterator.next()).value?.deviceId).toBe('0')
+    for (let i = 1; i < 20; i++) log.append(telemetry(`${i}`), 0)
+    expect((await iterator.next()).value?.deviceId).toBe('10')
+    expect((await take(log, 10)).map(event => event.deviceId)).toEqual(
+      Array.from({ length: 10 }, (_, i) => `${10 + i}`),
+    )
+  })
+})

@@ -1,0 +1,318 @@
+import { readFile } from 'node:fs/promises'
+import { afterEach, describe, expect, it } from 'vitest'
+import type { Connection, IncomingLink } from '../../src/client/api.ts'
+import { listen } from '../../src/client/listen.ts'
+import { saslServer } from '../../src/client/sasl.ts'
+import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import { DeliveryError, UsageError } from '../../src/errors.ts'
+import { DeviceClient } from '../../src/iothub/device-client.ts'
+import { hubNameOf, SharedLink, splitHost } from '../../src/iothub/hub-connection.ts'
+import { createSasToken } from '../../src/iothub/sas.ts'
+import { ServiceClient } from '../../src/iothub/service-client.ts'
+
+const opened: AsyncDisposable[] = []
+
+afterEach(async () => {
+  for (const resource of opened.splice(0).reverse()) await resource[Symbol.asyncDispose]()
+})
+
+function kept<T extends AsyncDisposable>(resource: T): T {
+  opened.push(resource)
+  return resource
+}
+
+const key = Buffer.alloc(32, 7).toString('base64')
+const keyOf = (connectionString: string): string => /SharedAccessKey=([^;]+)/.exec(connectionString)?.[1] ?? ''
+
+async function memoryHub(devices?: string[]): Promise<IotHubEmulator> {
+  return kept(await IotHubEmulator.start({ listen: 'memory', feedbackBatchMs: 10, ...(devices && { devices }) }))
+}
+
+describe('credentials', () => {
+  it('may be given in parts: a key', async () => {
+    const hub = await memoryHub()
+    const sas = { key: keyOf(hub.connectionString({ deviceId: 'device1' })) }
+    const credentials = { hostName: 'localhost:1', deviceId: 'device1', sas }
+    const device = kept(await DeviceClient.connect(credentials, { transport: hub.transport() }))
+    await device.sendTelemetry({ body: 'x' })
+    const policy = {
+      hostName: 'localhost',
+      keyName: 'service',
+      sas: { key: keyOf(hub.connectionString({ service: true })) },
+    }
+    const service = kept(await ServiceClient.connect(policy, { transport: hub.transport() }))
+    await service.sendToDevice('device1', { body: 'x' })
+  })
+
+  it.each(['cbs', 'plain'] as const)('may be given in parts: a source of tokens, by %s', async auth => {
+    const hub = await memoryHub()
+    let asked = 0
+    const token = (): Promise<string> => {
+      asked++
+      return createSasToken({
+        resourceUri: 'localhost/devices/device1',
+        key: keyOf(hub.connectionString({ deviceId: 'device1' })),
+        expiresAt: new Date(Date.now() + 60_000),
+      })
+    }
+    const credentials = { hostName: 'localhost', deviceId: 'device1', sas: { token } }
+    const device = kept(await DeviceClient.connect(credentials, { auth, transport: hub.transport() }))
+    await device.sendTelemetry({ body: 'x' })
+    expect(asked).toBe(1)
+  })
+
+  it('may be a token in a connection string', async () => {
+    const hub = await memoryHub()
+    const token = await createSasToken({
+      resourceUri: 'localhost/devices/device1',
+      key: keyOf(hub.connectionString({ deviceId: 'device1' })),
+      expiresAt: new Date(Date.now() + 60_000),
+    })
+    const text = `HostName=localhost;DeviceId=device1;SharedAccessSignature=${token}`
+    kept(await DeviceClient.connect(text, { transport: hub.transport() }))
+  })
+
+  it.each<[string, () => Promise<unknown>]>([
+    ["a service's for a device", () => DeviceClient.connect(`HostName=h;SharedAccessKeyName=p;SharedAccessKey=${key}`)],
+    ["a device's for a service", () => ServiceClient.connect(`HostName=h;DeviceId=d;SharedAccessKey=${key}`)],
+    ['a certificate', () => DeviceClient.connect('HostName=h;DeviceId=d;x509=true')],
+    ['a key that is not base64', () => DeviceClient.connect('HostName=h;DeviceId=d;SharedAccessKey=?')],
+    ['a host that is none', () => DeviceClient.connect({ hostName: 'a b', deviceId: 'd', sas: { key } })],
+    ['a token that is none', () => DeviceClient.connect({ hostName: 'h', deviceId: 'd', sas: { token: () => 'x' } })],
+  ])('are refused: %s', async (_, connect) => {
+    await expect(connect()).rejects.toThrow(UsageError)
+  })
+
+  it('that fail to come fail the connect', async () => {
+    const sas = { token: () => Promise.reject(new Error('the vault is shut')) }
+    await expect(DeviceClient.connect({ hostName: 'h', deviceId: 'd', sas })).rejects.toThrow('the vault is shut')
+  })
+
+  it('name hosts with and without ports', () => {
+    expect(splitHost('h.example')).toEqual({ host: 'h.example', port: undefined })
+    expect(splitHost('h.example:8883')).toEqual({ host: 'h.example', port: 8883 })
+    expect(splitHost('[::1]:8883')).toEqual({ host: '::1', port: 8883 })
+    for (const text of ['', 'a:b:c', 'h:x', '::1', 'a/b']) expect(() => splitHost(text)).toThrow(UsageError)
+    expect(hubNameOf('myhub.azure-devices.net')).toBe('myhub')
+    expect(hubNameOf('localhost')).toBe('localhost')
+  })
+})
+
+describe('what a hub sees', () => {
+  /** A hub that lets everybody in by PLAIN and shows what it saw. */
+  async function observe(
+    connect: (port: number) => Promise<AsyncDisposable>,
+  ): Promise<{ users: string[]; hosts: unknown[] }> {
+    const users: string[] = []
+    const hosts: unknown[] = []
+    const { cert, key: privateKey, ca } = await (await import('../../src/emulator/certificate.ts')).createCertificate()
+    trusted = ca
+    const plain = saslServer.plain(username => users.push(username) > 0)
+    const listener = kept(await listen({ sasl: [plain], tls: { cert, key: privateKey } }))
+    listener.on('connection', connection => hosts.push(connection.remote.hostname))
+    kept(await connect(listener.port))
+    return { users, hosts }
+  }
+  let trusted = ''
+
+  it('in PLAIN: a device, a module, a device under a policy, a service', async () => {
+    const tls = (): { auth: 'plain'; tls: { ca: string } } => ({ auth: 'plain', tls: { ca: trusted } })
+    const gateway = (port: number): string => `GatewayHostName=localhost:${port};SharedAccessKey=${key}`
+    const hub = 'HostName=myhub.example'
+    const strings: [string, (port: number) => string][] = [
+      ['dev@sas.myhub', port => `${hub};DeviceId=dev;${gateway(port)}`],
+      ['dev/modules/mod@sas.myhub', port => `${hub};DeviceId=dev;ModuleId=mod;${gateway(port)}`],
+      ['pol@sas.root.myhub', port => `${hub};DeviceId=dev;SharedAccessKeyName=pol;${gateway(port)}`],
+    ]
+    for (const [user, text] of strings) {
+      const { users, hosts } = await observe(port => DeviceClient.connect(text(port), tls()))
+      expect(users).toEqual([user])
+      expect(hosts).toEqual(['localhost'])
+    }
+    const service = (port: number): string =>
+      `HostName=localhost:${port};SharedAccessKeyName=service;SharedAccessKey=${key}`
+    const { users } = await observe(port => ServiceClient.connect(service(port), tls()))
+    expect(users).toEqual(['service@sas.root.localhost'])
+  })
+})
+
+describe('links', () => {
+  /** A hub that does with links what the test says, and needs no authentication but PLAIN. */
+  async function scripted(onLink: (link: IncomingLink) => void): Promise<{ device: DeviceClient; server: Connection }> {
+    const listener = kept(await listen({ sasl: [saslServer.plain(() => true)] }))
+    const [ours, theirs] = (await import('../../src/io/memory.ts')).memoryPair()
+    const serving = listener.accept(theirs).then(connection => {
+      connection.on('session', incoming => {
+        void incoming.accept().then(session => session.on('link', onLink))
+      })
+      return connection
+    })
+    const credentials = { hostName: 'h', deviceId: 'd', sas: { key } }
+    const device = kept(await DeviceClient.connect(credentials, { auth: 'plain', transport: ours }))
+    return { device, server: await serving }
+  }
+
+  it('are attached when first used, once, and say which client it is', async () => {
+    const seen: IncomingLink[] = []
+    const { device } = await scripted(async link => {
+      seen.push(link)
+      if (link.remoteRole === 'sender') for await (const delivery of await link.accept()) await delivery.accept()
+    })
+    expect(seen).toEqual([])
+    await Promise.all(Array.from({ length: 10 }, (_, i) => device.sendTelemetry({ body: `${i}` })))
+    expect(seen.map(link => link.target?.address)).toEqual(['/devices/d/messages/events'])
+    const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'))
+    expect(seen[0]?.properties.get('com.microsoft:client-version')).toBe(`fairlead/${version}`)
+  })
+
+  it('are attached again on the next use after the hub has detached them', async () => {
+    let attached = 0
+    const { device } = await scripted(async link => {
+      if (link.remoteRole !== 'sender') return
+      const receiver = await link.accept()
+      attached++
+      for await (const delivery of receiver) {
+        await delivery.accept()
+        if (attached === 1) void receiver.close({ error: { condition: 'amqp:link:detach-forced' } })
+      }
+    })
+    await device.sendTelemetry({ body: '1' })
+    await new Promise(resolve => setTimeout(resolve, 20))
+    await device.sendTelemetry({ body: '2' })
+    expect(attached).toBe(2)
+  })
+
+  it('that are refused fail the use, and are tried again on the next', async () => {
+    let tries = 0
+    const { device } = await scripted(link => {
+      tries++
+      link.refuse({ condition: 'amqp:unauthorized-access', description: 'Token Invalid.' })
+    })
+    for (let i = 0; i < 2; i++)
+      await expect(device.sendTelemetry({ body: 'x' })).rejects.toMatchObject({ condition: 'amqp:unauthorized-access' })
+    expect(tries).toBe(2)
+  })
+
+  it.each(['released', 'rejected', 'modified'] as const)('telemetry that is %s is a DeliveryError', async outcome => {
+    const { device } = await scripted(async link => {
+      if (link.remoteRole !== 'sender') return
+      for await (const delivery of await link.accept()) {
+        if (outcome === 'released') await delivery.release()
+        else if (outcome === 'rejected') await delivery.reject({ condition: 'com.microsoft:quota-exceeded' })
+        else await delivery.modify({ deliveryFailed: true })
+      }
+    })
+    const error = await device.sendTelemetry({ body: 'x' }).catch((error: unknown) => error)
+    expect(error).toBeInstanceOf(DeliveryError)
+    expect(error).toMatchObject({
+      outcome: { outcome },
+      condition: outcome === 'rejected' ? 'com.microsoft:quota-exceeded' : undefined,
+    })
+  })
+
+  it('a message that no program could read is rejected and passed over', async () => {
+    const outcomes: string[] = []
+    const { device } = await scripted(async link => {
+      if (link.remoteRole !== 'receiver') return
+      const sender = await link.accept()
+      for (const body of [{ value: 5 }, new TextEncoder().encode('readable')])
+        void sender
+          .send({ body })
+          .then(outcome => outcomes.push(outcome.outcome))
+          .catch(() => {})
+    })
+    for await (const message of device.messages()) {
+      expect(new TextDecoder().decode(message.body)).toBe('readable')
+      await message.complete()
+      break
+    }
+    await new Promise(resolve => setTimeout(resolve, 20))
+    expect(outcomes).toEqual(['rejected', 'accepted'])
+  })
+})
+
+describe('cancellation', () => {
+  it('of a loop loses no message', async () => {
+    const hub = await memoryHub()
+    const device = kept(
+      await DeviceClient.connect(hub.connectionString({ deviceId: 'device1' }), { transport: hub.transport() }),
+    )
+    const abort = new AbortController()
+    const loop = device.messages({ signal: abort.signal }).next()
+    setTimeout(() => abort.abort(new Error('enough')), 20)
+    await expect(loop).rejects.toThrow('enough')
+    const status = hub.sendToDevice('device1', { body: 'x' })
+    for await (const message of device.messages()) {
+      await message.complete()
+      break
+    }
+    expect(await status).toBe('success')
+  })
+
+  it('of an attach leaves it to the others', async () => {
+    let resolve: (link: never) => void = () => {}
+    const link = new SharedLink(
+      () =>
+        new Promise<never>(yes => {
+          resolve = yes
+        }),
+    )
+    const abort = new AbortController()
+    const one = link.get({ signal: abort.signal })
+    const other = link.get()
+    abort.abort(new Error('enough'))
+    await expect(one).rejects.toThrow('enough')
+    await expect(link.get({ signal: abort.signal })).rejects.toThrow('enough')
+    const attached = { closed: new Promise(() => {}) }
+    resolve(attached as never)
+    expect(await other).toBe(attached)
+    expect(await link.get({ signal: new AbortController().signal })).toBe(attached)
+  })
+
+  it('before connecting connects nowhere', async () => {
+    const signal = AbortSignal.abort(new Error('no'))
+    await expect(DeviceClient.connect(`HostName=h;DeviceId=d;SharedAccessKey=${key}`, { signal })).rejects.toThrow('no')
+  })
+})
+
+it('a loop ends when the client is closed', async () => {
+  const hub = await memoryHub()
+  const device = await DeviceClient.connect(hub.connectionString({ deviceId: 'device1' }), {
+    transport: hub.transport(),
+  })
+  const service = await ServiceClient.connect(hub.connectionString({ service: true }), { transport: hub.transport() })
+  const loops = Promise.all([device.messages().next(), service.feedback().next()])
+  await new Promise(resolve => setTimeout(resolve, 20))
+  await Promise.all([device.close(), service.close()])
+  expect(await loops).toEqual([
+    { done: true, value: undefined },
+    { done: true, value: undefined },
+  ])
+  expect(await device.closed).toMatchObject({ by: 'local' })
+  await expect(device.sendTelemetry({ body: 'x' })).rejects.toMatchObject({ code: 'ERR_AMQP_CLOSED' })
+})
+
+it('feedback that is abandoned comes again', async () => {
+  const hub = await memoryHub()
+  const device = kept(
+    await DeviceClient.connect(hub.connectionString({ deviceId: 'device1' }), { transport: hub.transport() }),
+  )
+  const service = kept(
+    await ServiceClient.connect(hub.connectionString({ service: true }), { transport: hub.transport() }),
+  )
+  await service.sendToDevice('device1', { body: 'x', messageId: 'm', ack: 'positive' })
+  for await (const message of device.messages()) {
+    await message.complete()
+    break
+  }
+  let seen = 0
+  for await (const batch of service.feedback()) {
+    expect(batch.records).toMatchObject([{ originalMessageId: 'm', status: 'success' }])
+    if (++seen === 1) await batch.abandon()
+    else {
+      await batch.complete()
+      break
+    }
+  }
+  expect(seen).toBe(2)
+})
