@@ -1,5 +1,6 @@
 /** fairlead: connections at both ends, CBS, SASL mechanisms, values, errors. */
 
+export { CbsSession, type CbsToken } from './cbs/cbs-session.ts'
 export type {
   Closure,
   Connection,
@@ -45,7 +46,7 @@ export {
   sasl,
   saslServer,
 } from './client/sasl.ts'
-export { CbsSession, type CbsToken } from './cbs/cbs-session.ts'
+export type { MessageId } from './definitions/restricted.ts'
 export { DEFAULT_LIMITS, type Limits } from './engine/limits.ts'
 export * from './errors.ts'
 export { type MemoryPairOptions, memoryPair } from './io/memory.ts'
@@ -59,7 +60,6 @@ export type {
   MessageInit,
   PropertiesInit,
 } from './message/message.ts'
-export type { MessageId } from './definitions/restricted.ts'
 export { AmqpMap } from './types/map.ts'
 export {
   type AmqpArray,
@@ -80,9 +80,9 @@ export {
   symbol,
   Typed,
   timestamp,
+  Uuid,
   ubyte,
   uint,
   ulong,
-  Uuid,
   ushort,
 } from './types/values.ts'

@@ -73,12 +73,15 @@ export interface EmulatorMessage {
 export class IotHubEmulator implements AsyncDisposable {
   /** Of the authority that signed the certificate of this run, PEM; `undefined` without TLS or with TLS of your own. */
   readonly ca: string | undefined
+  /** The port that is listened on; 0 for a hub in memory. */
+  readonly port: number
   readonly #hostName: string
   readonly #hub: Hub
   readonly #listener: Listener
 
-  private constructor(hub: Hub, listener: Listener, hostName: string, ca: string | undefined) {
+  private constructor(hub: Hub, listener: Listener, hostName: string, port: number, ca: string | undefined) {
     this.ca = ca
+    this.port = port
     this.#hostName = hostName
     this.#hub = hub
     this.#listener = listener
@@ -101,12 +104,8 @@ export class IotHubEmulator implements AsyncDisposable {
     listener.on('connection', connection => hub.serve(connection))
     // A peer that fails its handshake is the peer's affair.
     listener.on('error', () => {})
-    return new IotHubEmulator(hub, listener, hostName, certificate?.ca)
-  }
-
-  /** The port that is listened on; 0 for a hub in memory. */
-  get port(): number {
-    return this.#listener.port
+    const port = where === 'memory' ? 0 : listener.port
+    return new IotHubEmulator(hub, listener, hostName, port, certificate?.ca)
   }
 
   /**
@@ -212,6 +211,7 @@ function checkOptions(options: IotHubEmulatorOptions): void {
 }
 
 function socketOptions(where: EmulatorListenOptions | 'memory', certificate: Certificate | undefined): ListenOptions {
+  // `listen` cannot do without a port yet: it gets one on loopback that nobody is told of.
   if (where === 'memory') return {}
   const { host = '127.0.0.1', port = 0, tls = { cert: certificate?.cert, key: certificate?.key } } = where
   return { host, port, tls }

@@ -9,7 +9,7 @@
 import { CbsSession } from '../cbs/cbs-session.ts'
 import type { Closure, Connection, Delivery, Link, Receiver, Sender } from '../client/api.ts'
 import { connect } from '../client/connect.ts'
-import type { Abortable } from '../client/options.ts'
+import type { Abortable, ConnectionOptions } from '../client/options.ts'
 import { sasl } from '../client/sasl.ts'
 import { ClosedError, SaslError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
@@ -24,6 +24,8 @@ export interface IotHubOptions extends Abortable {
   readonly transport?: Transport | undefined
   /** `'cbs'`: ANONYMOUS, then a token to `$cbs`; `'plain'`: the token is the password of SASL PLAIN. Default `'cbs'`. */
   readonly auth?: 'cbs' | 'plain' | undefined
+  /** Sees every frame, both ways; see `ConnectionOptions.trace`. */
+  readonly trace?: ConnectionOptions['trace']
 }
 
 /** What tokens come from: a key to sign them with, or somebody who makes them. */
@@ -129,7 +131,7 @@ export class HubConnection implements AsyncDisposable {
    * Cancellation drops the connection.
    */
   static async open(login: HubLogin, options: IotHubOptions = {}): Promise<HubConnection> {
-    const { auth = 'cbs', tls, transport, signal } = options
+    const { auth = 'cbs', tls, transport, signal, trace } = options
     signal?.throwIfAborted()
     const token = await untilAborted(makeToken(login), signal)
     const connection = await connect({
@@ -138,6 +140,7 @@ export class HubConnection implements AsyncDisposable {
       ...(transport === undefined ? { tls: tls ?? true } : { transport }),
       sasl: auth === 'plain' ? sasl.plain(login.user, token.value) : sasl.anonymous(),
       signal,
+      trace,
     }).catch(error => {
       throw named(error, login.who)
     })

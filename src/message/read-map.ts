@@ -20,7 +20,8 @@ export function readAnnotations(reader: Reader): AmqpMap {
     if (code !== 0xa3 && code !== 0xb3 && code !== 0x53 && code !== 0x80 && code !== 0x44)
       reader.fail(`the keys of annotations are symbols or ulongs, found ${typeOfCode[code] ?? 'no value'}`)
     flat.push(readKey(reader))
-    flat.push(readContent(reader, reader.u8()))
+    const form = reader.u8()
+    flat.push(form === 0xa1 ? reader.text(reader.u8()) : readContent(reader, form))
   }
   return finish(reader, outer, start, flat)
 }
@@ -38,7 +39,7 @@ export function readApplicationProperties(reader: Reader): AmqpMap {
     const form = reader.u8()
     // All from 0xc0 up are compound; list0 is the one below.
     if (form >= 0xc0 || form === 0x45) reader.unexpected(form, 'a value of a simple type')
-    flat.push(readContent(reader, form))
+    flat.push(form === 0xa1 ? reader.text(reader.u8()) : readContent(reader, form))
   }
   return finish(reader, outer, start, flat)
 }

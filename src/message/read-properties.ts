@@ -32,9 +32,9 @@ export function readProperties(reader: Reader): PropertiesInit {
   if (count > FIELDS) reader.fail(`properties has ${FIELDS} fields, not ${count}`)
   const messageId = count > 0 && !reader.takeNull() ? readMessageId(reader) : undefined
   const userId = count > 1 && !reader.takeNull() ? reader.readBinary() : undefined
-  const to = count > 2 && !reader.takeNull() ? addressField.read(reader) : undefined
+  const to = count > 2 && !reader.takeNull() ? readAddress(reader) : undefined
   const subject = count > 3 && !reader.takeNull() ? reader.readString() : undefined
-  const replyTo = count > 4 && !reader.takeNull() ? addressField.read(reader) : undefined
+  const replyTo = count > 4 && !reader.takeNull() ? readAddress(reader) : undefined
   const correlationId = count > 5 && !reader.takeNull() ? readMessageId(reader) : undefined
   const contentType = count > 6 && !reader.takeNull() ? reader.readSymbol() : undefined
   const contentEncoding = count > 7 && !reader.takeNull() ? reader.readSymbol() : undefined
@@ -62,6 +62,9 @@ export function readProperties(reader: Reader): PropertiesInit {
 }
 
 const FIELDS = 13
+
+const readAddress = (reader: Reader): string =>
+  reader.peek() === 0xa1 ? reader.readString() : addressField.read(reader)
 
 const readMessageId = (reader: Reader): MessageId => {
   const code = reader.peek()
@@ -95,11 +98,8 @@ export class LazyProperties implements PropertiesInit {
     const at = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     let offset = reader.offset
     for (let i = 0; i < count; i++) {
-      if (offset < end && bytes[offset] === 0x40) offset++
-      else {
-        at[i] = offset
-        offset = valueEnd(bytes, offset, end)
-      }
+      if (offset < end && bytes[offset] !== 0x40) at[i] = offset
+      offset = valueEnd(bytes, offset, end)
     }
     if (offset !== end) reader.fail(`${end - offset} bytes left over in properties`, offset)
     this.#reader = reader
@@ -125,7 +125,7 @@ export class LazyProperties implements PropertiesInit {
   }
 
   get to(): string | undefined {
-    return this.#seek(2) ? addressField.read(this.#reader) : undefined
+    return this.#seek(2) ? readAddress(this.#reader) : undefined
   }
 
   get subject(): string | undefined {
@@ -133,7 +133,7 @@ export class LazyProperties implements PropertiesInit {
   }
 
   get replyTo(): string | undefined {
-    return this.#seek(4) ? addressField.read(this.#reader) : undefined
+    return this.#seek(4) ? readAddress(this.#reader) : undefined
   }
 
   get correlationId(): MessageId | undefined {

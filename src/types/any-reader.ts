@@ -214,9 +214,13 @@ export function duplicateKey(flat: readonly AmqpValue[]): AmqpValue | undefined 
 }
 
 function sameKey(a: AmqpValue, b: AmqpValue): boolean {
-  if (typeof a === 'string' || typeof b === 'string') return a === b
-  if (a instanceof AmqpSymbol || b instanceof AmqpSymbol)
-    return a instanceof AmqpSymbol && b instanceof AmqpSymbol && a.name === b.name
+  // Lengths first: they mostly differ, and comparing texts costs a call.
+  if (typeof a === 'string') return typeof b === 'string' && a.length === b.length && a === b
+  if (typeof b === 'string') return false
+  // Not numbers: 0 is an int and -0 a double.
+  if (a === b && typeof a !== 'number') return true
+  if (a instanceof AmqpSymbol) return b instanceof AmqpSymbol && a.name.length === b.name.length && a.name === b.name
+  if (b instanceof AmqpSymbol) return false
   return keyIdentity(a) === keyIdentity(b)
 }
 

@@ -8,6 +8,7 @@
 
 import { DecodeError } from '../errors.ts'
 import { typeOfCode } from './constructors.ts'
+import { cachedText } from './key-cache.ts'
 import { decodeAscii, decodeUtf8 } from './utf8.ts'
 import { AmqpSymbol, Decimal, Uuid } from './values.ts'
 
@@ -285,7 +286,7 @@ export class Reader {
   symbolName(width: number): string {
     this.need(width)
     const start = this.offset
-    const text = decodeAscii(this.bytes, start, start + width)
+    const text = cachedText(this.bytes, start, width) ?? decodeAscii(this.bytes, start, start + width)
     if (text === undefined) this.fail('a symbol is ASCII', start)
     this.offset = start + width
     return text

@@ -29,6 +29,16 @@ const follows: Uint8Array = /* @__PURE__ */ (() => {
  * @throws {DecodeError} when the value does not fit, or begins with no constructor of AMQP 1.0
  */
 export function valueEnd(bytes: Uint8Array, offset: number, end: number): number {
+  if (offset + 1 < end) {
+    // Most values: a width, or a size of one byte.
+    const width = follows[bytes[offset] as number] as number
+    const at = width < SMALLEST_MARK ? offset + 1 + width : offset + 2 + (bytes[offset + 1] as number)
+    if ((width < SMALLEST_MARK || width === SIZE8) && at <= end) return at
+  }
+  return anyEnd(bytes, offset, end)
+}
+
+function anyEnd(bytes: Uint8Array, offset: number, end: number): number {
   // A described value is a constructor and two more values; a loop, so that no depth of them can exhaust the stack.
   let values = 1
   let at = offset
@@ -36,12 +46,9 @@ export function valueEnd(bytes: Uint8Array, offset: number, end: number): number
     if (at >= end) throw new DecodeError('a value needed, no bytes left', at)
     const code = bytes[at++] as number
     const width = follows[code] as number
-    if (width < SMALLEST_MARK) {
-      at += width
-      values--
-    } else if (width === DESCRIBED) values++
+    if (width === DESCRIBED) values++
     else {
-      at = behindSize(bytes, at, end, width, code)
+      at = width < SMALLEST_MARK ? at + width : behindSize(bytes, at, end, width, code)
       values--
     }
     if (at > end) throw new DecodeError(`${at - end} bytes of the value are missing`, end)

@@ -109,8 +109,10 @@ describe('what a hub sees', () => {
     trusted = ca
     const plain = saslServer.plain(username => users.push(username) > 0)
     const listener = kept(await listen({ sasl: [plain], tls: { cert, key: privateKey } }))
+    const served = new Promise(resolve => listener.on('connection', resolve))
     listener.on('connection', connection => hosts.push(connection.remote.hostname))
     kept(await connect(listener.port))
+    await served
     return { users, hosts }
   }
   let trusted = ''

@@ -1,0 +1,10 @@
+/** fairlead/emulator: an IoT Hub in this process, for development and tests. */
+
+export type { EmulatorClock } from './emulator/clock.ts'
+export type { TelemetryEvent } from './emulator/event-log.ts'
+export {
+  type EmulatorListenOptions,
+  type EmulatorMessage,
+  IotHubEmulator,
+  type IotHubEmulatorOptions,
+} from './emulator/iot-hub-emulator.ts'

@@ -1,0 +1,31 @@
+/** fairlead/iothub: a device or a back end of Azure IoT Hub, over AMQP. */
+
+export { type ConditionInfo, describeCondition, HubCondition, isRetryable } from './iothub/conditions.ts'
+export {
+  type ConnectionString,
+  type DeviceConnectionString,
+  formatConnectionString,
+  parseConnectionString,
+  type ServiceConnectionString,
+} from './iothub/connection-string.ts'
+export { type CloudToDeviceMessage, DeviceClient, type DeviceCredentials } from './iothub/device-client.ts'
+export type { IotHubOptions, SasCredential } from './iothub/hub-connection.ts'
+export type {
+  Acknowledgement,
+  CloudMessage,
+  CommandContent,
+  FeedbackRecord,
+  FeedbackStatus,
+  Telemetry,
+} from './iothub/message-mapping.ts'
+export {
+  createSasToken,
+  parseSasToken,
+  type SasKeyRule,
+  type SasToken,
+  type SasTokenInit,
+  type SasVerdict,
+  type SasVerification,
+  verifySasToken,
+} from './iothub/sas.ts'
+export { type FeedbackBatch, ServiceClient, type ServiceCredentials } from './iothub/service-client.ts'
