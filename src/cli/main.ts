@@ -94,6 +94,9 @@ function explain(error: unknown): string {
   return reasons.join('\n  because ') || String(error)
 }
 
+// Whoever reads our output may stop early: `fairlead demo --trace | head`.
+process.stdout.on('error', () => process.exit(0))
+
 run(process.argv.slice(2)).then(
   () => process.exit(0),
   error => {

@@ -1,12 +1,19 @@
 /** One line for a frame, as a person reads it, in the standard's words. Secrets of the SASL layer are left out. */
 
+import { type Composite, coordinator, error, frameBody, modified, rejected, source, target } from '../codec.ts'
 import { AmqpMap, AmqpSymbol, Described, type TracedFrame, Typed } from '../index.ts'
 
 /** Fields whose bytes prove an identity. */
 const SECRET: ReadonlySet<string> = new Set(['initialResponse', 'response', 'challenge', 'additionalData'])
-/** What absence means, so it need not be read. */
-const UNSAID: ReadonlySet<unknown> = new Set([undefined, null, false])
 const SHOWN_BYTES = 16
+
+/** Composites that occur inside performatives. */
+const NESTED: Readonly<Record<string, Composite<never>>> = Object.fromEntries(
+  [source, target, coordinator, error, rejected, modified].map(composite => [
+    composite.name,
+    composite as Composite<never>,
+  ]),
+)
 
 /** The frame without direction: `[0] open(container-id="c1", …) + 120 bytes`. */
 export function formatFrame(frame: TracedFrame): string {
@@ -16,29 +23,47 @@ export function formatFrame(frame: TracedFrame): string {
   return `[${frame.layer === 'sasl' ? 'sasl' : frame.channel}] ${body}${payload}`
 }
 
-function formatComposite(composite: Record<string, unknown>): string {
+function formatComposite(value: Record<string, unknown>): string {
+  const type = String(value['type'])
+  const { fields } = NESTED[type] ?? (type.startsWith('sasl-') ? { fields: [] } : frameBodyOf(type))
   const parts: string[] = []
-  for (const [key, value] of Object.entries(composite)) {
-    if (key === 'type' || UNSAID.has(value) || (Array.isArray(value) && value.length === 0)) continue
-    parts.push(`${kebab(key)}=${SECRET.has(key) ? redacted(value) : formatValue(value)}`)
+  for (const [key, item] of Object.entries(value)) {
+    const field = fields.find(have => have.key === key)
+    if (key === 'type' || isUnsaid(item, field?.absent)) continue
+    const text = SECRET.has(key)
+      ? redacted(item)
+      : formatValue(item, field?.type.name === 'string' || field?.type.name === 'address')
+    parts.push(`${kebab(key)}=${text}`)
   }
-  return `${String(composite['type'])}(${parts.join(', ')})`
+  return `${type}(${parts.join(', ')})`
 }
+
+const frameBodyOf = (type: string): Pick<Composite<never>, 'fields'> => {
+  try {
+    return frameBody.named(type as 'open')
+  } catch {
+    return { fields: [] }
+  }
+}
+
+/** What is absent, or says what absence means, need not be read. */
+const isUnsaid = (value: unknown, absent: unknown): boolean =>
+  value === undefined || value === null || value === absent || (Array.isArray(value) && value.length === 0)
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
 const redacted = (value: unknown): string =>
   value instanceof Uint8Array ? `<${value.length} bytes, not shown>` : '<not shown>'
 
-function formatValue(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
+function formatValue(value: unknown, quoted = false): string {
+  if (typeof value === 'string') return quoted ? JSON.stringify(value) : value
   if (value instanceof Uint8Array) return formatBytes(value)
   if (value instanceof AmqpSymbol) return value.name
   if (value instanceof Typed) return formatValue(value.value)
   if (value instanceof Described) return `@${formatValue(value.descriptor)} ${formatValue(value.value)}`
   if (value instanceof AmqpMap || value instanceof Map)
-    return `{${[...value].map(([key, item]) => `${formatValue(key)}: ${formatValue(item)}`).join(', ')}}`
-  if (Array.isArray(value)) return `[${value.map(formatValue).join(', ')}]`
+    return `{${[...value].map(([key, item]) => `${formatValue(key)}: ${formatValue(item, true)}`).join(', ')}}`
+  if (Array.isArray(value)) return `[${value.map(item => formatValue(item)).join(', ')}]`
   if (value instanceof Date) return value.toISOString()
   if (typeof value === 'object' && value !== null) return formatComposite(value as Record<string, unknown>)
   return String(value)

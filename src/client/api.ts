@@ -216,7 +216,7 @@ export interface Listener
     Emits<{ connection: Connection; error: Error }> {
   /** The port that is listened on; 0 when it listens on none. */
   readonly port: number
-  /** Serves one peer over any transport: a memory pair, a WebSocket. */
+  /** Serves one peer over any transport: a memory pair, a WebSocket. The connection goes to the caller alone. */
   accept(transport: Transport): Promise<Connection>
   /** Stops listening and closes every connection; with `graceMs` they may end by themselves first. */
   close(options?: { graceMs?: number }): Promise<void>

@@ -52,7 +52,11 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     this.#socket = await listenSocket(
       { host, port, tls },
       transport => {
-        this.accept(transport).catch(() => {})
+        // A peer that fails its handshake has been reported.
+        this.accept(transport).then(
+          connection => this.#incoming.push(connection),
+          () => {},
+        )
       },
       error => this.emit('error', error),
     )
@@ -87,7 +91,6 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       throw error
     }
     if (this.#closing) connection.destroy()
-    else this.#incoming.push(connection)
     return connection
   }
 

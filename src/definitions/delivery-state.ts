@@ -1,5 +1,5 @@
 /**
- * Delivery states: what a receiver has decided about a delivery, or how far it got. §3.4 §4.5.5 §4.5.7
+ * Delivery states: what a receiver has decided about a delivery, or how far it got. §3.4 §4.5.5–6
  *
  * Terminal states are outcomes: accepted, rejected, released, modified, and declared for a coordinator.
  */
@@ -65,7 +65,7 @@ export interface Declared {
   readonly txnId: Uint8Array
 }
 
-/** The state of a delivery inside a transaction. §4.5.7 */
+/** The state of a delivery inside a transaction. §4.5.6 */
 export interface TransactionalState {
   readonly type: 'transactional-state'
   readonly txnId: Uint8Array
@@ -138,7 +138,7 @@ export const declared: Composite<Declared> = /* @__PURE__ */ composite<Declared>
 export const transactionalState: Composite<TransactionalState> = /* @__PURE__ */ composite<TransactionalState>({
   name: 'transactional-state',
   code: 0x34,
-  section: '4.5.7',
+  section: '4.5.6',
   fields: { txnId: mandatory(txnIdField), outcome: optional(outcomeField) },
 })
 

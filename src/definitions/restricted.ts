@@ -81,7 +81,7 @@ export const expiryPolicyField: FieldType<TerminusExpiryPolicy> = {
   write: (writer, value) => writer.writeSymbol(value),
 }
 
-/** An address; the standard leaves its type open and defines one form, string. §3.5.10 */
+/** An address; the standard leaves its type open and defines one form, string. §3.2.15 */
 export const addressField: FieldType<string> = {
   name: 'address',
   // Some peers write addresses as symbols.
@@ -140,7 +140,7 @@ export const localeField: FieldType<string> = symbolField
 /** A `*` position of which nothing more is required. */
 export const anything: FieldType<AmqpValue> = anyField
 
-/** The port for plain connections, §2.8.19, and for TLS, §2.8.20. */
+/** The port for plain connections, and the one for TLS. §2.8.19 */
 export const PORT = 5672
 export const SECURE_PORT = 5671
 /** The least max-frame-size that a peer may have. §2.8.19 */

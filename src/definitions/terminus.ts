@@ -105,6 +105,58 @@ export const coordinator: Composite<Coordinator> = /* @__PURE__ */ composite<Coo
   fields: { capabilities: symbols },
 })
 
+/** A dynamic node lives as long as the link that made it. §3.5.10 */
+export interface DeleteOnClose {
+  readonly type: 'delete-on-close'
+}
+
+/** A dynamic node lives as long as links to it. §3.5.11 */
+export interface DeleteOnNoLinks {
+  readonly type: 'delete-on-no-links'
+}
+
+/** A dynamic node lives as long as it holds messages. §3.5.12 */
+export interface DeleteOnNoMessages {
+  readonly type: 'delete-on-no-messages'
+}
+
+/** A dynamic node lives as long as it holds messages or links to it exist. §3.5.13 */
+export interface DeleteOnNoLinksOrMessages {
+  readonly type: 'delete-on-no-links-or-messages'
+}
+
+/** What `lifetime-policy` among the dynamic-node-properties may say. §3.5.9 */
+export type LifetimePolicy = DeleteOnClose | DeleteOnNoLinks | DeleteOnNoMessages | DeleteOnNoLinksOrMessages
+
+export const deleteOnClose: Composite<DeleteOnClose> = /* @__PURE__ */ composite<DeleteOnClose>({
+  name: 'delete-on-close',
+  code: 0x2b,
+  section: '3.5.10',
+  fields: {},
+})
+
+export const deleteOnNoLinks: Composite<DeleteOnNoLinks> = /* @__PURE__ */ composite<DeleteOnNoLinks>({
+  name: 'delete-on-no-links',
+  code: 0x2c,
+  section: '3.5.11',
+  fields: {},
+})
+
+export const deleteOnNoMessages: Composite<DeleteOnNoMessages> = /* @__PURE__ */ composite<DeleteOnNoMessages>({
+  name: 'delete-on-no-messages',
+  code: 0x2d,
+  section: '3.5.12',
+  fields: {},
+})
+
+export const deleteOnNoLinksOrMessages: Composite<DeleteOnNoLinksOrMessages> =
+  /* @__PURE__ */ composite<DeleteOnNoLinksOrMessages>({
+    name: 'delete-on-no-links-or-messages',
+    code: 0x2e,
+    section: '3.5.13',
+    fields: {},
+  })
+
 export const sourceField: Archetype<Source> = /* @__PURE__ */ archetype<Source>('source', [source])
 
 export const targetField: Archetype<Target | Coordinator> = /* @__PURE__ */ archetype<Target | Coordinator>('target', [

@@ -82,6 +82,7 @@ export class ConnectionEndpoint {
   readonly #remoteChannels: Numbering<SessionEndpoint>
   /** Frames encoded before the connection is open. */
   readonly #early: FrameWriter = new FrameWriter()
+  #earlyTrace: (() => void)[] = []
   #due: SessionEndpoint[] = []
   #postponed = new Set<Postponed>()
   #closing: { readonly error: ErrorFields | undefined } | undefined
@@ -151,7 +152,9 @@ export class ConnectionEndpoint {
     if (legalSends[this.state] === '-') return
     const max = this.remoteOpen ? this.remoteMaxFrameSize : 0xffffffff
     writer.frame(0, channel, max, w => frameBody.named(name).write(w, value as never, this.style))
-    if (this.tracing) this.traceOut(channel, value, 0)
+    if (!this.tracing) return
+    if (this.#maySend) this.traceOut(channel, value as Performative, 0)
+    else this.#earlyTrace.push(() => this.traceOut(channel, value as Performative, 0))
   }
 
   get #maySend(): boolean {
@@ -185,6 +188,7 @@ export class ConnectionEndpoint {
     this.#frameOpen()
     if (this.#maySend) {
       for (const chunk of this.#early.take()) this.writer.raw(chunk)
+      for (const trace of this.#earlyTrace.splice(0)) trace()
       this.#frameDue()
       this.#frameTransfers(maxBytes)
       this.#frameDue()
@@ -233,7 +237,7 @@ export class ConnectionEndpoint {
     this.writer.frame(0, 0, 0xffffffff, w =>
       frameBody.named('close').write(w, { type: 'close', error: error as never }, this.style),
     )
-    if (this.tracing) this.traceOut(0, { type: 'close', error }, 0)
+    if (this.tracing) this.traceOut(0, { type: 'close', error: error as ErrorValue | undefined }, 0)
     this.#closing = undefined
     this.state = next
     if (next === 'END') this.ended('remote', this.cause)
@@ -387,7 +391,15 @@ export class ConnectionEndpoint {
 
   // ---- tracing -------------------------------------------------------------------------------------------------
 
-  traceOut(channel: number, body: unknown, payload: number): void {
+  /** Reports a frame of ours, its fields in the standard's order. */
+  traceOut(
+    channel: number,
+    value: Init<Performative> & { readonly type: Performative['type'] },
+    payload: number,
+  ): void {
+    const given = value as Record<string, unknown>
+    const body: Record<string, unknown> = { type: value.type }
+    for (const { key } of frameBody.named(value.type).fields) body[key] = given[key]
     this.emit({ type: 'frame', direction: 'out', layer: 'amqp', channel, body, payload })
   }
 

@@ -80,9 +80,12 @@ export class Driver {
 
   /** Drops the transport without another word. */
   destroy(error?: AmqpError): void {
+    if (this.#ended) return
     this.engine.receiveEnd(performance.now(), error)
     this.#pump()
-    this.#finish(error)
+    this.#ended = true
+    clearTimeout(this.#timer)
+    this.#transport.destroy(error)
   }
 
   ref(): void {
@@ -141,12 +144,11 @@ export class Driver {
   }
 
   /** The engine is done: what is written still leaves, then the transport ends. */
-  #finish(error?: Error): void {
+  #finish(): void {
     if (this.#ended) return
     const rest = this.engine.output(Number.MAX_SAFE_INTEGER, performance.now())
     this.#ended = true
     clearTimeout(this.#timer)
-    if (error) return this.#transport.destroy(error)
     if (rest.length > 0) this.#transport.write(rest)
     this.#transport.end()
     // A peer that never ends its side must not keep the socket for ever.

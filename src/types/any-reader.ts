@@ -21,7 +21,7 @@ import { typeOfCode } from './constructors.ts'
 import { cachedSymbol, cachedText } from './key-cache.ts'
 import { AmqpMap, keyIdentity, numberType } from './map.ts'
 import { type DecodeLimits, Reader } from './reader.ts'
-import { AmqpSymbol, type AmqpValue, Described, Typed } from './values.ts'
+import { AmqpSymbol, type AmqpValue, Described, Typed, Uuid } from './values.ts'
 
 /**
  * Decodes exactly one value.
@@ -101,8 +101,7 @@ export function readContent(reader: Reader, code: number): AmqpValue {
     case 0x83: // timestamp
       return reader.date()
     case 0x98: // uuid
-      reader.offset--
-      return reader.readUuid()
+      return new Uuid(reader.view(16))
     case 0xa0: // vbin8
       return reader.view(reader.u8())
     case 0xb0: // vbin32
@@ -118,12 +117,10 @@ export function readContent(reader: Reader, code: number): AmqpValue {
     case 0x45: // list0
     case 0xc0: // list8
     case 0xd0: // list32
-      reader.offset--
-      return readList(reader)
+      return readList(reader, code)
     case 0xc1: // map8
     case 0xd1: // map32
-      reader.offset--
-      return readMap(reader)
+      return readMap(reader, code)
     case 0xe0: // array8
     case 0xf0: // array32
       return new Typed('array', readArray(reader, code === 0xf0, readContent, readValue))
@@ -142,18 +139,18 @@ function readDescribed(reader: Reader): Described {
   return new Described(descriptor, value)
 }
 
-/** Reads a list of any values. §1.6.22 */
-export function readList(reader: Reader): AmqpValue[] {
-  const outer = reader.enterList()
+/** Reads a list of any values; `code` is its constructor if that is read already. §1.6.22 */
+export function readList(reader: Reader, code: number = reader.u8()): AmqpValue[] {
+  const outer = reader.enterList(code)
   const items: AmqpValue[] = []
   for (let left = reader.count; left > 0; left--) items.push(readValue(reader))
   reader.leave(outer)
   return items
 }
 
-/** Reads a map: pairs only, no key twice. §1.6.23 */
-export function readMap(reader: Reader): AmqpMap {
-  const outer = reader.enterMap()
+/** Reads a map: pairs only, no key twice; `code` as for `readList`. §1.6.23 */
+export function readMap(reader: Reader, code: number = reader.u8()): AmqpMap {
+  const outer = reader.enterMap(code)
   const start = reader.offset
   const count = reader.count
   const flat: AmqpValue[] = []
@@ -243,16 +240,14 @@ function readTypedContent(reader: Reader, code: number): Typed {
     case 'array':
       return new Typed(type, readArray<Typed>(reader, code === 0xf0, readTypedContent, readTyped))
     case 'list': {
-      reader.offset--
-      const outer = reader.enterList()
+      const outer = reader.enterList(code)
       const items: Typed[] = []
       for (let left = reader.count; left > 0; left--) items.push(readTyped(reader))
       reader.leave(outer)
       return new Typed(type, items)
     }
     case 'map': {
-      reader.offset--
-      const outer = reader.enterMap()
+      const outer = reader.enterMap(code)
       const start = reader.offset
       const pairs: [Typed, Typed][] = []
       for (let left = reader.count; left > 0; left -= 2) pairs.push([readTyped(reader), readTyped(reader)])

@@ -9,6 +9,8 @@
 import { AmqpSymbol, type AmqpValue, Decimal, Described, Typed, Uuid } from './values.ts'
 
 const INDEX_ABOVE = 16
+/** Of maps that have no entries yet; never changed. */
+const NONE: AmqpValue[] = []
 
 /** An ordered, immutable map. `get('x')` finds a string or a symbol key, `get(1)` any numeric key equal to 1. */
 export class AmqpMap implements ReadonlyMap<AmqpValue, AmqpValue> {
@@ -23,12 +25,14 @@ export class AmqpMap implements ReadonlyMap<AmqpValue, AmqpValue> {
   }
 
   /** key, value, key, value … */
-  #flat: AmqpValue[] = []
+  #flat: AmqpValue[] = NONE
   #index: ReadonlyMap<string, number> | undefined
 
   /** @param entries  kept in order. Of two equal keys `get` finds the first; encoding refuses both. */
   constructor(entries?: Iterable<readonly [AmqpValue, AmqpValue]>) {
-    if (entries) for (const [key, value] of entries) this.#flat.push(key, value)
+    if (!entries) return
+    this.#flat = []
+    for (const [key, value] of entries) this.#flat.push(key, value)
   }
 
   /** Takes over a flat array of keys and values; the caller gives it up. */

@@ -298,10 +298,11 @@ export class Reader {
 
   /**
    * Enters the list at the cursor: `count` is its number of elements, `end` its end.
+   *
+   * @param code  its constructor, if that is read already: elements of an array share one
    * @returns the end of what encloses it, for `leave`. §1.6.22
    */
-  enterList(): number {
-    const code = this.u8()
+  enterList(code: number = this.u8()): number {
     switch (code) {
       case 0x45: // list0
         return this.enter(0, 0)
@@ -314,9 +315,8 @@ export class Reader {
     }
   }
 
-  /** Enters the map at the cursor: `count` counts keys and values. @returns as `enterList`. §1.6.23 */
-  enterMap(): number {
-    const code = this.u8()
+  /** Enters the map at the cursor: `count` counts keys and values. `code` and result as for `enterList`. §1.6.23 */
+  enterMap(code: number = this.u8()): number {
     if (code !== 0xc1 && code !== 0xd1) return this.unexpected(code, 'map')
     const outer = code === 0xc1 ? this.enter8() : this.enter32()
     if (this.count % 2 !== 0) this.fail(`a map holds pairs, not ${this.count} items`)

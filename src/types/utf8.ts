@@ -5,6 +5,8 @@
  * characters; the rest goes to the platform. `Buffer` is used where the global exists (Node, Deno, Bun), never imported.
  */
 
+import { SHORT, shortText } from './short-text.ts'
+
 /** The globals this file may use; the program below `io/` is compiled without Node's or the DOM's types. */
 interface BufferMethods {
   latin1Slice(this: Uint8Array, start: number, end: number): string
@@ -22,8 +24,6 @@ declare const TextEncoder: new () => { encodeInto(text: string, into: Uint8Array
 const native: BufferMethods | undefined = /* @__PURE__ */ (() =>
   typeof Buffer === 'undefined' ? undefined : Buffer.prototype)()
 
-/** Text of up to this many bytes is read here. */
-const SHORT = 24
 /** Text below this many characters is written here: without a `Buffer` the platform's way is slow. */
 const SHORT_WRITE = /* @__PURE__ */ (() => (native === undefined ? 64 : 26))()
 
@@ -63,43 +63,6 @@ function isAscii(bytes: Uint8Array, start: number, end: number): boolean {
     all |= (bytes[i] as number) | (bytes[i + 1] as number) | (bytes[i + 2] as number) | (bytes[i + 3] as number)
   for (; i < end; i++) all |= bytes[i] as number
   return all < 0x80
-}
-
-const char: (...codes: readonly (number | undefined)[]) => string = String.fromCharCode as never
-
-/**
- * The text of up to `SHORT` ASCII bytes. One call makes one flat string: adding up pieces makes a tree of them, which
- * whoever looks at the string pays for a second time.
- */
-function shortText(b: Uint8Array, i: number, end: number): string {
-  // biome-ignore format: a line for each length
-  switch (end - i) {
-    case 1: return char(b[i])
-    case 2: return char(b[i], b[i + 1])
-    case 3: return char(b[i], b[i + 1], b[i + 2])
-    case 4: return char(b[i], b[i + 1], b[i + 2], b[i + 3])
-    case 5: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4])
-    case 6: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5])
-    case 7: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6])
-    case 8: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7])
-    case 9: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8])
-    case 10: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9])
-    case 11: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10])
-    case 12: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11])
-    case 13: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12])
-    case 14: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13])
-    case 15: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14])
-    case 16: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15])
-    case 17: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16])
-    case 18: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17])
-    case 19: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18])
-    case 20: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18], b[i + 19])
-    case 21: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18], b[i + 19], b[i + 20])
-    case 22: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18], b[i + 19], b[i + 20], b[i + 21])
-    case 23: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18], b[i + 19], b[i + 20], b[i + 21], b[i + 22])
-    case 24: return char(b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7], b[i + 8], b[i + 9], b[i + 10], b[i + 11], b[i + 12], b[i + 13], b[i + 14], b[i + 15], b[i + 16], b[i + 17], b[i + 18], b[i + 19], b[i + 20], b[i + 21], b[i + 22], b[i + 23])
-    default: return ''
-  }
 }
 
 /** Room that `writeUtf8` may need for `text`, in bytes. */

@@ -4,13 +4,14 @@ import type { Connection, Delivery, IncomingLink, Link, Listener, Sender } from 
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
 import { ClosedError, DeliveryError, ProtocolError, RemoteError, UsageError } from '../../src/errors.ts'
+import { EncodedMessage } from '../../src/message/encode.ts'
 import type { Message, MessageInit, PropertiesInit } from '../../src/message/message.ts'
 import { int, Uuid } from '../../src/types/values.ts'
 
 const token: CbsToken = { type: 'test:token', value: 'the token', expiresAt: new Date('2030-01-01T00:00:00Z') }
 
 /** What a `$cbs` node of the test does with a request. */
-type Serve = (request: Message, answer: (message: MessageInit) => void, delivery: Delivery) => void
+type Serve = (request: Message, answer: (message: MessageInit | EncodedMessage) => void, delivery: Delivery) => void
 
 interface Peer extends AsyncDisposable {
   readonly cbs: CbsSession
@@ -168,6 +169,17 @@ describe('an answer', () => {
       accepting(request, answer, delivery)
     })
     await cbs.putToken('a', token)
+  })
+
+  it('that is no message fails all that is pending: one of them was answered', async () => {
+    const { cbs, client } = await attachTo((request, answer) => {
+      if (request.applicationProperties?.get('name') === 'b') answer(new EncodedMessage(Uint8Array.of(0xff)))
+    })
+    const results = await Promise.allSettled(['a', 'b'].map(audience => cbs.putToken(audience, token)))
+    for (const result of results)
+      expect(result).toMatchObject({ reason: { code: 'ERR_AMQP_CLOSED', condition: 'amqp:decode-error' } })
+    // The connection has nothing to do with it.
+    await (await client.session()).end()
   })
 
   it('finds its request among several in flight', async () => {

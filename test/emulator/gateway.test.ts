@@ -9,6 +9,7 @@ import { sasl } from '../../src/client/sasl.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { lockTokenBytes } from '../../src/emulator/lock-token.ts'
 import { createSasToken } from '../../src/iothub/sas.ts'
+import { EncodedMessage } from '../../src/message/encode.ts'
 import type { MessageInit, PropertiesInit } from '../../src/message/message.ts'
 import { Uuid, uint } from '../../src/types/values.ts'
 import { ManualClock } from './manual-clock.ts'
@@ -65,7 +66,11 @@ const refused = async (link: Promise<Link>): Promise<string | undefined> =>
     (error: { condition?: string }) => error.condition,
   )
 
-async function rejection(sender: Sender, message: MessageInit, messageFormat = 0): Promise<string | undefined> {
+async function rejection(
+  sender: Sender,
+  message: MessageInit | EncodedMessage,
+  messageFormat = 0,
+): Promise<string | undefined> {
   const outcome = await sender.send(message, { messageFormat })
   return outcome.outcome === 'rejected' ? outcome.error?.condition : outcome.outcome
 }
@@ -295,6 +300,14 @@ describe('$cbs', () => {
   })
 })
 
+it('bytes that are no message are rejected by every node', async () => {
+  const connection = await openAs({ deviceId: 'd1' }, { service: true })
+  for (const address of ['$cbs', '/devices/d1/messages/events', '/messages/devicebound']) {
+    const sender = await connection.sender(address)
+    expect(await rejection(sender, new EncodedMessage(Uint8Array.of(0xff)))).toBe('amqp:decode-error')
+  }
+})
+
 describe('telemetry', () => {
   const target = '/devices/d1/messages/events'
 
@@ -422,7 +435,7 @@ describe('messages to devices', () => {
     expect(await status).toBe('success')
   })
 
-  it('are sent as credit allows, when it is drained too', async () => {
+  it('are sent as credit allows, and outlast a drain', async () => {
     const receiver = await (await openAs({ deviceId: 'd1' })).receiver(source, { credit: 'manual' })
     for (const body of ['a', 'b', 'c']) void hub.sendToDevice('d1', { body }).catch(() => {})
     receiver.addCredit(2)
@@ -432,6 +445,7 @@ describe('messages to devices', () => {
     ])
     receiver.addCredit(5)
     await receiver.drain()
+    receiver.addCredit(1)
     expect(text((await receiver.receive()).message.body)).toBe('c')
   })
 

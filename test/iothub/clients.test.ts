@@ -5,10 +5,13 @@ import { listen } from '../../src/client/listen.ts'
 import { saslServer } from '../../src/client/sasl.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { DeliveryError, UsageError } from '../../src/errors.ts'
+import { memoryPair } from '../../src/io/memory.ts'
+import type { Transport } from '../../src/io/transport.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { hubNameOf, SharedLink, splitHost } from '../../src/iothub/hub-connection.ts'
 import { createSasToken } from '../../src/iothub/sas.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
+import { EncodedMessage } from '../../src/message/encode.ts'
 
 const opened: AsyncDisposable[] = []
 
@@ -139,19 +142,48 @@ describe('what a hub sees', () => {
 })
 
 describe('links', () => {
+  it('feedback that cannot be read is rejected, and ends the loop', async () => {
+    const outcomes: string[] = []
+    const { transport } = await scriptedTransport(async link => {
+      if (link.remoteRole !== 'receiver') return
+      const sender = await link.accept()
+      for (const message of [{ body: '{' }, new EncodedMessage(Uint8Array.of(0xff)), { body: '[]' }])
+        void sender
+          .send(message)
+          .then(({ outcome }) => outcomes.push(outcome))
+          .catch(() => {})
+    })
+    const credentials = { hostName: 'h', keyName: 'p', sas: { key } }
+    const service = kept(await ServiceClient.connect(credentials, { auth: 'plain', transport }))
+    await expect(service.feedback().next()).rejects.toMatchObject({ code: 'ERR_AMQP_PROTOCOL' })
+    await expect(service.feedback().next()).rejects.toMatchObject({ code: 'ERR_AMQP_DECODE' })
+    const batch = (await service.feedback().next()).value
+    expect(batch?.records).toEqual([])
+    await batch?.complete()
+    await new Promise(resolve => setTimeout(resolve, 20))
+    expect(outcomes).toEqual(['rejected', 'rejected', 'accepted'])
+  })
+
   /** A hub that does with links what the test says, and needs no authentication but PLAIN. */
   async function scripted(onLink: (link: IncomingLink) => void): Promise<{ device: DeviceClient; server: Connection }> {
+    const { transport, serving } = await scriptedTransport(onLink)
+    const credentials = { hostName: 'h', deviceId: 'd', sas: { key } }
+    const device = kept(await DeviceClient.connect(credentials, { auth: 'plain', transport }))
+    return { device, server: await serving }
+  }
+
+  async function scriptedTransport(
+    onLink: (link: IncomingLink) => void,
+  ): Promise<{ transport: Transport; serving: Promise<Connection> }> {
     const listener = kept(await listen({ sasl: [saslServer.plain(() => true)] }))
-    const [ours, theirs] = (await import('../../src/io/memory.ts')).memoryPair()
+    const [transport, theirs] = memoryPair()
     const serving = listener.accept(theirs).then(connection => {
       connection.on('session', incoming => {
         void incoming.accept().then(session => session.on('link', onLink))
       })
       return connection
     })
-    const credentials = { hostName: 'h', deviceId: 'd', sas: { key } }
-    const device = kept(await DeviceClient.connect(credentials, { auth: 'plain', transport: ours }))
-    return { device, server: await serving }
+    return { transport, serving }
   }
 
   it('are attached when first used, once, and say which client it is', async () => {
@@ -217,9 +249,10 @@ describe('links', () => {
     const { device } = await scripted(async link => {
       if (link.remoteRole !== 'receiver') return
       const sender = await link.accept()
-      for (const body of [{ value: 5 }, new TextEncoder().encode('readable')])
+      const readable = { body: new TextEncoder().encode('readable') }
+      for (const message of [{ body: { value: 5 } }, new EncodedMessage(Uint8Array.of(0xff)), readable])
         void sender
-          .send({ body })
+          .send(message)
           .then(outcome => outcomes.push(outcome.outcome))
           .catch(() => {})
     })
@@ -229,7 +262,7 @@ describe('links', () => {
       break
     }
     await new Promise(resolve => setTimeout(resolve, 20))
-    expect(outcomes).toEqual(['rejected', 'accepted'])
+    expect(outcomes).toEqual(['rejected', 'rejected', 'accepted'])
   })
 })
 

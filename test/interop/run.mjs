@@ -1,0 +1,87 @@
+/**
+ * Runs fairlead, as built in `dist/`, against other AMQP 1.0 implementations over loopback sockets.
+ *
+ *   node test/interop/run.mjs [--allow-missing] [names…]
+ *
+ * A name picks the cases whose path begins with it: `rhea`, `rhea/server`, `rhea/client/sends/outcomes`. Cases run one
+ * after the other, so that what is printed belongs to one of them. Fails when a case fails, when a name picks nothing,
+ * and, without `--allow-missing`, when a peer or a tool is not there.
+ */
+
+import { existsSync } from 'node:fs'
+import { Trial } from './support.mjs'
+
+/** Each peer: how to get its cases, and what to do when that fails for want of it. */
+const peers = [{ name: 'rhea', remedy: 'npm ci --prefix test/interop', load: () => import('./rhea.mjs') }]
+
+const CASE_MS = 20_000
+
+const allowMissing = process.argv.includes('--allow-missing')
+const names = process.argv.slice(2).filter(argument => !argument.startsWith('--'))
+
+if (!existsSync(new URL('../../dist/index.js', import.meta.url))) {
+  console.log('dist/index.js is missing: npm run build')
+  process.exit(1)
+}
+
+const missing = new Set()
+const cases = []
+for (const peer of peers) {
+  if (names.length > 0 && !names.some(name => name.split('/')[0] === peer.name)) continue
+  try {
+    cases.push(...(await peer.load()).cases)
+  } catch (error) {
+    if (error.code !== 'ERR_MODULE_NOT_FOUND' || !error.message.includes(`'${peer.name}'`)) throw error
+    missing.add(`${peer.name} (${peer.remedy})`)
+  }
+}
+
+const isPicked = ({ name }, pick) => name === pick || name.startsWith(`${pick}/`)
+const picked = names.length === 0 ? cases : cases.filter(one => names.some(name => isPicked(one, name)))
+const unknown = names.filter(name => !cases.some(one => isPicked(one, name)))
+
+/** What nobody awaited or caught, in the library or in a peer, fails the case that runs. */
+let running
+for (const event of ['uncaughtException', 'unhandledRejection'])
+  process.on(event, error => (running ? running.fail(error) : Promise.reject(error)))
+
+let passed = 0
+let failed = 0
+for (const { name, run } of picked) {
+  const started = performance.now()
+  running = new Trial(CASE_MS)
+  const { error, lacks } = await running.run(run)
+  const took = `${Math.round(performance.now() - started)} ms`
+  if (lacks) {
+    missing.add(lacks)
+    console.log(`skip ${name}: ${lacks} is missing`)
+  } else if (error) {
+    failed++
+    console.log(`FAIL ${name}: ${reasonOf(error)} (${took})`)
+  } else {
+    passed++
+    console.log(`ok ${name} (${took})`)
+  }
+}
+
+/** An assertion's whole report, else the message and the first line of the stack that is not Node's. */
+function reasonOf(error) {
+  if (error?.code === 'ERR_ASSERTION') return error.message.replaceAll('\n', '\n     ')
+  const at = String(error?.stack)
+    .split('\n')
+    .find(line => line.includes('/test/interop/') && !line.includes('support.mjs'))
+  const cause = error?.cause instanceof Error ? `, because of ${error.cause.name}: ${error.cause.message}` : ''
+  return `${error?.name}: ${error?.message ?? error}${cause}${at ? `\n     ${at.trim()}` : ''}`
+}
+
+for (const name of unknown) console.log(`no case is called ${name}`)
+for (const what of missing) console.log(`missing: ${what}`)
+console.log(`${passed} passed, ${failed} failed`)
+const isFine = failed === 0 && unknown.length === 0 && (allowMissing || missing.size === 0)
+process.exitCode = isFine ? 0 : 1
+
+// Every case has closed what it opened; what is left would be a leak, ours or the peer's.
+setTimeout(() => {
+  console.log(`still open after the last case: ${process.getActiveResourcesInfo().join(', ')}`)
+  process.exit(1)
+}, 3000).unref()
