@@ -147,6 +147,12 @@ export const values = (): readonly AmqpValue[] =>
         ['kind', symbol(SYMBOLS[next() % SYMBOLS.length] as string)],
         ['at', timestamp(1_700_000_000_000n + BigInt(next()))],
         ['list', [next() % 100, `s${next() % 100}`, next() % 2 === 0, null]],
-        [new AmqpSymbol('nested'), new Map<AmqpValue, AmqpValue>([['a', next() % 1000], ['b', randomBytes(16, next())]])],
+        [
+          new AmqpSymbol('nested'),
+          new Map<AmqpValue, AmqpValue>([
+            ['a', next() % 1000],
+            ['b', randomBytes(16, next())],
+          ]),
+        ],
       ]) as AmqpValue,
   )

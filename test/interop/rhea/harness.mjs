@@ -103,8 +103,8 @@ export async function ourClient(t, port, { tls = false, ...options } = {}) {
 /** rhea leaves both termini of its answer null, which refuses the link: its users have to fill them in. */
 export function echoTermini({ sender, receiver }) {
   const link = sender ?? receiver
-  link.set_source({ ...link.source, address: link.source?.address })
-  link.set_target({ ...link.target, address: link.target?.address })
+  link.set_source({ address: link.source?.address })
+  link.set_target({ address: link.target?.address })
 }
 
 /**
