@@ -26,7 +26,10 @@ function encoding<T>(rows: readonly T[], write: Write<T>): Unit {
     let sum = 0
     for (let i = 0; i < rows.length; i++) {
       write(writer, rows[i] as T)
-      if (i % FLUSH === FLUSH - 1) for (const chunk of writer.take()) sum = mix(sum, chunk.length + (chunk.at(-1) ?? 0))
+      if (i % FLUSH !== FLUSH - 1) continue
+      // Where the slab ends is another place in every pass: chunks count by what is in them, not by their number.
+      const chunks = writer.take()
+      sum = mix(sum, sizeOf(chunks) + (chunks.at(-1)?.at(-1) ?? 0))
     }
     return sum
   }

@@ -3,6 +3,7 @@
 import { decodeMessage } from '../src/message/decode.ts'
 import { encodeMessage } from '../src/message/encode.ts'
 import type { Message, MessageInit } from '../src/message/message.ts'
+import type { AmqpMap } from '../src/types/map.ts'
 import { type Cases, mix, type Unit } from './case.ts'
 import { dataMessages, telemetry } from './corpus.ts'
 
@@ -35,9 +36,9 @@ const averageSize = (all: readonly Uint8Array[]): number => all.reduce((sum, b) 
 function readAll(message: Message): number {
   const { header, messageAnnotations, properties, applicationProperties, body } = message.toInit()
   let sum = header?.ttl ?? 0
-  sum = mix(sum, ((messageAnnotations as Message['messageAnnotations'])?.get('x-opt-device-id') as string).length)
-  sum = mix(sum, (properties?.messageId as string).length + (properties?.to?.length ?? 0))
-  sum = mix(sum, (applicationProperties as Message['applicationProperties'])?.get('sequence') as number)
+  sum = mix(sum, String((messageAnnotations as AmqpMap).get('x-opt-device-id')).length)
+  sum = mix(sum, properties?.to?.length ?? 0)
+  sum = mix(sum, Number((applicationProperties as AmqpMap).get('sequence')))
   return mix(sum, (body as Uint8Array)[17] as number)
 }
 

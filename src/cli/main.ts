@@ -92,7 +92,9 @@ function explain(error: unknown): string {
   for (let at = error; at instanceof Error; at = at.cause)
     if (!reasons.some(reason => reason.includes((at as Error).message))) reasons.push(at.message)
   const untrusted = reasons.some(reason => /certificate|altname/i.test(reason))
-  return (reasons.join('\n  because ') || String(error)) + (untrusted ? '\n  (--ca FILE trusts the authority in FILE)' : '')
+  return (
+    (reasons.join('\n  because ') || String(error)) + (untrusted ? '\n  (--ca FILE trusts the authority in FILE)' : '')
+  )
 }
 
 // Whoever reads our output may stop early: `fairlead demo --trace | head`.

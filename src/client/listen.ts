@@ -49,6 +49,8 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
 
   async start(): Promise<void> {
     const { host = '127.0.0.1', port = 0, tls, signal } = this.#options
+    signal?.addEventListener('abort', () => void this.close(), { once: true })
+    if (port === null) return
     this.#socket = await listenSocket(
       { host, port, tls },
       transport => {
@@ -60,7 +62,6 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       },
       error => this.emit('error', error),
     )
-    signal?.addEventListener('abort', () => void this.close(), { once: true })
   }
 
   get port(): number {

@@ -73,8 +73,8 @@ export interface ConnectOptions extends ConnectionOptions {
 export interface ListenOptions extends ConnectionOptions {
   /** Default 127.0.0.1. */
   host?: string | undefined
-  /** Default 0: any free port; see `Listener.port`. */
-  port?: number | undefined
+  /** Default 0: any free port; see `Listener.port`. `null`: none, peers come by `Listener.accept` alone. */
+  port?: number | null | undefined
   /** Certificate and key for TLS; without it connections are plain. */
   tls?: import('node:tls').TlsOptions | undefined
   /** Mechanisms offered, in order. Default: ANONYMOUS. */

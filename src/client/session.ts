@@ -208,7 +208,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
           const receiver = this.#newReceiver(endpoint, options)
           this.#accept(receiver, attach, options, {
             sndSettleMode: attach.sndSettleMode,
-            rcvSettleMode: attach.rcvSettleMode,
+            rcvSettleMode: options.settle ?? attach.rcvSettleMode,
           })
           return receiver
         },

@@ -211,8 +211,7 @@ function checkOptions(options: IotHubEmulatorOptions): void {
 }
 
 function socketOptions(where: EmulatorListenOptions | 'memory', certificate: Certificate | undefined): ListenOptions {
-  // `listen` cannot do without a port yet: it gets one on loopback that nobody is told of.
-  if (where === 'memory') return {}
+  if (where === 'memory') return { port: null }
   const { host = '127.0.0.1', port = 0, tls = { cert: certificate?.cert, key: certificate?.key } } = where
   return { host, port, tls }
 }

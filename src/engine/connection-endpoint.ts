@@ -67,6 +67,8 @@ export class ConnectionEndpoint {
   readonly events: Fifo<EngineEvent> = new Fifo()
   /** Senders that have something to send and may. */
   readonly ready: Fifo<SenderEndpoint> = new Fifo()
+  /** Senders whose receivers drain: asked again whenever transfers have been framed, so that an owner may still send. */
+  readonly draining: Fifo<SenderEndpoint> = new Fifo()
   /** Bytes of payload queued and not framed. */
   pendingBytes = 0
   /** Memory that partly received messages keep alive. */
@@ -177,6 +179,7 @@ export class ConnectionEndpoint {
       this.writer.pending > 0 ||
       this.#due.length > 0 ||
       this.ready.length > 0 ||
+      this.draining.length > 0 ||
       this.#postponed.size > 0 ||
       this.#closing !== undefined ||
       (this.localOpen !== undefined && !this.#openSent)
@@ -191,6 +194,7 @@ export class ConnectionEndpoint {
       for (const trace of this.#earlyTrace.splice(0)) trace()
       this.#frameDue()
       this.#frameTransfers(maxBytes)
+      for (const sender of this.draining.drain()) if (!sender.finishDrain()) this.draining.push(sender)
       this.#frameDue()
       for (const what of this.#postponed) if (what.frameDetach()) this.#postponed.delete(what)
     }

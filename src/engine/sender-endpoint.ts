@@ -190,7 +190,6 @@ export class SenderEndpoint extends LinkEndpoint {
       }
       this.#frameTransfer(this.queue.peek() as OutgoingDelivery, connection.remoteMaxFrameSize)
     }
-    if (this.credit.drain && this.queue.length === 0) this.#drained()
   }
 
   #frameTransfer(delivery: OutgoingDelivery, maxFrameSize: number): void {
@@ -231,19 +230,22 @@ export class SenderEndpoint extends LinkEndpoint {
     if (delivery.settled) connection.outcomes.push(delivery)
   }
 
-  /** §2.6.7: nothing is left to send while the receiver drains. */
-  #drained(): void {
+  /** Uses up the credit that is left, once nothing is left to send. §2.6.7 @returns whether the drain is over */
+  finishDrain(): boolean {
+    if (!this.credit.drain || !this.isAttached) return true
+    if (this.queue.length > 0 && this.credit.linkCredit > 0) return false
     this.credit.consume()
     this.credit.drain = false
     this.session.flowDue(this)
+    return true
   }
 
   /** A receiver's flow for this link. §2.6.7 */
   onFlow(flow: Flow): void {
     this.credit.onFlow(flow)
     this.session.connection.emit({ type: 'link.flow', link: this })
-    if (this.credit.drain && this.queue.length === 0) this.#drained()
-    else if (flow.echo) this.session.flowDue(this)
+    if (this.credit.drain) this.session.connection.draining.push(this)
+    if (flow.echo) this.session.flowDue(this)
     this.wake()
   }
 

@@ -139,7 +139,7 @@ export class Driver {
 
   #afterwards(): void {
     if (this.#ended) return
-    if (this.engine.isDone && !this.engine.hasOutput) this.#finish()
+    if (this.engine.isDone) this.#finish()
     else this.#rearm()
   }
 

@@ -10,7 +10,7 @@ export interface MemoryPairOptions {
   readonly highWaterMark?: number | undefined
 }
 
-/** Two transports, each the other's peer. Bytes are handed over as they are written, without a copy. */
+/** Two transports, each the other's peer. Bytes are copied, as on any wire: neither end sees the other's memory. */
 export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transport] {
   const a = new MemoryTransport(options)
   const b = new MemoryTransport(options)
@@ -44,7 +44,8 @@ class MemoryTransport implements Transport {
     const { peer } = this
     if (!this.#writable || !peer || peer.#ended) return true
     for (const chunk of chunks) {
-      peer.#inbox.push(...(this.#options.cut?.(chunk) ?? [chunk]))
+      const copy = chunk.slice()
+      peer.#inbox.push(...(this.#options.cut?.(copy) ?? [copy]))
       peer.#inboxBytes += chunk.length
     }
     peer.#schedule()

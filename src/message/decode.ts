@@ -7,10 +7,9 @@
 
 import { Section } from '../definitions/sections.ts'
 import { readList, readValue } from '../types/any-reader.ts'
-import type { AmqpMap } from '../types/map.ts'
+import { type AmqpMap, toJson } from '../types/map.ts'
 import { type DecodeLimits, Reader } from '../types/reader.ts'
 import { valueEnd } from '../types/skip.ts'
-import { toJson } from './json.ts'
 import { type Located, locate } from './locate.ts'
 import type { Body, Message, MessageHeader, MessageInit } from './message.ts'
 import { readAnnotations, readApplicationProperties } from './read-map.ts'

@@ -7,6 +7,7 @@
  */
 
 import { addressField, type MessageId, messageIdField } from '../definitions/restricted.ts'
+import { toJson } from '../types/map.ts'
 import type { Reader } from '../types/reader.ts'
 import { valueEnd } from '../types/skip.ts'
 import type { MessageHeader, PropertiesInit } from './message.ts'
@@ -176,6 +177,6 @@ export class LazyProperties implements PropertiesInit {
 
   /** The fields that are there, for `JSON.stringify`. @throws {DecodeError} */
   toJSON(): unknown {
-    return this.toInit()
+    return toJson(this.toInit())
   }
 }

@@ -84,12 +84,12 @@ export class AmqpMap implements ReadonlyMap<AmqpValue, AmqpValue> {
     return this.#flat
   }
 
-  /** An object with the keys as text; where two keys have the same text the first stands. */
+  /** An object with the keys as text, the values as `toJson` gives them; where two keys have the same text the first stands. */
   toJSON(): Record<string, unknown> {
     const out: Record<string, unknown> = Object.create(null)
     for (const [key, value] of this) {
       const name = keyText(key)
-      if (!(name in out)) out[name] = typeof value === 'bigint' ? value.toString() : value
+      if (!(name in out)) out[name] = toJson(value)
     }
     return out
   }
@@ -199,3 +199,22 @@ function keyText(key: AmqpValue): string {
   if (key instanceof Typed) return String(key.value)
   return key instanceof Uint8Array ? keyIdentity(key) : String(key)
 }
+
+/**
+ * A value as JSON can show it. One way only: types are lost. Binaries become hexadecimal digits, 64-bit integers decimal
+ * ones.
+ */
+export function toJson(value: unknown): unknown {
+  if (typeof value === 'bigint') return value.toString()
+  if (typeof value !== 'object' || value === null) return value
+  if (value instanceof Uint8Array) return hexOf(value)
+  if (value instanceof Decimal) return hexOf(value.bytes)
+  if (value instanceof Typed) return toJson(value.value)
+  if (Array.isArray(value)) return value.map(toJson)
+  if (value instanceof Map) return new AmqpMap(value).toJSON()
+  // AmqpMap, AmqpSymbol, Uuid and Date bring their own.
+  if ('toJSON' in value) return value
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, toJson(inner)]))
+}
+
+const hexOf = (bytes: Uint8Array): string => Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')

@@ -19,7 +19,7 @@ export class Missing extends Error {}
 /** One run of one case. Cases call it `t`. */
 export class Trial {
   #cleanups = []
-  #broken = Promise.withResolvers?.() ?? withResolvers()
+  #broken = withResolvers()
   #ms
 
   constructor(ms) {

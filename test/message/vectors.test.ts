@@ -27,9 +27,9 @@ const plain = (value: Wire): never => decodeValue(encode(value)) as never
 /** The fields of a list by name. A symbol is a string, and a field that is absent has its default. */
 function fieldsOf({ t, v }: Wire, names: readonly string[], defaults: readonly unknown[]): Record<string, unknown> {
   if (t !== 'list') throw new Error(`a ${t}`)
-  const valueOf = (field: Wire | undefined, i: number): unknown =>
+  const fieldOf = (field: Wire | undefined, i: number): unknown =>
     field === undefined || field.t === 'null' ? defaults[i] : field.t === 'symbol' ? field.v : plain(field)
-  return Object.fromEntries(names.map((name, i) => [name, valueOf(v[i], i)]))
+  return Object.fromEntries(names.map((name, i) => [name, fieldOf(v[i], i)]))
 }
 
 /** What toInit should give; `map`, `list` and `value` say in which form. */
@@ -47,7 +47,8 @@ function initOf(
   }
   const bodies = sections.filter(({ name }) => name === 'data' || name.startsWith('amqp-'))
   const [first] = bodies
-  if (first?.name === 'amqp-value') init['body'] = first.value.t === 'string' ? first.value.v : { value: one(first.value) }
+  if (first?.name === 'amqp-value')
+    init['body'] = first.value.t === 'string' ? first.value.v : { value: one(first.value) }
   else if (first?.name === 'amqp-sequence') init['body'] = { sequence: bodies.map(({ value }) => list(value)) }
   else if (bodies.length > 1) init['body'] = { data: bodies.map(({ value }) => plain(value)) }
   else init['body'] = first ? plain(first.value) : new Uint8Array(0)

@@ -4,7 +4,15 @@ import fc, { type Arbitrary } from 'fast-check'
 import type { MessageId } from '../../src/definitions/restricted.ts'
 import type { Body, Entries, HeaderInit, MessageInit, PropertiesInit } from '../../src/message/message.ts'
 import { AmqpMap, keyIdentity, numberType } from '../../src/types/map.ts'
-import { AmqpSymbol, type AmqpTypeName, type AmqpValue, Decimal, Described, Typed, Uuid } from '../../src/types/values.ts'
+import {
+  AmqpSymbol,
+  type AmqpTypeName,
+  type AmqpValue,
+  Decimal,
+  Described,
+  Typed,
+  Uuid,
+} from '../../src/types/values.ts'
 
 export const text: Arbitrary<string> = fc.oneof(
   fc.string({ unit: 'binary-ascii', maxLength: 40 }),

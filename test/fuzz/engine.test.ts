@@ -1,0 +1,181 @@
+/**
+ * Any bytes, in any chunks, to either end of the engine, end in events or in one protocol error and a close frame:
+ * never a throw, never a hang, never more memory than the limits allow.
+ *
+ * Inputs are conversations that really happened, with bytes changed, dropped, doubled and cut at random places, and
+ * pure noise. The seed is printed on failure; FUZZ_RUNS sets how many.
+ */
+
+import { expect, test } from 'vitest'
+import { ACCEPTED } from '../../src/definitions/delivery-state.ts'
+import { Engine, type EngineOptions } from '../../src/engine/engine.ts'
+import type { ReceiverEndpoint } from '../../src/engine/receiver-endpoint.ts'
+import { encodeMessage } from '../../src/message/encode.ts'
+import { hear, Pair } from '../support/pair.ts'
+
+const RUNS = Number(process.env.FUZZ_RUNS ?? 4000)
+const SEED = Number(process.env.FUZZ_SEED ?? Date.now() & 0x7fffffff)
+
+/** mulberry32 */
+function random(seed: number): (below: number) => number {
+  let state = seed
+  return below => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) % below
+  }
+}
+
+/** What each end says in a conversation with sessions, links both ways, messages, settlement and closing. */
+function conversation(sasl: boolean): { left: Uint8Array; right: Uint8Array } {
+  const said: { left: Uint8Array[]; right: Uint8Array[] } = { left: [], right: [] }
+  const pair = new Pair(sasl ? { sasl: 'client' } : {}, sasl ? { sasl: 'server', mechanisms: ['PLAIN'] } : {})
+  const { left, right } = pair
+  const output = { left: left.output.bind(left), right: right.output.bind(right) }
+  left.output = (max, now) => {
+    const chunks = output.left(max, now)
+    said.left.push(...chunks.map(chunk => chunk.slice()))
+    return chunks
+  }
+  right.output = (max, now) => {
+    const chunks = output.right(max, now)
+    said.right.push(...chunks.map(chunk => chunk.slice()))
+    return chunks
+  }
+  left.connection.open({ containerId: 'left', maxFrameSize: 1024, idleTimeOut: 1000 })
+  right.connection.open({ containerId: 'right', maxFrameSize: 1024 })
+  pair.drive()
+  if (sasl) {
+    left.sasl?.init('PLAIN', Uint8Array.of(0, 117, 0, 112), 'host')
+    pair.drive()
+    right.sasl?.outcome('ok')
+    pair.drive()
+  }
+  const session = left.connection.session()
+  session.begin()
+  const sender = session.sender('out')
+  sender.attach({ source: { address: 'a' }, target: { address: 'b' } })
+  const receiver = session.receiver('in')
+  receiver.useWindow(10)
+  receiver.attach({ source: { address: 'c' }, target: { address: 'd' } })
+  pair.drive()
+  for (const event of hear(right).events) {
+    if (event.type === 'session.begun') event.session.begin()
+    if (event.type !== 'link.attached') continue
+    if (event.link.role === 'receiver') event.link.useWindow(5)
+    event.link.attach({ source: event.attach.source, target: event.attach.target })
+  }
+  pair.drive()
+  const payload = encodeMessage({
+    properties: { messageId: 'm', to: 'x' },
+    applicationProperties: { a: 1, b: 'two', c: 3n },
+    body: new Uint8Array(3000),
+  })
+  for (let i = 0; i < 4; i++) sender.transfer(payload)
+  pair.drive()
+  for (const delivery of hear(right).deliveries) {
+    ;(delivery.link as ReceiverEndpoint).disposition(delivery, ACCEPTED)
+    delivery.link.consumed()
+  }
+  pair.drive()
+  sender.close()
+  pair.drive()
+  session.end()
+  pair.drive()
+  left.connection.close()
+  pair.drive()
+  const join = (chunks: Uint8Array[]) => new Uint8Array(Buffer.concat(chunks))
+  return { left: join(said.left), right: join(said.right) }
+}
+
+function mutate(bytes: Uint8Array, below: (n: number) => number): Uint8Array {
+  let out = bytes.slice()
+  for (let times = below(4); times >= 0; times--) {
+    const at = below(out.length || 1)
+    switch (below(6)) {
+      case 0:
+        out[at] = below(256)
+        break
+      case 1:
+        out[at] = (out[at] ?? 0) ^ (1 << below(8))
+        break
+      case 2:
+        out = out.slice(0, at)
+        break
+      case 3:
+        out = new Uint8Array([...out.slice(0, at), ...out.slice(at + 1 + below(8))])
+        break
+      case 4:
+        out = new Uint8Array([...out.slice(0, at), ...out.slice(below(out.length || 1)).slice(0, 64), ...out.slice(at)])
+        break
+      default:
+        out.fill([0, 0xff, 0x7f, 0x80][below(4)] ?? 0, at, at + 4)
+    }
+  }
+  return out
+}
+
+/** Feeds bytes to one end, which answers and settles as an owner would. */
+function feed(options: EngineOptions, bytes: Uint8Array, below: (n: number) => number): void {
+  const engine = new Engine(options)
+  engine.connection.open({ containerId: 'victim', maxFrameSize: 4096 })
+  let now = 0
+  let errors = 0
+  let closed = 0
+  for (let at = 0; at < bytes.length; ) {
+    const width = 1 + below(below(3) === 0 ? 16 : 4096)
+    engine.output(1 << 16, now)
+    engine.receive(bytes.slice(at, at + width), now++)
+    at += width
+    const heard = hear(engine)
+    for (const event of heard.events) {
+      if (event.type === 'protocol.error' && event.error.scope === 'connection') errors++
+      if (event.type === 'connection.closed') closed++
+      if (closed > 0 || engine.isDone) continue
+      if (event.type === 'sasl.mechanisms') engine.sasl?.init('PLAIN', Uint8Array.of(0, 117, 0, 112), 'h')
+      if (event.type === 'sasl.init') engine.sasl?.outcome('ok')
+      if (event.type === 'session.begun' && event.session.state === 'BEGIN_RCVD') event.session.begin()
+      if (event.type === 'link.attached' && event.link.state === 'ATTACH_RCVD' && event.link.session.maySend) {
+        if (event.link.role === 'receiver') event.link.useWindow(50)
+        event.link.attach({ source: event.attach.source, target: event.attach.target })
+      }
+    }
+    for (const delivery of heard.deliveries) {
+      if (!delivery.localState && !delivery.link.hasEnded) delivery.link.disposition(delivery, ACCEPTED)
+      delivery.link.consumed()
+    }
+  }
+  engine.output(1 << 16, now)
+  engine.tick(now + 1_000_000)
+  engine.output(1 << 16, now)
+  closed += hear(engine).events.filter(event => event.type === 'connection.closed').length
+  expect(errors).toBeLessThanOrEqual(1)
+  expect(closed).toBeLessThanOrEqual(1)
+}
+
+test(`${RUNS} broken conversations, seed ${SEED}`, { timeout: 20_000 + RUNS * 5 }, () => {
+  const plain = conversation(false)
+  const secured = conversation(true)
+  expect(plain.left.length).toBeGreaterThan(10_000)
+  const cases: [EngineOptions, Uint8Array][] = [
+    [{}, plain.left],
+    [{}, plain.right],
+    [{ sasl: 'server', mechanisms: ['PLAIN'] }, secured.left],
+    [{ sasl: 'client' }, secured.right],
+  ]
+  for (let run = 0; run < RUNS; run++) {
+    const seed = (SEED + run) | 0
+    const below = random(seed)
+    const [options, bytes] = cases[below(cases.length)] as [EngineOptions, Uint8Array]
+    const noise = below(20) === 0
+    const input = noise
+      ? Uint8Array.from({ length: below(300) }, (_, i) => (i < 4 ? (bytes[i] ?? 0) : below(256)))
+      : mutate(bytes, below)
+    try {
+      feed(options, input, below)
+    } catch (error) {
+      throw new Error(`seed ${seed}: ${error}`, { cause: error })
+    }
+  }
+})

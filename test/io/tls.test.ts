@@ -1,0 +1,81 @@
+/** TLS with real certificates over real sockets: verification on, names checked, SNI sent. §5.2 */
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Connection, Listener } from '../../src/client/api.ts'
+import { connect } from '../../src/client/connect.ts'
+import { listen } from '../../src/client/listen.ts'
+import { sasl, saslServer } from '../../src/client/sasl.ts'
+import { type Certificate, createCertificate } from '../../src/emulator/certificate.ts'
+import { SaslError, TransportError } from '../../src/errors.ts'
+
+let certificate: Certificate
+let listener: Listener
+const failures: Error[] = []
+const names: (string | undefined)[] = []
+
+beforeAll(async () => {
+  certificate = await createCertificate({ hostNames: ['localhost'] })
+  listener = await listen({
+    tls: {
+      cert: certificate.cert,
+      key: certificate.key,
+      SNICallback: (name, done) => {
+        names.push(name)
+        done(null)
+      },
+    },
+    sasl: [saslServer.plain((user, password) => user === 'u' && password === 'p')],
+  })
+  listener.on('error', error => failures.push(error))
+  listener.on('connection', () => {})
+})
+afterAll(() => listener.close())
+
+const to = (host: string, tls: object): Promise<Connection> =>
+  connect({ host, port: listener.port, tls, sasl: sasl.plain('u', 'p') })
+
+describe('§5.2 TLS', () => {
+  test('PLAIN over TLS, with the authority given; SNI carries the name', async () => {
+    await using connection = await to('localhost', { ca: certificate.ca })
+    expect(connection.remote.maxFrameSize).toBe(65_536)
+    expect(names).toContain('localhost')
+    expect(connection.peerCertificate?.length).toBeGreaterThan(100)
+  })
+
+  test('an authority that is not trusted is a TransportError that says so', async () => {
+    const error = await to('localhost', {}).catch(error => error)
+    expect(error).toBeInstanceOf(TransportError)
+    expect(error.message).toMatch(/certificate/)
+  })
+
+  test('a certificate for another name is refused', async () => {
+    const error = await to('localhost', { ca: certificate.ca, servername: 'example.org' }).catch(error => error)
+    expect(error).toBeInstanceOf(TransportError)
+    expect(error.message).toMatch(/altnames/)
+  })
+
+  test('a wrong password is refused after the handshake', async () => {
+    const error = await connect({
+      host: 'localhost',
+      port: listener.port,
+      tls: { ca: certificate.ca },
+      sasl: sasl.plain('u', 'wrong'),
+    }).catch(error => error)
+    expect(error).toBeInstanceOf(SaslError)
+  })
+
+  test('a plain client on a TLS port fails, and the listener reports it and lives on', async () => {
+    failures.length = 0
+    const error = await connect({ host: 'localhost', port: listener.port, tls: false }).catch(error => error)
+    expect(error).toBeInstanceOf(TransportError)
+    expect(failures.length).toBeGreaterThan(0)
+    await using connection = await to('localhost', { ca: certificate.ca })
+    expect(connection.remote).toBeDefined()
+  })
+
+  test('a port that is taken is a TransportError', async () => {
+    const error = await listen({ port: listener.port }).catch(error => error)
+    expect(error).toBeInstanceOf(TransportError)
+    expect(error.message).toContain('EADDRINUSE')
+  })
+})
