@@ -48,6 +48,7 @@ export class ClientConnection
 {
   readonly engine: Engine
   readonly opened: Promise<void>
+  readonly flushed: Set<() => void> = new Set()
   readonly #driver: Driver
   readonly #transport: Transport
   readonly #options: ConnectionOptions
@@ -270,7 +271,7 @@ export class ClientConnection
   }
 
   onFlush(): void {
-    for (const session of this.#sessions) session.onFlush()
+    for (const tell of this.flushed) tell()
   }
 
   onEvent(event: EngineEvent): void {
@@ -284,7 +285,7 @@ export class ClientConnection
       case 'session.begun':
         return this.#onBegun(event.session)
       case 'session.ended':
-        return (event.session.context as ClientSession | undefined)?.onClosed(event)
+        return (event.session.context as ClientSession | undefined)?.onClosed({ by: event.by, error: event.error })
       case 'link.attached':
         return (event.link.session.context as ClientSession | undefined)?.onAttached(event.link, event.attach)
       case 'link.detached':

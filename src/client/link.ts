@@ -14,6 +14,8 @@ export interface LinkOwner {
   readonly api: Session
   /** Something may be due for sending. */
   touch(): void
+  /** Who wants to know that something was written, so that queues are shorter. */
+  readonly flushed: Set<() => void>
   /** Milliseconds that a close may take. */
   readonly closeMs: number
   /** The link has ended. */

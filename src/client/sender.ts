@@ -55,12 +55,14 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     } catch (error) {
       return Promise.reject(error)
     }
-    this.owner.touch()
-    return new Promise((resolve, reject) => {
+    const outcome = new Promise<Outcome>((resolve, reject) => {
       const pending: PendingSend = { resolve, reject, detach: undefined }
       delivery.context = pending
       if (options.signal) this.#watch(delivery, pending, options.signal)
     })
+    // Not earlier: this may flush at once, and a message that is sent settled then has its outcome.
+    this.owner.touch()
+    return outcome
   }
 
   /** Encodes a message and queues it, or changes nothing. */
@@ -118,6 +120,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     if (this.pending * 2 < this.#maxPending) return
     const waiter = deferred<void>()
     this.#waiters.push(waiter)
+    this.owner.flushed.add(this.#onFlush)
     await abortable(waiter, options.signal, () => {
       this.#waiters = this.#waiters.filter(have => have !== waiter)
     })
@@ -141,8 +144,9 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   }
 
   /** The queue may have become shorter. */
-  onFlush(): void {
-    if (this.#waiters.length === 0 || this.pending * 2 >= this.#maxPending) return
+  readonly #onFlush = (): void => {
+    if (this.#waiters.length > 0 && this.pending * 2 >= this.#maxPending) return
+    this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.resolve()
   }
 
@@ -155,6 +159,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
       pending?.detach?.()
       pending?.reject(error)
     }
+    this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
   }
 }

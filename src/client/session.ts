@@ -39,6 +39,7 @@ export interface SessionOwner {
   touch(): void
   readonly closeMs: number
   readonly maxPending: number
+  readonly flushed: Set<() => void>
   forgetSession(session: ClientSession): void
 }
 
@@ -296,9 +297,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.#links.delete(link as unknown as AnyLink)
   }
 
-  /** Tells the senders that something was written. */
-  onFlush(): void {
-    for (const link of this.#links) if (link instanceof ClientSender) link.onFlush()
+  get flushed(): Set<() => void> {
+    return this.#owner.flushed
   }
 }
 

@@ -165,7 +165,9 @@ export class ConnectionEndpoint {
 
   /** A session has flows or dispositions to write. */
   sessionDue(session: SessionEndpoint): void {
-    if (!this.#due.includes(session)) this.#due.push(session)
+    if (session.isDue) return
+    session.isDue = true
+    this.#due.push(session)
   }
 
   /** A detach or end is to be written when nothing is in its way. */
@@ -220,7 +222,10 @@ export class ConnectionEndpoint {
     const due = this.#due
     if (due.length === 0) return
     this.#due = []
-    for (const session of due) session.frameDue()
+    for (const session of due) {
+      session.isDue = false
+      session.frameDue()
+    }
   }
 
   #frameTransfers(maxBytes: number): void {

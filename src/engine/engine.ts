@@ -134,10 +134,17 @@ export class Engine implements SaslOwner {
       this.connection.frameOutput(maxBytes)
       this.#afterOpen(now)
       if (this.writer.pending === 0 && this.#idle?.heartbeatDue(now) && this.connection.state === 'OPENED')
-        this.writer.frame(0, 0, 8)
+        this.#heartbeat()
     }
     if (this.writer.pending > 0) this.#idle?.onOutput(now)
     return this.writer.take()
+  }
+
+  /** An empty frame, so that the peer hears something. §2.4.5 */
+  #heartbeat(): void {
+    this.writer.frame(0, 0, 8)
+    if (this.tracing)
+      this.emit({ type: 'frame', direction: 'out', layer: 'amqp', channel: 0, body: undefined, payload: 0 })
   }
 
   /** Whether `output` would give something, heartbeats aside. */
@@ -161,24 +168,22 @@ export class Engine implements SaslOwner {
       }
       return this.#startedAt + limit
     }
-    if (
-      this.connection.state === 'CLOSE_SENT' ||
-      this.connection.state === 'DISCARDING' ||
-      this.connection.state === 'CLOSE_PIPE'
-    ) {
+    // From our close on, also while what is queued in front of it waits for a peer that gives no credit.
+    if (this.connection.isClosing) {
       this.#closeBy ??= now + this.limits.closeMs
       if (now >= this.#closeBy) {
-        this.#giveUp(new TransportError(`no close from the peer within ${this.limits.closeMs} ms`))
+        this.#giveUp(new TransportError(`the connection could not be closed within ${this.limits.closeMs} ms`))
         return undefined
       }
-      return this.#closeBy
+      if (this.connection.state !== 'OPENED') return this.#closeBy
     }
     this.#afterOpen(now)
     if (this.#idle?.expired(now)) {
       this.#giveUp(new IdleTimeoutError(this.#idle.limitMs))
       return undefined
     }
-    return this.#idle?.deadline()
+    const due = this.#idle?.deadline()
+    return this.#closeBy === undefined ? due : Math.min(this.#closeBy, due ?? this.#closeBy)
   }
 
   /** Whether the connection is over and everything has been pulled: the transport may be dropped. */

@@ -25,6 +25,8 @@ export class OutgoingDelivery {
   sent = 0
   /** The transfer-id of its latest frame. §2.5.6 */
   transferId: SequenceNo = 0
+  /** Given up after a part of it was framed: the next frame says so. §2.7.5 */
+  aborted = false
   /** The last state that the receiver told. */
   remoteState: DeliveryState | undefined
   /** For the owner. */

@@ -196,6 +196,7 @@ export class SenderEndpoint extends LinkEndpoint {
     const { session } = this
     const { connection } = session
     const writer = connection.writer
+    if (delivery.aborted) return this.#frameAborted(delivery)
     const first = delivery.deliveryId < 0
     if (first) {
       delivery.deliveryId = session.nextDeliveryId()
@@ -230,12 +231,21 @@ export class SenderEndpoint extends LinkEndpoint {
     if (delivery.settled) connection.outcomes.push(delivery)
   }
 
+  /** An aborted delivery is settled and forgotten. §2.7.5 */
+  #frameAborted(delivery: OutgoingDelivery): void {
+    const { session } = this
+    session.window.onTransferSent()
+    session.control('transfer', { type: 'transfer', handle: this.handle, aborted: true })
+    session.outgoing.delete(delivery.deliveryId)
+    this.queue.shift()
+  }
+
   /** Uses up the credit that is left, once nothing is left to send. §2.6.7 @returns whether the drain is over */
   finishDrain(): boolean {
     if (!this.credit.drain || !this.isAttached) return true
     if (this.queue.length > 0 && this.credit.linkCredit > 0) return false
+    // The flag stays as the receiver set it last, and goes back to it so. §2.6.7
     this.credit.consume()
-    this.credit.drain = false
     this.session.flowDue(this)
     return true
   }
@@ -267,14 +277,14 @@ export class SenderEndpoint extends LinkEndpoint {
    * @returns what it came to; `sent` means that it is too late
    */
   abort(delivery: OutgoingDelivery): 'removed' | 'aborted' | 'sent' {
-    if (!this.queue.remove(delivery)) return 'sent'
-    const { session } = this
-    session.connection.pendingBytes -= delivery.size - delivery.sent
+    const isPartial = delivery.deliveryId >= 0
+    if (isPartial ? this.queue.peek() !== delivery : !this.queue.remove(delivery)) return 'sent'
+    this.session.connection.pendingBytes -= delivery.size - delivery.sent
     delivery.release()
-    if (delivery.deliveryId < 0) return 'removed'
-    session.outgoing.delete(delivery.deliveryId)
-    session.window.onTransferSent()
-    session.control('transfer', { type: 'transfer', handle: this.handle, aborted: true })
+    if (!isPartial) return 'removed'
+    // The frame that says so needs the session's window like any other.
+    delivery.aborted = true
+    this.wake()
     return 'aborted'
   }
 
@@ -288,7 +298,7 @@ export class SenderEndpoint extends LinkEndpoint {
   /** What is queued will not be framed any more. One that is partly framed is unsettled, too, and taken as such. */
   abandonQueue(): void {
     for (const delivery of this.queue.drain()) {
-      this.session.connection.pendingBytes -= delivery.size - delivery.sent
+      if (!delivery.aborted) this.session.connection.pendingBytes -= delivery.size - delivery.sent
       delivery.release()
       if (delivery.deliveryId < 0 || delivery.settled) this.abandoned.push(delivery)
     }

@@ -79,6 +79,8 @@ export class SessionEndpoint {
   readonly incoming: UnsettledRing<IncomingDelivery> = new UnsettledRing()
   /** Senders that wait for the peer's window to open. */
   readonly blocked: SenderEndpoint[] = []
+  /** On the connection's list of sessions with something to write. */
+  isDue = false
   /** For the owner. */
   context: unknown
   readonly #handles: Numbering<LinkEnd>
