@@ -26,6 +26,7 @@ import {
 } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { ConnectionEndpoint, ErrorFields } from './connection-endpoint.ts'
+import { DispositionRuns, dispositionOf } from './disposition-runs.ts'
 import type { EndedBy } from './events.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
 import { Numbering } from './numbering.ts'
@@ -39,25 +40,6 @@ import { advance } from './transitions.ts'
 import { UnsettledRing } from './unsettled.ts'
 
 type LinkEnd = SenderEndpoint | ReceiverEndpoint
-
-/** Dispositions that are due, merged as long as ids are contiguous and states the same. */
-interface DispositionRun {
-  readonly receiver: boolean
-  readonly first: SequenceNo
-  last: SequenceNo
-  readonly settled: boolean
-  readonly state: DeliveryState | undefined
-}
-
-const dispositionOf = ({ receiver, first, last, settled, state }: DispositionRun): Disposition => ({
-  type: 'disposition',
-  role: receiver ? 'receiver' : 'sender',
-  first,
-  last: last === first ? undefined : last,
-  settled,
-  state,
-  batchable: false,
-})
 
 /** What `begin` may be given. */
 export type BeginInit = Omit<Init<Begin>, 'type' | 'remoteChannel' | 'nextOutgoingId' | 'outgoingWindow'>
@@ -89,7 +71,7 @@ export class SessionEndpoint {
   readonly #awaiting = new Map<string, LinkEnd>()
   #nextDeliveryId: SequenceNo = 0
   #expectedDeliveryId: SequenceNo | undefined
-  #runs: DispositionRun[] = []
+  readonly #dispositions = new DispositionRuns()
   #flowLinks: LinkEnd[] = []
   #sessionFlow = false
   #pendingEnd: { error: ErrorFields | undefined } | undefined
@@ -228,19 +210,7 @@ export class SessionEndpoint {
 
   /** A disposition is to be written. §2.7.6 */
   dispositionDue(receiver: boolean, id: SequenceNo, settled: boolean, state: DeliveryState | undefined): void {
-    const run = this.#runs[this.#runs.length - 1]
-    if (
-      run &&
-      run.state === state &&
-      run.receiver === receiver &&
-      run.settled === settled &&
-      id === serialAdd(run.last, 1)
-    ) {
-      run.last = id
-      return
-    }
-    this.#runs.push({ receiver, first: id, last: id, settled, state })
-    this.connection.sessionDue(this)
+    if (this.#dispositions.add(receiver, id, settled, state)) this.connection.sessionDue(this)
   }
 
   /** Writes the flows and dispositions that are due. */
@@ -248,7 +218,7 @@ export class SessionEndpoint {
     const { connection, channel } = this
     if (!this.maySend) {
       this.#flowLinks = []
-      this.#runs = []
+      this.#dispositions.take()
       return
     }
     const links = this.#flowLinks
@@ -258,13 +228,12 @@ export class SessionEndpoint {
       if (link.isAttached || link.state === 'ATTACH_SENT') this.#frameFlow(link)
     }
     if (this.#sessionFlow) this.#frameFlow(undefined)
-    for (const run of this.#runs) {
+    for (const run of this.#dispositions.take()) {
       connection.writer.frame(0, channel, connection.remoteMaxFrameSize, writer =>
         writeDisposition(writer, run.receiver, run.first, run.last, run.settled, run.state),
       )
       if (connection.tracing) connection.traceOut(channel, dispositionOf(run), 0)
     }
-    this.#runs = []
   }
 
   #frameFlow(link: LinkEnd | undefined): void {
