@@ -16,13 +16,8 @@ export interface Unit {
   close?(): Promise<void>
 }
 
-export interface Setup {
-  /** A shorter run, for CI. */
-  readonly quick: boolean
-}
-
 /** Name → how it is set up. */
-export type Cases = Readonly<Record<string, (setup: Setup) => Unit | Promise<Unit>>>
+export type Cases = Readonly<Record<string, () => Unit | Promise<Unit>>>
 
 /** Adds to a checksum, so that order matters. */
 export const mix = (sum: number, value: number): number => (Math.imul(sum, 31) + value) | 0

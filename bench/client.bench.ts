@@ -12,7 +12,7 @@ import { listen } from '../src/client/listen.ts'
 import type { Outcome } from '../src/client/outcome.ts'
 import { memoryPair } from '../src/io/memory.ts'
 import type { MessageInit } from '../src/message/message.ts'
-import type { Cases, Setup, Unit } from './case.ts'
+import type { Cases, Unit } from './case.ts'
 import { dataMessages, RING } from './corpus.ts'
 import { Receiving } from './receiving.ts'
 
@@ -124,16 +124,11 @@ export async function peerMain(): Promise<void> {
   say({ type: 'listening', port: listener.port })
 }
 
-const loopback =
-  (size: number, full: number, quick: number, settled: boolean) =>
-  (setup: Setup): Promise<Unit> =>
-    loopbackUnit(size, setup.quick ? quick : full, settled)
-
 export const clientCases: Cases = {
   'memory-1k.unsettled': () => memoryUnit(false),
   'memory-1k.settled': () => memoryUnit(true),
-  'loopback-1k.unsettled': loopback(1024, 200_000, 50_000, false),
-  'loopback-1k.settled': loopback(1024, 200_000, 50_000, true),
-  'loopback-64k.unsettled': loopback(65_536, 20_000, 5_000, false),
-  'loopback-64k.settled': loopback(65_536, 20_000, 5_000, true),
+  'loopback-1k.unsettled': () => loopbackUnit(1024, 25_000, false),
+  'loopback-1k.settled': () => loopbackUnit(1024, 25_000, true),
+  'loopback-64k.unsettled': () => loopbackUnit(65_536, 2_500, false),
+  'loopback-64k.settled': () => loopbackUnit(65_536, 2_500, true),
 }

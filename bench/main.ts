@@ -16,7 +16,7 @@ const cases: Cases = { ...codecCases, ...framingCases, ...messageCases, ...engin
 async function runCase(name: string, quick: boolean): Promise<void> {
   const setUp = cases[name]
   if (!setUp) throw new Error(`there is no case ${name}`)
-  const unit = await setUp({ quick })
+  const unit = await setUp()
   try {
     process.stdout.write(`${JSON.stringify(await measure(unit, quick ? QUICK : FULL))}\n`)
   } finally {

@@ -1,8 +1,8 @@
 /**
  * Times one unit against the reference, in turns, and takes medians.
  *
- * A round is a stretch of reference units, then a stretch of passes. Rates are taken per round, so that a slow moment of
- * the machine falls on both, and the ratio of a case is the median of the ratios of its rounds.
+ * A round is a short stretch of passes between two of reference units, whose mean it is compared with. A slow moment of
+ * the machine then falls on both, and the ratio of a case is the median of the ratios of its rounds.
  */
 
 import type { Unit } from './case.ts'
@@ -18,8 +18,8 @@ export interface Plan {
   readonly budgetMs: number
 }
 
-export const FULL: Plan = { stretchMs: 60, warmUpMs: 500, minRounds: 5, maxRounds: 15, budgetMs: 2_000 }
-export const QUICK: Plan = { stretchMs: 30, warmUpMs: 300, minRounds: 3, maxRounds: 11, budgetMs: 800 }
+export const FULL: Plan = { stretchMs: 10, warmUpMs: 500, minRounds: 9, maxRounds: 101, budgetMs: 2_500 }
+export const QUICK: Plan = { stretchMs: 10, warmUpMs: 300, minRounds: 5, maxRounds: 61, budgetMs: 1_000 }
 
 /** What one process found out about one case. */
 export interface Figures {
@@ -44,10 +44,13 @@ export async function measure(unit: Unit, plan: Plan): Promise<Figures> {
   const ratios: number[] = []
   const infos: Readonly<Record<string, number>>[] = []
   const begun = performance.now()
+  let before = timeReference(plan.stretchMs)
   while (rates.length < plan.maxRounds) {
     if (rates.length >= plan.minRounds && performance.now() - begun > plan.budgetMs) break
-    const reference = timeReference(plan.stretchMs)
     const rate = await timePasses(unit, passes, checksum)
+    const after = timeReference(plan.stretchMs)
+    const reference = (before + after) / 2
+    before = after
     references.push(reference)
     rates.push(rate)
     ratios.push(rate / reference)

@@ -1,7 +1,7 @@
 /** What the demo prints: a line for each thing that happened, who did it first. Colours only for a terminal. */
 
+import { formatFrame } from '../client/trace-format.ts'
 import type { TracedFrame } from '../index.ts'
-import { formatFrame } from './trace-format.ts'
 
 const colour = process.stdout.isTTY && !process.env['NO_COLOR']
 const paint = (code: number, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)

@@ -12,6 +12,7 @@ import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session } from './api.ts'
 import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } from './authentication.ts'
+import { isHeard, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { abortable, deferred, throwIfAborted } from './operation.ts'
@@ -24,6 +25,7 @@ import type {
   SessionOptions,
   SourceInit,
   TargetInit,
+  TracedFrame,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
 import type { SaslMechanism, SaslServerMechanism } from './sasl.ts'
@@ -61,6 +63,7 @@ export class ClientConnection
   #remote: RemoteOpen | undefined
   #shared: Promise<Session> | undefined
   #saslError: SaslError | undefined
+  readonly #containerId: string
   readonly #incoming = new IncomingQueue<IncomingSession>(
     session => {
       if (!this.hears('session')) return false
@@ -79,12 +82,13 @@ export class ClientConnection
     super()
     this.#transport = transport
     this.#options = options
+    this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
     this.engine = new Engine({
       sasl: security.role,
       mechanisms: security.role === 'server' ? security.mechanisms.map(have => have.name) : undefined,
       allowNoSasl: security.role === 'server' ? security.allowNoSasl : undefined,
       limits: options.limits,
-      trace: options.trace !== undefined,
+      trace: options.trace !== undefined || isHeard('frame') || printsFrames(),
     })
     this.#authentication = this.#authenticate(security, options.hostname ?? options.host, secure)
     this.#driver = new Driver(this.engine, transport, this)
@@ -111,11 +115,10 @@ export class ClientConnection
 
   /** Starts, and waits for the peer's open. Cancellation drops the transport. */
   async start(options: Abortable): Promise<void> {
-    const { containerId, hostname, maxFrameSize, channelMax, idleTimeOut, desiredCapabilities, offeredCapabilities } =
-      this.#options
+    const { hostname, maxFrameSize, channelMax, idleTimeOut, desiredCapabilities, offeredCapabilities } = this.#options
     const announced = idleTimeOut ?? DEFAULT_IDLE_MS
     this.engine.connection.open({
-      containerId: containerId ?? globalThis.crypto.randomUUID(),
+      containerId: this.#containerId,
       hostname,
       maxFrameSize,
       channelMax,
@@ -267,6 +270,13 @@ export class ClientConnection
   }
 
   onOutcome(delivery: OutgoingDelivery): void {
+    if (isHeard('settlement'))
+      publish('settlement', {
+        connection: this.#containerId,
+        link: delivery.link.name,
+        deliveryId: delivery.deliveryId,
+        outcome: delivery.settled ? 'settled' : (delivery.remoteState?.type ?? 'none'),
+      })
     ;(delivery.link.context as ClientSender | undefined)?.onOutcome(delivery)
   }
 
@@ -277,23 +287,31 @@ export class ClientConnection
   onEvent(event: EngineEvent): void {
     switch (event.type) {
       case 'frame':
-        return this.#options.trace?.(event)
+        return this.#onFrame(event)
       case 'connection.opened':
         return this.#onOpened(event.open)
       case 'connection.closed':
         return this.#onClosed({ by: event.by, error: this.#saslError ?? event.error })
       case 'session.begun':
+        this.#tellState('session', String(event.session.remoteChannel), 'opened')
         return this.#onBegun(event.session)
       case 'session.ended':
+        this.#tellState('session', String(event.session.remoteChannel), 'ended', event)
         return (event.session.context as ClientSession | undefined)?.onClosed({ by: event.by, error: event.error })
       case 'link.attached':
+        this.#tellState('link', event.link.name, 'opened')
         return (event.link.session.context as ClientSession | undefined)?.onAttached(event.link, event.attach)
       case 'link.detached':
+        this.#tellState('link', event.link.name, 'ended', event)
         return (event.link.context as ClientSender | ClientReceiver | undefined)?.onClosed({
           by: event.by,
           error: event.error,
         })
       case 'link.flow':
+        if (isHeard('credit')) {
+          const { linkCredit, drain } = event.link.credit
+          publish('credit', { connection: this.#containerId, link: event.link.name, linkCredit, drain })
+        }
         return (event.link.context as ClientSender | undefined)?.onFlow()
       case 'link.drained':
         return (event.link.context as ClientReceiver | undefined)?.onDrained()
@@ -306,7 +324,20 @@ export class ClientConnection
     }
   }
 
+  #onFrame(frame: TracedFrame): void {
+    this.#options.trace?.(frame)
+    if (isHeard('frame')) publish('frame', { connection: this.#containerId, ...redacted(frame) })
+    if (printsFrames()) printFrame(this.#containerId, frame)
+  }
+
+  /** Tells whoever listens that something has opened or ended. */
+  #tellState(scope: StateMessage['scope'], name: string, state: StateMessage['state'], end?: Closure): void {
+    if (!isHeard('state')) return
+    publish('state', { connection: this.#containerId, scope, name, state, by: end?.by, error: end?.error })
+  }
+
   #onOpened(open: Open): void {
+    this.#tellState('connection', open.containerId, 'opened')
     this.#remote = {
       containerId: open.containerId,
       hostname: open.hostname,
@@ -346,6 +377,7 @@ export class ClientConnection
   #onClosed(closure: Closure): void {
     if (this.#closure) return
     this.#closure = closure
+    this.#tellState('connection', this.#remote?.containerId ?? '', 'ended', closure)
     for (const session of [...this.#sessions]) session.onClosed(closure)
     this.#opened.reject(closure.error ?? new ClosedError('connection, before it was open,', 'connection'))
     this.#incoming.end()
@@ -353,4 +385,13 @@ export class ClientConnection
     this.#closed.resolve(closure)
     this.emit('closed', closure)
   }
+}
+
+/** Prints a frame on stderr; what formats it is loaded when it is first needed. */
+function printFrame(connection: string, frame: TracedFrame): void {
+  void import('./trace-format.ts').then(({ formatFrame }) =>
+    globalThis.process?.stderr.write(
+      `${connection.slice(0, 8)} ${frame.direction === 'out' ? '→' : '←'} ${formatFrame(frame)}\n`,
+    ),
+  )
 }

@@ -122,6 +122,13 @@ export class ConnectionEndpoint {
     return new SessionEndpoint(this, 'local')
   }
 
+  /** Gives up what is queued in front of a close that waits, and frames the close if that is legal. */
+  closeNow(): void {
+    this.#abandon()
+    this.#postponed.clear()
+    this.frameOutput(0)
+  }
+
   /** Largest frame that we have promised to take. */
   get maxFrameSize(): number {
     return this.localOpen?.maxFrameSize ?? DEFAULT_MAX_FRAME_SIZE

@@ -159,6 +159,16 @@ export class Engine implements SaslOwner {
   tick(now: number): number | undefined {
     if (this.#phase === 'done') return undefined
     this.#startedAt ??= now
+    // From our close on, also while what is queued in front of it waits for a peer that gives no credit.
+    if (this.connection.isClosing) {
+      this.#closeBy ??= now + this.limits.closeMs
+      if (now >= this.#closeBy) {
+        this.connection.closeNow()
+        this.#giveUp(new TransportError(`the connection could not be closed within ${this.limits.closeMs} ms`))
+        return undefined
+      }
+      if (this.connection.state !== 'OPENED') return this.#closeBy
+    }
     if (!this.connection.remoteOpen && !this.connection.hasEnded) {
       const header = this.#early === 0
       const limit = header ? this.limits.headerOnlyMs : this.limits.handshakeMs
@@ -167,15 +177,6 @@ export class Engine implements SaslOwner {
         return undefined
       }
       return this.#startedAt + limit
-    }
-    // From our close on, also while what is queued in front of it waits for a peer that gives no credit.
-    if (this.connection.isClosing) {
-      this.#closeBy ??= now + this.limits.closeMs
-      if (now >= this.#closeBy) {
-        this.#giveUp(new TransportError(`the connection could not be closed within ${this.limits.closeMs} ms`))
-        return undefined
-      }
-      if (this.connection.state !== 'OPENED') return this.#closeBy
     }
     this.#afterOpen(now)
     if (this.#idle?.expired(now)) {

@@ -15,6 +15,8 @@ import { Trial } from './support.mjs'
 const peers = [{ name: 'rhea', remedy: 'npm ci --prefix test/interop', load: () => import('./rhea.mjs') }]
 
 const CASE_MS = 20_000
+/** What is shown of a failed comparison: large objects would bury the rest. */
+const REPORT_LINES = 20
 
 const allowMissing = process.argv.includes('--allow-missing')
 const names = process.argv.slice(2).filter(argument => !argument.startsWith('--'))
@@ -26,19 +28,22 @@ if (!existsSync(new URL('../../dist/index.js', import.meta.url))) {
 
 const missing = new Set()
 const cases = []
+const peerOf = name => name.split('/')[0]
+let unknown = names
 for (const peer of peers) {
-  if (names.length > 0 && !names.some(name => name.split('/')[0] === peer.name)) continue
+  if (names.length > 0 && !names.some(name => peerOf(name) === peer.name)) continue
   try {
     cases.push(...(await peer.load()).cases)
   } catch (error) {
     if (error.code !== 'ERR_MODULE_NOT_FOUND' || !error.message.includes(`'${peer.name}'`)) throw error
     missing.add(`${peer.name} (${peer.remedy})`)
+    unknown = unknown.filter(name => peerOf(name) !== peer.name)
   }
 }
 
 const isPicked = ({ name }, pick) => name === pick || name.startsWith(`${pick}/`)
 const picked = names.length === 0 ? cases : cases.filter(one => names.some(name => isPicked(one, name)))
-const unknown = names.filter(name => !cases.some(one => isPicked(one, name)))
+unknown = unknown.filter(name => !cases.some(one => isPicked(one, name)))
 
 /** What nobody awaited or caught, in the library or in a peer, fails the case that runs. */
 let running
@@ -64,9 +69,9 @@ for (const { name, run } of picked) {
   }
 }
 
-/** An assertion's whole report, else the message and the first line of the stack that is not Node's. */
+/** An assertion's report, else the message and the first line of the stack that is not Node's. */
 function reasonOf(error) {
-  if (error?.code === 'ERR_ASSERTION') return error.message.replaceAll('\n', '\n     ')
+  if (error?.code === 'ERR_ASSERTION') return error.message.split('\n').slice(0, REPORT_LINES).join('\n     ')
   const at = String(error?.stack)
     .split('\n')
     .find(line => line.includes('/test/interop/') && !line.includes('support.mjs'))
@@ -82,6 +87,7 @@ process.exitCode = isFine ? 0 : 1
 
 // Every case has closed what it opened; what is left would be a leak, ours or the peer's.
 setTimeout(() => {
-  console.log(`still open after the last case: ${process.getActiveResourcesInfo().join(', ')}`)
+  const left = process.getActiveResourcesInfo().filter(name => name !== 'PipeWrap' && name !== 'TTYWrap')
+  console.log(`still open 3 s after the last case: ${left.join(', ')}`)
   process.exit(1)
 }, 3000).unref()

@@ -30,6 +30,9 @@ function container(t) {
   return made
 }
 
+/** Destroys a socket of rhea's. Without an error rhea does not notice, and keeps its timers for ever. */
+export const drop = socket => socket.destroy(new Error('dropped'))
+
 /** rhea as a server on a free port. `prepare` gets the container before anybody connects. */
 export async function rheaServer(t, { tls = false, ...options } = {}, prepare = () => {}) {
   const made = container(t)
@@ -41,10 +44,10 @@ export async function rheaServer(t, { tls = false, ...options } = {}, prepare = 
     ...(tls ? { transport: 'tls', ...certificate() } : {}),
     ...options,
   })
-  server.on('connection', socket => sockets.add(socket))
+  server.on(tls ? 'secureConnection' : 'connection', socket => sockets.add(socket))
   await once(server, 'listening')
   t.defer(() => {
-    for (const socket of sockets) socket.destroy()
+    for (const socket of sockets) drop(socket)
     server.close()
   })
   return { container: made, port: server.address().port }
@@ -64,7 +67,7 @@ export function rheaClient(t, port, { tls = false, ...options } = {}) {
     const { socket } = connection
     connection.close()
     if (!socket.destroyed) await Promise.race([once(socket, 'close').catch(() => {}), delay(500)])
-    socket.destroy()
+    drop(socket)
   })
   return connection
 }
@@ -84,9 +87,7 @@ export const firstConnection = (t, listener) =>
 /** The first link that a peer attaches to our connection. */
 export const firstLink = (t, connection) =>
   t.wait(
-    new Promise(resolve =>
-      connection.on('session', async incoming => (await incoming.accept()).on('link', resolve)),
-    ),
+    new Promise(resolve => connection.on('session', async incoming => (await incoming.accept()).on('link', resolve))),
     'a link to our listener',
   )
 

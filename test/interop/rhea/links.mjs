@@ -3,7 +3,18 @@
 import assert from 'node:assert/strict'
 import { ClosedError, Described, RemoteError, symbol, ulong } from '../../../dist/index.js'
 import { settled } from '../support.mjs'
-import { firstConnection, firstLink, heard, linked, ourClient, ourServer, rhea, rheaClient, rheaServer, ways } from './harness.mjs'
+import {
+  firstConnection,
+  firstLink,
+  heard,
+  linked,
+  ourClient,
+  ourServer,
+  rhea,
+  rheaClient,
+  rheaServer,
+  ways,
+} from './harness.mjs'
 
 const why = { condition: 'amqp:resource-deleted', description: 'the queue is gone' }
 
@@ -113,7 +124,7 @@ const refusals = [
       assert.equal((kind === 'sender' ? incoming.target : incoming.source).address, 'nowhere')
       incoming.refuse({ condition: 'amqp:not-found', description: 'no such queue' })
       await opened
-      assert.equal(kind === 'sender' ? theirs.target : theirs.source, null)
+      assert.equal((kind === 'sender' ? theirs.target : theirs.source).address, undefined)
       await failed
       assert.equal(theirs.error.condition, 'amqp:not-found')
       assert.equal(theirs.error.description, 'no such queue')
@@ -181,7 +192,10 @@ const termini = [
       })
       const connection = await ourClient(t, server.port)
       const filter = { 'apache.org:selector-filter:string': new Described(ulong(0x468c00000004n), "colour = 'red'") }
-      await t.wait(connection.receiver({ address: 'q', filter }, { properties: { kind: symbol('test') } }), 'our attach')
+      await t.wait(
+        connection.receiver({ address: 'q', filter }, { properties: { kind: symbol('test') } }),
+        'our attach',
+      )
       const { sender } = await opened
       assert.equal(sender.source.address, 'q')
       const seen = sender.source.filter['apache.org:selector-filter:string']

@@ -196,10 +196,7 @@ const second = ways.map(way => ({
       await settled
       return
     }
-    const { ours, theirs } = await linked(t, way, {
-      ours: { link: { settle: 'second' } },
-      theirs: { link: { rcv_settle_mode: way.end === 'client' ? undefined : 1 } },
-    })
+    const { ours, theirs } = await linked(t, way, { ours: { link: { settle: 'second' } } })
     assert.equal(theirs.rcv_settle_mode, 1)
     pump(theirs, count, i => ({ body: bodyOf(i) }))
     let accepted = 0
@@ -239,7 +236,9 @@ const large = ways.flatMap(way =>
     { path: 'small-frames-both', ours: 4096, theirs: 4096 },
     { path: 'small-frames-to-us', ours: 4096, theirs: 65_536 },
     { path: 'small-frames-to-rhea', ours: 65_536, theirs: 4096 },
-    { path: 'smallest-frames', ours: 512, theirs: 512 },
+    // rhea opens its window of 2,048 transfers again only when a message is complete, so it cannot take 1 MiB in the
+    // smallest frames.
+    { path: 'smallest-frames', ours: 512, theirs: way.from === 'rhea' ? 512 : 600 },
   ].map(({ path, ours: ourLimit, theirs: theirLimit }) => ({
     name: `${way.path}/1-mib-${path}`,
     async run(t) {

@@ -1,7 +1,13 @@
 /** One line for a frame, as a person reads it, in the standard's words. Secrets of the SASL layer are left out. */
 
-import { type Composite, coordinator, error, frameBody, modified, rejected, source, target } from '../codec.ts'
-import { AmqpMap, AmqpSymbol, Described, type TracedFrame, Typed } from '../index.ts'
+import { modified, rejected } from '../definitions/delivery-state.ts'
+import { error } from '../definitions/error.ts'
+import { frameBody } from '../definitions/registry.ts'
+import { coordinator, source, target } from '../definitions/terminus.ts'
+import type { Composite } from '../types/composite.ts'
+import { AmqpMap } from '../types/map.ts'
+import { AmqpSymbol, Described, Typed } from '../types/values.ts'
+import type { TracedFrame } from './options.ts'
 
 /** Fields whose bytes prove an identity. */
 const SECRET: ReadonlySet<string> = new Set(['initialResponse', 'response', 'challenge', 'additionalData'])
