@@ -33,6 +33,7 @@ export type {
   TargetInit,
   TerminusInit,
   TracedFrame,
+  WireProfile,
 } from './client/options.ts'
 export { assertAccepted, type Outcome } from './client/outcome.ts'
 export {

@@ -1,6 +1,7 @@
 /** Connection: the owner of one engine and its driver, at either end. §2.4 */
 
 import type { Open } from '../definitions/performatives.ts'
+import type { WireStyle } from '../engine/connection-endpoint.ts'
 import { Engine } from '../engine/engine.ts'
 import type { EngineEvent } from '../engine/events.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
@@ -26,6 +27,7 @@ import type {
   SourceInit,
   TargetInit,
   TracedFrame,
+  WireProfile,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
 import type { SaslMechanism, SaslServerMechanism } from './sasl.ts'
@@ -88,6 +90,7 @@ export class ClientConnection
       mechanisms: security.role === 'server' ? security.mechanisms.map(have => have.name) : undefined,
       allowNoSasl: security.role === 'server' ? security.allowNoSasl : undefined,
       limits: options.limits,
+      style: styleOf(options.wireProfile),
       trace: options.trace !== undefined || isHeard('frame') || printsFrames(),
     })
     this.#authentication = this.#authenticate(security, options.hostname ?? options.host, secure)
@@ -386,6 +389,13 @@ export class ClientConnection
     this.emit('closed', closure)
   }
 }
+
+/** A wire profile in the engine's words. */
+const styleOf = (profile: WireProfile = {}): Partial<WireStyle> => ({
+  complete: profile.completePerformatives === true,
+  arrays: profile.symbolArrays === true,
+  omitNextIncomingId: profile.omitNextIncomingId === true,
+})
 
 /** Prints a frame on stderr; what formats it is loaded when it is first needed. */
 function printFrame(connection: string, frame: TracedFrame): void {

@@ -38,8 +38,20 @@ export interface ConnectionOptions extends Abortable {
   /** Connection properties; keys are sent as symbols. */
   properties?: Readonly<Record<string, AmqpValue>> | undefined
   limits?: Partial<Limits> | undefined
+  /** Quirks for a peer that needs them. Default: none. */
+  wireProfile?: WireProfile | undefined
   /** Sees every frame and header, both ways, before it is acted on. For tracing; must not throw. */
   trace?: ((frame: TracedFrame) => void) | undefined
+}
+
+/** Other ways to write the same frames, for old or strict peers. Each is off unless it is true. */
+export interface WireProfile {
+  /** Write the fields that may be left out, as nulls and defaults; for peers that count on their places. §1.4 */
+  completePerformatives?: boolean | undefined
+  /** Write a single capability or outcome as an array of one, for peers that know only arrays there. §1.4 */
+  symbolArrays?: boolean | undefined
+  /** Leave next-incoming-id out of every flow, for peers that misread it. Against §2.7.4: the others may mind. */
+  omitNextIncomingId?: boolean | undefined
 }
 
 /** One frame or protocol header as it crossed the wire. Secrets are in it: redact before printing. */

@@ -93,6 +93,13 @@ const plain = (username: string, password: string): SaslMechanism => {
   }
 }
 
+/** RFC 4422, appendix A: the transport has proved who we are, usually by a client certificate. */
+const external = (authorizationId = ''): SaslMechanism => ({
+  name: 'EXTERNAL',
+  secret: false,
+  start: () => ({ initial: () => encodeUtf8(authorizationId), respond: unasked('EXTERNAL'), finish: nothing }),
+})
+
 /** MSSBCBS: authenticated later, by CBS. No initial response, no challenge. */
 const mssbcbs = (): SaslMechanism => ({
   name: 'MSSBCBS',
@@ -106,9 +113,11 @@ export const sasl: {
   anonymous(trace?: string): SaslMechanism
   /** RFC 4616. Refused without TLS unless `allowInsecureAuth`. @throws {SaslError} for a NUL in either argument */
   plain(username: string, password: string): SaslMechanism
+  /** By what the transport has proved, usually a client certificate. `authorizationId`: act as somebody else. */
+  external(authorizationId?: string): SaslMechanism
   /** Microsoft's: authenticated later, by CBS. */
   mssbcbs(): SaslMechanism
-} = { anonymous, plain, mssbcbs }
+} = { anonymous, plain, external, mssbcbs }
 
 /** Mechanisms for `listen`. */
 export const saslServer: {
@@ -116,11 +125,21 @@ export const saslServer: {
   anonymous(): SaslServerMechanism
   /** Asks `check`; false or a throw refuses. The identity is the user name unless `check` returns another. */
   plain(check: (username: string, password: string) => Maybe<boolean | string>): SaslServerMechanism
+  /**
+   * Asks `check` about the certificate that the peer showed (DER) and whom it wants to act as, if anybody; a peer
+   * without a certificate is refused. Ask for certificates by `tls: { requestCert: true }`; unless that also verifies
+   * them, `check` must.
+   */
+  external(check: (certificate: Uint8Array, authorizationId: string) => Maybe<boolean | string>): SaslServerMechanism
   /** Lets everybody in, to authenticate by CBS. */
   mssbcbs(): SaslServerMechanism
 } = {
   anonymous: () => ({ name: 'ANONYMOUS', start: () => ({ step: () => ({ outcome: 'ok' }) }) }),
   mssbcbs: () => ({ name: 'MSSBCBS', start: () => ({ step: () => ({ outcome: 'ok' }) }) }),
+  external: check => ({
+    name: 'EXTERNAL',
+    start: ({ peerCertificate }) => ({ step: response => checkExternal(response, peerCertificate, check) }),
+  }),
   plain: check => ({ name: 'PLAIN', start: () => ({ step: response => checkPlain(response, check) }) }),
 }
 
@@ -135,4 +154,18 @@ async function checkPlain(
   if (authzid !== '' && authzid !== username) return { outcome: 'auth' }
   const answer = await check(username, password)
   return answer === false ? { outcome: 'auth' } : { outcome: 'ok', identity: answer === true ? username : answer }
+}
+
+async function checkExternal(
+  response: Uint8Array | undefined,
+  certificate: Uint8Array | undefined,
+  check: (certificate: Uint8Array, authorizationId: string) => Maybe<boolean | string>,
+): Promise<SaslStep> {
+  if (response === undefined) return { challenge: new Uint8Array() }
+  const authorizationId = decodeUtf8(response, 0, response.length)
+  if (!certificate || authorizationId === undefined) return { outcome: 'auth' }
+  const answer = await check(certificate, authorizationId)
+  return answer === false
+    ? { outcome: 'auth' }
+    : { outcome: 'ok', identity: answer === true ? authorizationId || undefined : answer }
 }

@@ -79,6 +79,7 @@ export type Outcome = Accepted | Rejected | Released | Modified
 /** Any state a delivery can be in on the wire. */
 export type DeliveryState = Outcome | Received | Declared | TransactionalState
 
+/** The table of `Received`. §3.4.1 */
 export const received: Composite<Received> = /* @__PURE__ */ composite<Received>({
   name: 'received',
   code: 0x23,
@@ -86,6 +87,7 @@ export const received: Composite<Received> = /* @__PURE__ */ composite<Received>
   fields: { sectionNumber: mandatory(uintField), sectionOffset: mandatory(ulongField) },
 })
 
+/** The table of `Accepted`. §3.4.2 */
 export const accepted: Composite<Accepted> = /* @__PURE__ */ composite<Accepted>({
   name: 'accepted',
   code: 0x24,
@@ -93,6 +95,7 @@ export const accepted: Composite<Accepted> = /* @__PURE__ */ composite<Accepted>
   fields: {},
 })
 
+/** The table of `Rejected`. §3.4.3 */
 export const rejected: Composite<Rejected> = /* @__PURE__ */ composite<Rejected>({
   name: 'rejected',
   code: 0x25,
@@ -100,6 +103,7 @@ export const rejected: Composite<Rejected> = /* @__PURE__ */ composite<Rejected>
   fields: { error: optional(/* @__PURE__ */ compositeField(error)) },
 })
 
+/** The table of `Released`. §3.4.4 */
 export const released: Composite<Released> = /* @__PURE__ */ composite<Released>({
   name: 'released',
   code: 0x26,
@@ -107,6 +111,7 @@ export const released: Composite<Released> = /* @__PURE__ */ composite<Released>
   fields: {},
 })
 
+/** The table of `Modified`. §3.4.5 */
 export const modified: Composite<Modified> = /* @__PURE__ */ composite<Modified>({
   name: 'modified',
   code: 0x27,
@@ -128,6 +133,7 @@ export const outcomeField: Archetype<Outcome> = /* @__PURE__ */ archetype<Outcom
 
 const txnIdField: FieldType<Uint8Array> = binaryField
 
+/** The table of `Declared`. §4.5.5 */
 export const declared: Composite<Declared> = /* @__PURE__ */ composite<Declared>({
   name: 'declared',
   code: 0x33,
@@ -135,6 +141,7 @@ export const declared: Composite<Declared> = /* @__PURE__ */ composite<Declared>
   fields: { txnId: mandatory(txnIdField) },
 })
 
+/** The table of `TransactionalState`. §4.5.6 */
 export const transactionalState: Composite<TransactionalState> = /* @__PURE__ */ composite<TransactionalState>({
   name: 'transactional-state',
   code: 0x34,
@@ -142,6 +149,7 @@ export const transactionalState: Composite<TransactionalState> = /* @__PURE__ */
   fields: { txnId: mandatory(txnIdField), outcome: optional(outcomeField) },
 })
 
+/** Any state, as the fields of transfer and disposition have it. §3.4 */
 export const deliveryStateField: Archetype<DeliveryState> = /* @__PURE__ */ archetype<DeliveryState>('delivery-state', [
   received,
   accepted,
@@ -152,6 +160,7 @@ export const deliveryStateField: Archetype<DeliveryState> = /* @__PURE__ */ arch
   transactionalState,
 ])
 
-/** The two states without fields, shared: no delivery needs its own. */
+/** Accepted, shared: it has no fields, and no delivery needs its own. §3.4.2 */
 export const ACCEPTED: Accepted = /* @__PURE__ */ Object.freeze({ type: 'accepted' as const })
+/** Released, shared as `ACCEPTED` is. §3.4.4 */
 export const RELEASED: Released = /* @__PURE__ */ Object.freeze({ type: 'released' as const })

@@ -22,6 +22,7 @@ export interface ErrorValue {
   readonly info: AmqpMap | undefined
 }
 
+/** The table of `ErrorValue`. §2.8.14 */
 export const error: Composite<ErrorValue> = /* @__PURE__ */ composite<ErrorValue>({
   name: 'error',
   code: 0x1d,

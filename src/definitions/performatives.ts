@@ -157,10 +157,12 @@ export interface Close {
   readonly error: ErrorValue | undefined
 }
 
+/** The body of an AMQP frame. */
 export type Performative = Open | Begin | Attach | Flow | Transfer | Disposition | Detach | End | Close
 
 const MAX_UINT = 0xffffffff
 
+/** The table of `Open`. §2.7.1 */
 export const open: Composite<Open> = /* @__PURE__ */ composite<Open>({
   name: 'open',
   code: 0x10,
@@ -179,6 +181,7 @@ export const open: Composite<Open> = /* @__PURE__ */ composite<Open>({
   },
 })
 
+/** The table of `Begin`. §2.7.2 */
 export const begin: Composite<Begin> = /* @__PURE__ */ composite<Begin>({
   name: 'begin',
   code: 0x11,
@@ -195,6 +198,7 @@ export const begin: Composite<Begin> = /* @__PURE__ */ composite<Begin>({
   },
 })
 
+/** The table of `Attach`. §2.7.3 */
 export const attach: Composite<Attach> = /* @__PURE__ */ composite<Attach>({
   name: 'attach',
   code: 0x12,
@@ -217,6 +221,7 @@ export const attach: Composite<Attach> = /* @__PURE__ */ composite<Attach>({
   },
 })
 
+/** The table of `Flow`. §2.7.4 */
 export const flow: Composite<Flow> = /* @__PURE__ */ composite<Flow>({
   name: 'flow',
   code: 0x13,
@@ -236,6 +241,7 @@ export const flow: Composite<Flow> = /* @__PURE__ */ composite<Flow>({
   },
 })
 
+/** The table of `Transfer`. §2.7.5 */
 export const transfer: Composite<Transfer> = /* @__PURE__ */ composite<Transfer>({
   name: 'transfer',
   code: 0x14,
@@ -255,6 +261,7 @@ export const transfer: Composite<Transfer> = /* @__PURE__ */ composite<Transfer>
   },
 })
 
+/** The table of `Disposition`. §2.7.6 */
 export const disposition: Composite<Disposition> = /* @__PURE__ */ composite<Disposition>({
   name: 'disposition',
   code: 0x15,
@@ -269,6 +276,7 @@ export const disposition: Composite<Disposition> = /* @__PURE__ */ composite<Dis
   },
 })
 
+/** The table of `Detach`. §2.7.7 */
 export const detach: Composite<Detach> = /* @__PURE__ */ composite<Detach>({
   name: 'detach',
   code: 0x16,
@@ -280,6 +288,7 @@ export const detach: Composite<Detach> = /* @__PURE__ */ composite<Detach>({
   },
 })
 
+/** The table of `End`. §2.7.8 */
 export const end: Composite<End> = /* @__PURE__ */ composite<End>({
   name: 'end',
   code: 0x17,
@@ -287,6 +296,7 @@ export const end: Composite<End> = /* @__PURE__ */ composite<End>({
   fields: { error: optional(/* @__PURE__ */ compositeField(error)) },
 })
 
+/** The table of `Close`. §2.7.9 */
 export const close: Composite<Close> = /* @__PURE__ */ composite<Close>({
   name: 'close',
   code: 0x18,

@@ -1,4 +1,4 @@
-/** Which composite a descriptor names, where a frame body is expected. §2.3.2 §5.3.1 */
+/** Which composite a descriptor names, where a frame body is expected. §1.5 §2.3.2 */
 
 import { type Archetype, archetype } from '../types/composite.ts'
 import {

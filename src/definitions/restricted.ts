@@ -14,16 +14,16 @@ export type SequenceNo = number
 /** The role of a link endpoint. §2.8.1 */
 export type Role = 'sender' | 'receiver'
 
-/** §2.8.2 */
+/** Whether a sender settles its deliveries itself, never, or as it likes. §2.8.2 */
 export type SenderSettleMode = 'unsettled' | 'settled' | 'mixed'
 
-/** §2.8.3 */
+/** Whether a receiver settles at once, or after the sender has. §2.8.3 */
 export type ReceiverSettleMode = 'first' | 'second'
 
-/** §3.5.5 */
+/** What of a terminus survives its container's fall. §3.5.5 */
 export type TerminusDurability = 'none' | 'configuration' | 'unsettled-state'
 
-/** §3.5.6 */
+/** When the expiry timer of a terminus starts. §3.5.6 */
 export type TerminusExpiryPolicy = 'link-detach' | 'session-end' | 'connection-close' | 'never'
 
 /** A message-id or correlation-id: ulong, uuid, binary or string. §3.2.11–14 */
@@ -50,18 +50,21 @@ export const roleField: FieldType<Role> = {
   write: (writer, role) => writer.writeBoolean(role === 'receiver'),
 }
 
+/** A ubyte on the wire. §2.8.2 */
 export const senderSettleModeField: FieldType<SenderSettleMode> = /* @__PURE__ */ choice(
   'sender-settle-mode',
   ubyteField,
   ['unsettled', 'settled', 'mixed'],
 )
 
+/** A ubyte on the wire. §2.8.3 */
 export const receiverSettleModeField: FieldType<ReceiverSettleMode> = /* @__PURE__ */ choice(
   'receiver-settle-mode',
   ubyteField,
   ['first', 'second'],
 )
 
+/** A uint on the wire. §3.5.5 */
 export const durabilityField: FieldType<TerminusDurability> = /* @__PURE__ */ choice('terminus-durability', uintField, [
   'none',
   'configuration',
@@ -70,6 +73,7 @@ export const durabilityField: FieldType<TerminusDurability> = /* @__PURE__ */ ch
 
 const EXPIRY_POLICIES: readonly TerminusExpiryPolicy[] = ['link-detach', 'session-end', 'connection-close', 'never']
 
+/** A symbol on the wire. §3.5.6 */
 export const expiryPolicyField: FieldType<TerminusExpiryPolicy> = {
   name: 'terminus-expiry-policy',
   read(reader) {
@@ -89,7 +93,7 @@ export const addressField: FieldType<string> = {
   write: stringField.write,
 }
 
-/** §3.2.11–14 */
+/** The four kinds of message-id, told apart by their constructors. §3.2.11–14 */
 export const messageIdField: FieldType<MessageId> = {
   name: 'message-id',
   read(reader) {
@@ -134,14 +138,15 @@ export const deliveryTagField: FieldType<Uint8Array> = {
   },
 }
 
-/** §2.8.12 */
+/** An IETF language tag, unchecked. §2.8.12 */
 export const localeField: FieldType<string> = symbolField
 
 /** A `*` position of which nothing more is required. */
 export const anything: FieldType<AmqpValue> = anyField
 
-/** The port for plain connections, and the one for TLS. §2.8.19 */
+/** The port for plain connections. §2.8.19 */
 export const PORT = 5672
+/** The port for TLS. §2.8.19 */
 export const SECURE_PORT = 5671
 /** The least max-frame-size that a peer may have. §2.8.19 */
 export const MIN_MAX_FRAME_SIZE = 512

@@ -32,25 +32,26 @@ export interface SaslInit {
   readonly hostname: string | undefined
 }
 
-/** §5.3.3.3 */
+/** What the mechanism asks of the client. §5.3.3.3 */
 export interface SaslChallenge {
   readonly type: 'sasl-challenge'
   readonly challenge: Uint8Array
 }
 
-/** §5.3.3.4 */
+/** What the client answers. §5.3.3.4 */
 export interface SaslResponse {
   readonly type: 'sasl-response'
   readonly response: Uint8Array
 }
 
-/** §5.3.3.5 */
+/** How authentication ended. §5.3.3.5 */
 export interface SaslOutcome {
   readonly type: 'sasl-outcome'
   readonly code: SaslCode
   readonly additionalData: Uint8Array | undefined
 }
 
+/** The body of a SASL frame. */
 export type SaslPerformative = SaslMechanisms | SaslInit | SaslChallenge | SaslResponse | SaslOutcome
 
 const CODES: readonly SaslCode[] = ['ok', 'auth', 'sys', 'sys-perm', 'sys-temp']
@@ -65,6 +66,7 @@ const saslCodeField: FieldType<SaslCode> = {
   write: (writer, code) => writer.writeUbyte(CODES.indexOf(code)),
 }
 
+/** The table of `SaslMechanisms`. §5.3.3.1 */
 export const saslMechanisms: Composite<SaslMechanisms> = /* @__PURE__ */ composite<SaslMechanisms>({
   name: 'sasl-mechanisms',
   code: 0x40,
@@ -72,6 +74,7 @@ export const saslMechanisms: Composite<SaslMechanisms> = /* @__PURE__ */ composi
   fields: { saslServerMechanisms: mandatorySymbols },
 })
 
+/** The table of `SaslInit`. §5.3.3.2 */
 export const saslInit: Composite<SaslInit> = /* @__PURE__ */ composite<SaslInit>({
   name: 'sasl-init',
   code: 0x41,
@@ -83,6 +86,7 @@ export const saslInit: Composite<SaslInit> = /* @__PURE__ */ composite<SaslInit>
   },
 })
 
+/** The table of `SaslChallenge`. §5.3.3.3 */
 export const saslChallenge: Composite<SaslChallenge> = /* @__PURE__ */ composite<SaslChallenge>({
   name: 'sasl-challenge',
   code: 0x42,
@@ -90,6 +94,7 @@ export const saslChallenge: Composite<SaslChallenge> = /* @__PURE__ */ composite
   fields: { challenge: mandatory(binaryField) },
 })
 
+/** The table of `SaslResponse`. §5.3.3.4 */
 export const saslResponse: Composite<SaslResponse> = /* @__PURE__ */ composite<SaslResponse>({
   name: 'sasl-response',
   code: 0x43,
@@ -97,6 +102,7 @@ export const saslResponse: Composite<SaslResponse> = /* @__PURE__ */ composite<S
   fields: { response: mandatory(binaryField) },
 })
 
+/** The table of `SaslOutcome`. §5.3.3.5 */
 export const saslOutcome: Composite<SaslOutcome> = /* @__PURE__ */ composite<SaslOutcome>({
   name: 'sasl-outcome',
   code: 0x44,

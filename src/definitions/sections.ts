@@ -72,6 +72,7 @@ export interface Properties {
   readonly replyToGroupId: string | undefined
 }
 
+/** The table of `Header`. §3.2.1 */
 export const header: Composite<Header> = /* @__PURE__ */ composite<Header>({
   name: 'header',
   code: Section.header,
@@ -85,6 +86,7 @@ export const header: Composite<Header> = /* @__PURE__ */ composite<Header>({
   },
 })
 
+/** The table of `Properties`. §3.2.4 */
 export const properties: Composite<Properties> = /* @__PURE__ */ composite<Properties>({
   name: 'properties',
   code: Section.properties,

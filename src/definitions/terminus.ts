@@ -64,6 +64,7 @@ export interface Coordinator {
   readonly capabilities: readonly string[]
 }
 
+/** The table of `Source`. §3.5.3 */
 export const source: Composite<Source> = /* @__PURE__ */ composite<Source>({
   name: 'source',
   code: 0x28,
@@ -83,6 +84,7 @@ export const source: Composite<Source> = /* @__PURE__ */ composite<Source>({
   },
 })
 
+/** The table of `Target`. §3.5.4 */
 export const target: Composite<Target> = /* @__PURE__ */ composite<Target>({
   name: 'target',
   code: 0x29,
@@ -98,6 +100,7 @@ export const target: Composite<Target> = /* @__PURE__ */ composite<Target>({
   },
 })
 
+/** The table of `Coordinator`. §4.5.1 */
 export const coordinator: Composite<Coordinator> = /* @__PURE__ */ composite<Coordinator>({
   name: 'coordinator',
   code: 0x30,
@@ -128,6 +131,7 @@ export interface DeleteOnNoLinksOrMessages {
 /** What `lifetime-policy` among the dynamic-node-properties may say. §3.5.9 */
 export type LifetimePolicy = DeleteOnClose | DeleteOnNoLinks | DeleteOnNoMessages | DeleteOnNoLinksOrMessages
 
+/** The table of `DeleteOnClose`. §3.5.10 */
 export const deleteOnClose: Composite<DeleteOnClose> = /* @__PURE__ */ composite<DeleteOnClose>({
   name: 'delete-on-close',
   code: 0x2b,
@@ -135,6 +139,7 @@ export const deleteOnClose: Composite<DeleteOnClose> = /* @__PURE__ */ composite
   fields: {},
 })
 
+/** The table of `DeleteOnNoLinks`. §3.5.11 */
 export const deleteOnNoLinks: Composite<DeleteOnNoLinks> = /* @__PURE__ */ composite<DeleteOnNoLinks>({
   name: 'delete-on-no-links',
   code: 0x2c,
@@ -142,6 +147,7 @@ export const deleteOnNoLinks: Composite<DeleteOnNoLinks> = /* @__PURE__ */ compo
   fields: {},
 })
 
+/** The table of `DeleteOnNoMessages`. §3.5.12 */
 export const deleteOnNoMessages: Composite<DeleteOnNoMessages> = /* @__PURE__ */ composite<DeleteOnNoMessages>({
   name: 'delete-on-no-messages',
   code: 0x2d,
@@ -149,6 +155,7 @@ export const deleteOnNoMessages: Composite<DeleteOnNoMessages> = /* @__PURE__ */
   fields: {},
 })
 
+/** The table of `DeleteOnNoLinksOrMessages`. §3.5.13 */
 export const deleteOnNoLinksOrMessages: Composite<DeleteOnNoLinksOrMessages> =
   /* @__PURE__ */ composite<DeleteOnNoLinksOrMessages>({
     name: 'delete-on-no-links-or-messages',
@@ -157,8 +164,10 @@ export const deleteOnNoLinksOrMessages: Composite<DeleteOnNoLinksOrMessages> =
     fields: {},
   })
 
+/** What may stand in an attach's source. §3.5.3 */
 export const sourceField: Archetype<Source> = /* @__PURE__ */ archetype<Source>('source', [source])
 
+/** What may stand in an attach's target. §3.5.4 §4.5.1 */
 export const targetField: Archetype<Target | Coordinator> = /* @__PURE__ */ archetype<Target | Coordinator>('target', [
   target,
   coordinator,

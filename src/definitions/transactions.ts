@@ -25,6 +25,7 @@ export interface Discharge {
   readonly fail: boolean | undefined
 }
 
+/** The table of `Declare`. §4.5.2 */
 export const declare: Composite<Declare> = /* @__PURE__ */ composite<Declare>({
   name: 'declare',
   code: 0x31,
@@ -32,6 +33,7 @@ export const declare: Composite<Declare> = /* @__PURE__ */ composite<Declare>({
   fields: { globalId: optional(anyField) },
 })
 
+/** The table of `Discharge`. §4.5.3 */
 export const discharge: Composite<Discharge> = /* @__PURE__ */ composite<Discharge>({
   name: 'discharge',
   code: 0x32,

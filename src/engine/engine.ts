@@ -84,6 +84,8 @@ export class Engine implements SaslOwner {
     this.#startedAt ??= now
     this.#idle?.onInput(now)
     if (!this.connection.remoteOpen) this.#early += bytes.length
+    // An end that answers an open says what it takes after it has read that.
+    if (this.#phase === 'amqp') this.#reader.maxFrameSize = this.connection.maxFrameSize
     this.#reader.push(bytes)
     this.#read()
     if (!this.connection.remoteOpen && this.#early > this.limits.preAuthBytes && !this.connection.hasEnded)

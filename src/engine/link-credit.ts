@@ -7,13 +7,19 @@ import { serialAdd, serialDistance } from './serial.ts'
 export class SenderCredit {
   /** Deliveries sent, as a serial number. */
   deliveryCount: SequenceNo
-  readonly initialDeliveryCount: SequenceNo
+  initialDeliveryCount: SequenceNo
   /** Deliveries that the receiver still allows. */
   linkCredit = 0
   /** The receiver wants unused credit back. */
   drain = false
 
   constructor(initialDeliveryCount: SequenceNo = 0) {
+    this.deliveryCount = initialDeliveryCount
+    this.initialDeliveryCount = initialDeliveryCount
+  }
+
+  /** Our attach: where the count begins. Credit may have come before it, from a receiver that attached first. §2.6.7 */
+  onAttach(initialDeliveryCount: SequenceNo): void {
     this.deliveryCount = initialDeliveryCount
     this.initialDeliveryCount = initialDeliveryCount
   }

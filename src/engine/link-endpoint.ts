@@ -65,9 +65,10 @@ export abstract class LinkEndpoint {
     this.initiated = initiated
   }
 
-  /** For messages: `link 'q1'`. */
+  /** For messages: `link 'q1'`. A long name is cut: what we tell the peer must fit in the smallest frame. */
   get label(): string {
-    return `link '${this.name}'`
+    const { name } = this
+    return `link '${name.length > 60 ? `${name.slice(0, 60).toWellFormed()}…` : name}'`
   }
 
   /** Whether frames other than attach and detach may be sent and are expected. */
@@ -89,6 +90,9 @@ export abstract class LinkEndpoint {
         name: this.name,
         handle,
         role: this.role,
+        // What the peer has asked for holds unless we say otherwise.
+        sndSettleMode: init.sndSettleMode ?? this.sndSettleMode,
+        rcvSettleMode: init.rcvSettleMode ?? this.rcvSettleMode,
         ...this.attachFields(init),
       })
     } catch (error) {
@@ -186,10 +190,22 @@ export abstract class LinkEndpoint {
     if (!this.session.maySend) return
     // It left before we had answered its attach: the answer is owed all the same.
     if (next === 'ATTACH_RCVD') {
-      this.attach({})
+      if (!this.#answer()) return
       this.state = detach.closed ? 'CLOSE_RCVD' : 'DETACH_RCVD'
     }
     this.#postpone({ closed: detach.closed, error: undefined })
+  }
+
+  /** Attaches for an owner who has not. The peer may have left us no handle, or its name no room in its frames. */
+  #answer(): boolean {
+    try {
+      this.attach({})
+      return true
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error
+      this.session.fail('amqp:resource-limit-exceeded', `attach cannot be answered: ${error.message}`, '2.6.3')
+      return false
+    }
   }
 
   /** The peer broke a rule of this link: it is told so, and the link discards until the peer's detach. §2.6.5 */

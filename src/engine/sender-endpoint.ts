@@ -14,7 +14,7 @@ import type { Init } from '../types/composite.ts'
 import type { Writer } from '../types/writer.ts'
 import { Fifo } from './fifo.ts'
 import { SenderCredit } from './link-credit.ts'
-import { LinkEndpoint } from './link-endpoint.ts'
+import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
 import { OutgoingDelivery } from './outgoing-delivery.ts'
 
 /** Bytes that stay the caller's and are sent from `at`, a place in the message as it was written. */
@@ -319,7 +319,8 @@ export class SenderEndpoint extends LinkEndpoint {
     }
   }
 
-  protected attachFields(): Init<Attach> {
+  protected attachFields(init: AttachInit): Init<Attach> {
+    this.credit.onAttach(init.initialDeliveryCount ?? 0)
     return { initialDeliveryCount: this.credit.initialDeliveryCount }
   }
 
@@ -331,7 +332,10 @@ export class SenderEndpoint extends LinkEndpoint {
     this.rcvSettleMode = attach.rcvSettleMode
   }
 
-  protected onAttached(): void {}
+  protected onAttached(): void {
+    // A receiver may ask for a drain behind its attach, before ours.
+    if (this.isAttached && this.credit.drain) this.session.connection.draining.push(this)
+  }
 }
 
 /** Whether a state is an outcome. §3.4 §4.5.5 */

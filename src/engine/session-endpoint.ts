@@ -41,8 +41,11 @@ import { UnsettledRing } from './unsettled.ts'
 
 type LinkEnd = SenderEndpoint | ReceiverEndpoint
 
-/** What `begin` may be given. */
-export type BeginInit = Omit<Init<Begin>, 'type' | 'remoteChannel' | 'nextOutgoingId' | 'outgoingWindow'>
+/**
+ * What `begin` may be given. `nextOutgoingId` is where transfer-ids and delivery-ids begin: any number, 0 by default.
+ * §2.5.6
+ */
+export type BeginInit = Omit<Init<Begin>, 'type' | 'remoteChannel' | 'outgoingWindow'>
 
 /** Transfer frames that may be on their way to us, unless said otherwise. */
 export const DEFAULT_INCOMING_WINDOW = 2048
@@ -100,7 +103,8 @@ export class SessionEndpoint {
     this.channel = this.connection.assignChannel(this)
     if (this.channel < 0) throw new UsageError('no channel left for another session', '2.5.1')
     const { nextIncomingId, remoteIncomingWindow, remoteOutgoingWindow } = this.window
-    this.window = new SessionWindow(init.incomingWindow ?? DEFAULT_INCOMING_WINDOW)
+    this.window = new SessionWindow(init.incomingWindow ?? DEFAULT_INCOMING_WINDOW, init.nextOutgoingId)
+    this.#nextDeliveryId = this.window.nextOutgoingId
     Object.assign(this.window, { nextIncomingId, remoteIncomingWindow, remoteOutgoingWindow })
     this.#remoteHandles.max = Math.min(init.handleMax ?? 0xffffffff, this.connection.limits.maxLinks - 1)
     try {
@@ -381,7 +385,7 @@ export class SessionEndpoint {
     this.connection.releaseRemoteChannel(this)
     const error = end.error && new RemoteError(`${this.label} ended by peer`, 'session', end.error)
     // It left before we had answered its begin: the answer is owed all the same.
-    if (next === 'BEGIN_RCVD') this.begin()
+    if (next === 'BEGIN_RCVD' && !this.#answer()) return
     this.state = next === 'BEGIN_RCVD' ? 'END_RCVD' : next
     this.#finish(mine ? 'local' : 'remote', error)
     if (mine) return
@@ -396,7 +400,7 @@ export class SessionEndpoint {
     this.connection.emit({ type: 'protocol.error', error })
     this.payloadLink = undefined
     this.#pendingEnd = undefined
-    if (this.state === 'BEGIN_RCVD') this.begin()
+    if (this.state === 'BEGIN_RCVD' && !this.#answer()) return
     const next = advance(sessionTransitions, this.state, 'S:END(ERROR)')
     if (next !== undefined) {
       this.control('end', {
@@ -407,6 +411,18 @@ export class SessionEndpoint {
       this.connection.releaseChannel(this)
     }
     this.#finish('local', error)
+  }
+
+  /** Begins for an owner who has not. The peer may have left us no channel. */
+  #answer(): boolean {
+    try {
+      this.begin()
+      return true
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error
+      this.connection.fail(AmqpCondition.resourceLimitExceeded, `begin cannot be answered: ${error.message}`, '2.5.1')
+      return false
+    }
   }
 
   /** Reports the end, the first time. */

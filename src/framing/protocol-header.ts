@@ -1,4 +1,4 @@
-/** Protocol headers: eight bytes that say which layer and version follows. §2.2 §5.2.1 §5.3.1 */
+/** Protocol headers: eight bytes that say which layer and version follows. §2.2 §5.2 §5.3.1 */
 
 /** What a header announces. */
 export interface ProtocolHeader {
@@ -14,7 +14,7 @@ export const AMQP_ID = 0
 /** Protocol-id of the SASL layer. §5.3.1 */
 export const SASL_ID = 3
 
-/** The eight bytes of version 1.0.0 of a layer, new each time. */
+/** The eight bytes of version 1.0.0 of a layer, new each time. §2.2 §2.8.19 §5.3.4 */
 export const encodeHeader = (id: number): Uint8Array => Uint8Array.of(0x41, 0x4d, 0x51, 0x50, id, 1, 0, 0)
 
 /** Reads a header at `offset`, where eight bytes are. @returns `undefined` when they do not begin with `AMQP` */

@@ -19,8 +19,8 @@ import type { Writer } from './writer.ts'
 export interface FieldType<V> {
   readonly name: string
   read(reader: Reader): V
-  /** @throws {EncodeError} when the value does not fit */
-  write(writer: Writer, value: V): void
+  /** @throws {EncodeError} when the value does not fit. `style` is for composites within. */
+  write(writer: Writer, value: V, style?: CompositeStyle): void
 }
 
 export interface Field<V> {
@@ -188,7 +188,7 @@ function writeField(writer: Writer, field: Field<unknown>, value: unknown, style
   if (!style.complete && !field.mandatory && value === field.absent) return writer.writeNull()
   if (style.arrays && field.type === symbols.type)
     return writeValue(writer, array('symbol', value as readonly string[]))
-  field.type.write(writer, value as NonNullable<unknown>)
+  field.type.write(writer, value as NonNullable<unknown>, style)
 }
 
 // ---- the primitive field types -----------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ export const compositeField = <T>(type: Composite<T>): FieldType<T> => ({
     reader.ascend()
     return value
   },
-  write: (writer, value) => type.write(writer, value as Init<T>),
+  write: (writer, value, style) => type.write(writer, value as Init<T>, style),
 })
 
 /** Composites that may stand in one place, found by descriptor. */
@@ -350,6 +350,6 @@ export function archetype<T extends { readonly type: string }>(
       reader.ascend()
       return value
     },
-    write: (writer, value) => named(value.type).write(writer, value as Init<T>),
+    write: (writer, value, style) => named(value.type).write(writer, value as Init<T>, style),
   }
 }

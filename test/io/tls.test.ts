@@ -79,3 +79,40 @@ describe('§5.2 TLS', () => {
     expect(error.message).toContain('EADDRINUSE')
   })
 })
+
+describe('§5.3 EXTERNAL', () => {
+  const serve = (identity: boolean | string): Promise<Listener> =>
+    listen({
+      tls: { cert: certificate.cert, key: certificate.key, requestCert: true, rejectUnauthorized: false },
+      sasl: [saslServer.external(() => identity)],
+      allowNoSasl: false,
+    })
+
+  test('a client certificate proves who the peer is', async () => {
+    await using external = await serve('device1')
+    const far = new Promise<Connection>(resolve => external.on('connection', resolve))
+    const { ca, cert, key } = certificate
+    await using _near = await connect({
+      host: 'localhost',
+      port: external.port,
+      tls: { ca, cert, key },
+      sasl: sasl.external(),
+    })
+    expect((await far).identity).toBe('device1')
+    expect((await far).peerCertificate?.length).toBeGreaterThan(100)
+  })
+
+  test('without a certificate it is refused, and so is one that the check refuses', async () => {
+    await using open = await serve(true)
+    await using strict = await serve(false)
+    const { ca, cert, key } = certificate
+    for (const [port, tls] of [
+      [open.port, { ca }],
+      [strict.port, { ca, cert, key }],
+    ] as const) {
+      const error = await connect({ host: 'localhost', port, tls, sasl: sasl.external() }).catch(error => error)
+      expect(error).toBeInstanceOf(SaslError)
+      expect(error.outcome).toBe('auth')
+    }
+  })
+})
