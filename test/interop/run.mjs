@@ -9,10 +9,13 @@
  */
 
 import { existsSync } from 'node:fs'
-import { Trial } from './support.mjs'
+import { Missing, Trial } from './support.mjs'
 
 /** Each peer: how to get its cases, and what to do when that fails for want of it. */
-const peers = [{ name: 'rhea', remedy: 'npm ci --prefix test/interop', load: () => import('./rhea.mjs') }]
+const peers = [
+  { name: 'rhea', remedy: 'npm ci --prefix test/interop', load: () => import('./rhea.mjs') },
+  { name: 'uamqp', remedy: 'apt-get install python3-uamqp', load: () => import('./uamqp.mjs') },
+]
 
 const CASE_MS = 20_000
 /** What is shown of a failed comparison: large objects would bury the rest. */
@@ -35,7 +38,9 @@ for (const peer of peers) {
   try {
     cases.push(...(await peer.load()).cases)
   } catch (error) {
-    if (error.code !== 'ERR_MODULE_NOT_FOUND' || !error.message.includes(`'${peer.name}'`)) throw error
+    const isMissing =
+      error instanceof Missing || (error.code === 'ERR_MODULE_NOT_FOUND' && error.message.includes(`'${peer.name}'`))
+    if (!isMissing) throw error
     missing.add(`${peer.name} (${peer.remedy})`)
     unknown = unknown.filter(name => peerOf(name) !== peer.name)
   }

@@ -1,0 +1,215 @@
+"""One run of uAMQP as a client: reads what to do as JSON from stdin, does it, prints one line.
+
+The line is "OK {...}" or "FAILED {...}", and the run is judged by it alone, not by the exit status: uAMQP 1.5.3 can
+crash in the interpreter's clean-up after everything has gone well. For the same reason the run ends without that
+clean-up. Secrets come by stdin, not as arguments, which every user of the machine could read.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+
+import uamqp
+from uamqp import address, authentication, constants, errors, types
+
+PATTERN_STEP = 2654435761
+
+
+def patterned(size):
+    """Bytes in which a piece that is lost, doubled or moved shows; the cases in JavaScript make the same."""
+    return b"".join((i * PATTERN_STEP & 0xFFFFFFFF).to_bytes(4, "big") for i in range(0, size, 4))
+
+
+def plain(job):
+    return authentication.SASLPlain(
+        job["host"], job["user"], job["password"], port=job["port"], verify=job["ca"]
+    )
+
+
+def cbs(job):
+    return authentication.SASTokenAuth(
+        audience=job["audience"],
+        uri="amqps://" + job["host"],
+        token=job["token"],
+        expires_at=time.time() + 600,
+        port=job["port"],
+        verify=job["ca"],
+    )
+
+
+def anonymous(job):
+    return authentication.SASLAnonymous(job["host"], port=job["port"], verify=job["ca"])
+
+
+# With "url" the credentials are in the address, and uAMQP goes to port 5671 whatever the address says.
+AUTHENTICATIONS = {"plain": plain, "cbs": cbs, "anonymous": anonymous, "url": lambda job: None}
+
+
+def message_of(init):
+    body = patterned(init["size"]) if "size" in init else init["body"]
+    properties = init.get("properties")
+    header = None
+    if "header" in init:
+        header = uamqp.message.MessageHeader()
+        for field, value in init["header"].items():
+            setattr(header, field, value)
+    return uamqp.Message(
+        body,
+        properties=properties and uamqp.message.MessageProperties(**properties),
+        application_properties=init.get("applicationProperties"),
+        annotations=symbolic(init.get("annotations")),
+        header=header,
+    )
+
+
+def sender(job, auth, **options):
+    return uamqp.SendClient(
+        job["address"],
+        auth=auth,
+        send_settle_mode=constants.SenderSettleMode[job.get("settle", "Unsettled")],
+        **job.get("options", {}),
+        **options,
+    )
+
+
+def symbolic(entries):
+    return entries and {types.AMQPSymbol(key): value for key, value in entries.items()}
+
+
+def attach(job, auth):
+    """Attaches a sender, and keeps the connection alive for as long as the job says."""
+    seen = {}
+
+    def on_attach(source, target, properties, error):
+        # The addresses are those that the other end answered with.
+        seen.update(source=text(source.address), target=text(target.address), properties=text(properties))
+
+    # uAMQP takes keys and capabilities as they are given, and would write strings.
+    capabilities = [types.AMQPSymbol(name) for name in job.get("desiredCapabilities", [])]
+    desired = capabilities and uamqp.utils.data_factory(types.AMQPArray(capabilities))
+    client = sender(
+        job,
+        auth,
+        on_attach=on_attach,
+        desired_capabilities=desired or None,
+        properties=symbolic(job.get("connectionProperties")),
+        link_properties=symbolic(job.get("linkProperties")),
+    )
+    client.open()
+    try:
+        while not client.client_ready():
+            pass
+        deadline = time.time() + job.get("seconds", 0)
+        while time.time() < deadline:
+            client.do_work()
+            time.sleep(0.01)
+    finally:
+        client.close()
+    return seen
+
+
+def send(job, auth):
+    client = sender(job, auth)
+    outcomes = []
+
+    def on_done(result, detail):
+        error = isinstance(detail, errors.MessageException) and detail
+        outcomes.append(
+            {
+                "result": result.name,
+                "condition": text(error.condition) if error else None,
+                "description": text(error.description) if error else None,
+            }
+        )
+
+    if "batch" in job:
+        messages = [uamqp.BatchMessage(data=[body.encode() for body in job["batch"]])]
+    else:
+        messages = [message_of(init) for init in job["messages"]]
+    for message in messages:
+        message.on_send_complete = on_done
+        client.queue_message(message)
+    states = client.send_all_messages(close_on_done=True)
+    return {"states": [state.name for state in states], "outcomes": outcomes}
+
+
+def text(value):
+    """What uAMQP gives as bytes, an enum of bytes or something else, for JSON."""
+    value = getattr(value, "value", value)
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {text(key): text(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [text(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def described(message):
+    parts = list(message.get_data())
+    body = b"".join(parts) if all(isinstance(part, bytes) for part in parts) else None
+    properties = message.properties
+    seen = {
+        "size": None if body is None else len(body),
+        "sha256": None if body is None else hashlib.sha256(body).hexdigest(),
+        "body": text(body) if body is not None and len(body) < 10000 else None,
+        "deliveryTag": message.delivery_tag and bytes(message.delivery_tag).hex(),
+        "applicationProperties": text(message.application_properties),
+        "annotations": text(message.annotations),
+    }
+    for name in ("message_id", "user_id", "to", "subject", "correlation_id", "content_type", "group_sequence"):
+        seen[name] = text(getattr(properties, name)) if properties else None
+    return seen
+
+
+def settle(message, how):
+    if how == "accept":
+        return message.accept()
+    if how == "release":
+        return message.release()
+    if how == "reject":
+        return message.reject(condition=b"amqp:precondition-failed", description=b"not today")
+    # What uAMQP calls deliverable it sends as undeliverable-here.
+    return message.modify(failed=True, deliverable=True)
+
+
+def receive(job, auth):
+    count = job["count"]
+    ways = job.get("settle", ["accept"])
+    mode = constants.ReceiverSettleMode[job.get("mode", "PeekLock")]
+    client = uamqp.ReceiveClient(
+        address.Source(job["address"]),
+        auth=auth,
+        auto_complete=False,
+        prefetch=job.get("prefetch", 300),
+        receive_settle_mode=mode,
+        **job.get("options", {}),
+    )
+    seen = []
+    deadline = time.time() + job["seconds"]
+    try:
+        while len(seen) < count and time.time() < deadline:
+            for message in client.receive_message_batch(max_batch_size=count - len(seen), timeout=500):
+                described_message = described(message)
+                described_message["wasSettled"] = message.settled
+                settle(message, ways[len(seen) % len(ways)])
+                seen.append(described_message)
+    finally:
+        client.close()
+    return {"messages": seen}
+
+
+def main():
+    job = json.load(sys.stdin)
+    try:
+        result = {"attach": attach, "send": send, "receive": receive}[job["do"]](job, AUTHENTICATIONS[job["auth"]](job))
+        line = "OK " + json.dumps(result)
+    except Exception as error:  # Whatever it is, the case has to see it.
+        line = "FAILED " + json.dumps({"name": type(error).__name__, "message": str(error)})
+    print(line, flush=True)
+    os._exit(0)
+
+
+main()
