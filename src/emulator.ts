@@ -1,6 +1,7 @@
 /** fairlead/emulator: an IoT Hub in this process, for development and tests. */
 
 export type { EmulatorClock } from './emulator/clock.ts'
+export type { FeedbackStatus } from './emulator/command-queue.ts'
 export type { TelemetryEvent } from './emulator/event-log.ts'
 export {
   type EmulatorListenOptions,

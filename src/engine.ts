@@ -1,8 +1,14 @@
 /** fairlead/engine: bytes in, events out, bytes out. One engine for both ends, without sockets, timers or promises. */
 
-export type { ConnectionEndpoint, ErrorFields, OpenInit, WireStyle } from './engine/connection-endpoint.ts'
+export type * from './definitions/delivery-state.ts'
+export type * from './definitions/error.ts'
+export type * from './definitions/performatives.ts'
+export type * from './definitions/restricted.ts'
+export type * from './definitions/terminus.ts'
+export type { ConnectionEndpoint, OpenInit, WireStyle } from './engine/connection-endpoint.ts'
 export type { ConnectionState } from './engine/connection-states.ts'
 export { Engine, type EngineOptions } from './engine/engine.ts'
+export type { ErrorFields } from './engine/error-fields.ts'
 export type { EndedBy, EngineEvent, FrameEvent } from './engine/events.ts'
 export type { IncomingDelivery } from './engine/incoming-delivery.ts'
 export { DEFAULT_LIMITS, type Limits } from './engine/limits.ts'

@@ -88,12 +88,6 @@ export class EncodeError extends AmqpError {
     this.reason = reason
     this.path = path
   }
-
-  /** The same fault seen from one level up. Anything else than an `EncodeError` passes through. */
-  static within(segment: string | number, error: unknown): unknown {
-    if (!(error instanceof EncodeError)) return error
-    return new EncodeError(error.reason, error.path === '' ? `${segment}` : `${segment}.${error.path}`)
-  }
 }
 
 /** Bytes are not valid AMQP. The only error that decoding throws. */
@@ -210,9 +204,10 @@ export class ClosedError extends AmqpError {
   override readonly name = 'ClosedError'
   readonly code = 'ERR_AMQP_CLOSED'
 
-  constructor(what: string, scope: Scope, cause?: unknown) {
-    const why = cause instanceof Error ? `: ${cause.message}` : ''
-    super(`${what} is closed${why}`, {
+  /** @param by  which end closed it, where it ended without an error */
+  constructor(what: string, scope: Scope, cause?: unknown, by?: 'local' | 'remote' | 'transport') {
+    const who = by === 'local' ? ', from this end' : by === 'remote' ? ', by the peer' : ''
+    super(`${what} is closed${cause instanceof Error ? `: ${cause.message}` : who}`, {
       scope,
       cause,
       condition: cause instanceof AmqpError ? cause.condition : undefined,
@@ -250,14 +245,14 @@ export const AmqpCondition = {
   frameSizeTooSmall: 'amqp:frame-size-too-small',
 } as const
 
-/** §2.8.16 */
+/** Conditions of connections. §2.8.16 */
 export const ConnectionCondition = {
   connectionForced: 'amqp:connection:forced',
   framingError: 'amqp:connection:framing-error',
   redirect: 'amqp:connection:redirect',
 } as const
 
-/** §2.8.17 */
+/** Conditions of sessions. §2.8.17 */
 export const SessionCondition = {
   windowViolation: 'amqp:session:window-violation',
   errantLink: 'amqp:session:errant-link',
@@ -265,7 +260,7 @@ export const SessionCondition = {
   unattachedHandle: 'amqp:session:unattached-handle',
 } as const
 
-/** §2.8.18 */
+/** Conditions of links. §2.8.18 */
 export const LinkCondition = {
   detachForced: 'amqp:link:detach-forced',
   transferLimitExceeded: 'amqp:link:transfer-limit-exceeded',
@@ -274,7 +269,7 @@ export const LinkCondition = {
   stolen: 'amqp:link:stolen',
 } as const
 
-/** §4.5.8 */
+/** Conditions of transactions. §4.5.8 */
 export const TransactionCondition = {
   unknownId: 'amqp:transaction:unknown-id',
   transactionRollback: 'amqp:transaction:rollback',

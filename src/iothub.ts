@@ -1,5 +1,8 @@
 /** fairlead/iothub: a device or a back end of Azure IoT Hub, over AMQP. */
 
+export type { Closure } from './client/api.ts'
+export type { Abortable } from './client/options.ts'
+export type { Transport, TransportSink } from './io/transport.ts'
 export { type ConditionInfo, describeCondition, HubCondition, isRetryable } from './iothub/conditions.ts'
 export {
   type ConnectionString,

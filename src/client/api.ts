@@ -34,9 +34,10 @@ export interface Closure {
 export interface Emits<Events> {
   /**
    * Calls `listener` on every event until the result is disposed or the signal fires.
-   * A listener that throws does not disturb the others; its error surfaces as an uncaught exception.
+   * A listener that throws, or is async and rejects, does not disturb the others; its error surfaces as an uncaught
+   * exception, unless it is a `ClosedError`: what the listener was using has ended, and its `closed` says why.
    */
-  on<K extends keyof Events>(type: K, listener: (event: Events[K]) => void, options?: Abortable): Disposable
+  on<K extends keyof Events>(type: K, listener: (event: Events[K]) => unknown, options?: Abortable): Disposable
 }
 
 /** What the peer said of itself in its open. §2.7.1 */
@@ -72,7 +73,8 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   ref(): void
   unref(): void
   /**
-   * Closes and waits for the peer's close, at most `limits.closeMs`; what is queued is sent first.
+   * Closes: sends what is queued, waits for the outcomes of what was sent, then for the peer's close, each at most
+   * `limits.closeMs`. With an error nothing is waited for but the peer's close.
    * Resolves when the transport is gone. Cancellation drops the transport at once.
    */
   close(options?: Abortable & { error?: ErrorInit }): Promise<void>
@@ -86,7 +88,7 @@ export interface Session extends AsyncDisposable, Emits<{ closed: Closure; link:
   receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
   /** Links that the peer attaches. Without a taker they are refused with `amqp:not-found`. */
   incoming(): AsyncIterable<IncomingLink>
-  /** Ends the session and waits for the peer's end. */
+  /** Ends the session, as a connection is closed: what was sent gets its outcome first. §2.5.2 */
   end(options?: Abortable & { error?: ErrorInit }): Promise<void>
 }
 
@@ -140,7 +142,7 @@ export interface Link extends AsyncDisposable {
   readonly closed: Promise<Closure>
   /** Detaches and keeps the terminus. §2.6.4 */
   detach(options?: Abortable): Promise<void>
-  /** Closes the link and waits for the peer's detach; queued messages of a sender go first. §2.6.6 */
+  /** Closes the link, as a connection is closed: a sender's messages go first, and get their outcomes. §2.6.6 */
   close(options?: Abortable & { error?: ErrorInit }): Promise<void>
 }
 
@@ -167,7 +169,11 @@ export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCre
   ready(options?: Abortable): Promise<void>
 }
 
-/** Receives messages. Iterating is receiving; leaving the loop stops granting credit and releases nothing. */
+/**
+ * Receives messages. Iterating is receiving; leaving the loop stops granting credit and releases nothing. The loop ends
+ * when the link is closed from this end, or, where the peer had attached it, by the peer; it throws `ClosedError` when
+ * the link ends otherwise.
+ */
 export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emits<{ closed: Closure }> {
   /** The next delivery. @throws {ClosedError} when the link ends. Cancellation loses nothing. */
   receive(options?: Abortable): Promise<Delivery>

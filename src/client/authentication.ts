@@ -59,7 +59,7 @@ export class ClientAuthentication {
       if (response && !this.#owner.engine.isDone) sasl?.respond(response)
     } else if (event.type === 'sasl.outcome') {
       if (event.code !== 'ok')
-        throw new SaslError(`authentication by ${this.#name} failed: the peer answered ${event.code}`, event.code)
+        throw new SaslError(`authentication by SASL ${this.#name} failed: ${REASONS[event.code]}`, event.code)
       await this.#exchange?.finish(event.additionalData)
     }
     this.#owner.touch()
@@ -130,3 +130,11 @@ export class ServerAuthentication {
 }
 
 const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** What the outcome codes say, for people. §5.3.3.6 */
+const REASONS = {
+  auth: 'the peer refused the identity or its proof (code auth)',
+  sys: 'the peer had a system error (code sys)',
+  'sys-perm': 'the peer had a system error that will last (code sys-perm)',
+  'sys-temp': 'the peer had a system error that may pass (code sys-temp)',
+} as const

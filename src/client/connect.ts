@@ -25,6 +25,7 @@ export async function connect(
   options: Omit<Partial<ConnectOptions>, 'host' | 'port'> = {},
 ): Promise<Connection> {
   const settings: ConnectOptions = { ...parseTarget(target), ...options }
+  if (typeof settings.host !== 'string' || settings.host === '') throw new UsageError('the target names no host')
   settings.signal?.throwIfAborted()
   const tls = settings.transport ? undefined : tlsOptions(settings)
   const port = settings.port ?? (tls ? 5671 : 5672)
@@ -39,6 +40,8 @@ export async function connect(
 
 /** The options that a target stands for. @throws {UsageError} */
 export function parseTarget(target: string | URL | ConnectOptions): ConnectOptions {
+  if (typeof target !== 'object' && typeof target !== 'string')
+    throw new UsageError('connect needs a target: a URL such as amqps://host, or options with a host')
   if (typeof target !== 'string' && !(target instanceof URL)) return target
   const url = typeof target === 'string' ? parseUrl(target) : target
   if (url.protocol !== 'amqp:' && url.protocol !== 'amqps:')

@@ -16,7 +16,7 @@ import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } 
 import { isHeard, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
-import { abortable, deferred, throwIfAborted } from './operation.ts'
+import { abortable, deferred, throwIfAborted, within } from './operation.ts'
 import type {
   Abortable,
   ConnectionOptions,
@@ -215,7 +215,7 @@ export class ClientConnection
 
   override on<K extends keyof ConnectionEvents>(
     type: K,
-    listener: (event: ConnectionEvents[K]) => void,
+    listener: (event: ConnectionEvents[K]) => unknown,
     options?: Abortable,
   ): Disposable {
     const subscription = super.on(type, listener, options)
@@ -224,7 +224,7 @@ export class ClientConnection
   }
 
   #checkOpen(): void {
-    if (this.#closure) throw new ClosedError('connection', 'connection', this.#closure.error)
+    if (this.#closure) throw new ClosedError('connection', 'connection', this.#closure.error, this.#closure.by)
   }
 
   // ---- closing -------------------------------------------------------------------------------------------------
@@ -232,7 +232,19 @@ export class ClientConnection
   async close(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
     throwIfAborted(options)
     if (this.#closure) return
-    if (!this.engine.connection.isClosing) this.engine.connection.close(options.error && errorFields(options.error))
+    if (!options.error) await within(this.#whenSettled(), this.closeMs, options.signal)
+    await this.closeNow(options)
+  }
+
+  async #whenSettled(): Promise<void> {
+    await Promise.all([...this.#sessions].map(session => session.whenSettled()))
+  }
+
+  /** Closes without waiting for outcomes. */
+  async closeNow(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
+    if (this.#closure) return
+    const { connection } = this.engine
+    if (!connection.isClosing && !connection.hasEnded) connection.close(options.error && errorFields(options.error))
     this.touch()
     const closed = deferred<void>()
     this.closed.then(() => closed.resolve())

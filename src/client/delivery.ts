@@ -68,15 +68,20 @@ export class ClientDelivery implements Delivery {
   }
 
   reject(error?: ErrorInit): Promise<void> {
-    const value = error && { ...errorFields(error), type: 'error' as const }
-    return this.#settle({ type: 'rejected', error: value as never })
+    try {
+      return this.#settle({ type: 'rejected', error: (error && errorFields(error)) as never })
+    } catch (fault) {
+      return handled(Promise.reject(fault))
+    }
   }
 
-  modify(change: {
-    deliveryFailed?: boolean
-    undeliverableHere?: boolean
-    messageAnnotations?: Readonly<Record<string, AmqpValue>>
-  }): Promise<void> {
+  modify(
+    change: {
+      deliveryFailed?: boolean
+      undeliverableHere?: boolean
+      messageAnnotations?: Readonly<Record<string, AmqpValue>>
+    } = {},
+  ): Promise<void> {
     return this.#settle({
       type: 'modified',
       deliveryFailed: change.deliveryFailed === true,
@@ -90,7 +95,11 @@ export class ClientDelivery implements Delivery {
     if (incoming.localState) return this.#settledBefore(incoming.localState, state)
     if (this.state === 'lost')
       return handled(Promise.reject(new ClosedError(incoming.link.label, 'link', this.#receiver.cause)))
-    incoming.link.disposition(incoming, state)
+    try {
+      incoming.link.disposition(incoming, state)
+    } catch (error) {
+      return handled(Promise.reject(error))
+    }
     this.#receiver.touch()
     if (incoming.localSettled) return DONE
     const settling = deferred<void>()

@@ -1,13 +1,14 @@
 /** A few typed events. Listeners are added with `on`, which gives something to dispose. */
 
+import { ClosedError } from '../errors.ts'
 import type { Emits } from './api.ts'
 import type { Abortable } from './options.ts'
 
 export class Emitter<Events> implements Emits<Events> {
-  #listeners: { readonly type: keyof Events; readonly listener: (event: never) => void }[] | undefined
+  #listeners: { readonly type: keyof Events; readonly listener: (event: never) => unknown }[] | undefined
 
-  on<K extends keyof Events>(type: K, listener: (event: Events[K]) => void, options: Abortable = {}): Disposable {
-    const entry = { type, listener: listener as (event: never) => void }
+  on<K extends keyof Events>(type: K, listener: (event: Events[K]) => unknown, options: Abortable = {}): Disposable {
+    const entry = { type, listener: listener as (event: never) => unknown }
     const off = () => {
       this.#listeners = this.#listeners?.filter(have => have !== entry)
       options.signal?.removeEventListener('abort', off)
@@ -23,17 +24,27 @@ export class Emitter<Events> implements Emits<Events> {
     return this.#listeners?.some(entry => entry.type === type) === true
   }
 
-  /** A listener that throws does not keep the others from hearing: its error becomes an uncaught exception. */
+  /**
+   * A listener that throws, or rejects, does not keep the others from hearing: its error becomes an uncaught exception.
+   * One that rejects with `ClosedError` was using something that has ended, which `closed` tells: that is no exception.
+   */
   emit<K extends keyof Events>(type: K, event: Events[K]): void {
     for (const entry of this.#listeners ?? []) {
       if (entry.type !== type) continue
       try {
-        entry.listener(event as never)
+        const result: unknown = entry.listener(event as never)
+        if (result instanceof Promise) result.catch(raise)
       } catch (error) {
-        queueMicrotask(() => {
-          throw error
-        })
+        raise(error)
       }
     }
   }
+}
+
+/** Makes an error uncaught, in a turn of its own. */
+function raise(error: unknown): void {
+  if (error instanceof ClosedError) return
+  queueMicrotask(() => {
+    throw error
+  })
 }

@@ -5,7 +5,7 @@ import { type AmqpError, ClosedError } from '../errors.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
 import { Emitter } from './emitter.ts'
-import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
+import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ErrorInit, SourceInit, TargetInit } from './options.ts'
 import { errorFields, orEmpty, sourceInit, targetInit } from './termini.ts'
 
@@ -26,6 +26,8 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   readonly endpoint: LinkEndpoint
   protected readonly owner: LinkOwner
   #closure: Closure | undefined
+  /** The link is being closed from this end: nothing new begins. */
+  protected isClosing = false
   #closed: Deferred<Closure> | undefined
   #attaching: Deferred<void> | undefined
   #properties: ReadonlyMap<AmqpValue, AmqpValue> | undefined
@@ -106,7 +108,8 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
 
   /** The error for using the link after its end. */
   protected closedError(): AmqpError {
-    return new ClosedError(this.endpoint.label, 'link', this.#closure?.error)
+    if (!this.#closure && this.isClosing) return new ClosedError(this.endpoint.label, 'link', undefined, 'local')
+    return new ClosedError(this.endpoint.label, 'link', this.#closure?.error, this.#closure?.by)
   }
 
   async detach(options: Abortable = {}): Promise<void> {
@@ -119,9 +122,21 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   async close(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
     throwIfAborted(options)
     if (this.#closure) return
+    // What has been sent gets its outcome first, unless something is wrong.
+    if (!options.error) await this.#settle(options)
     this.#closeEndpoint(options.error)
     await this.#leave(options)
   }
+
+  /** Waits for what is under way, and no longer than a close may take. */
+  async #settle({ signal }: Abortable): Promise<void> {
+    this.isClosing = true
+    this.owner.touch()
+    await within(this.whenSettled(), this.owner.closeMs, signal)
+  }
+
+  /** Resolves when nothing that was sent waits for its outcome. */
+  abstract whenSettled(): Promise<void>
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()

@@ -71,10 +71,11 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   async accept(accepted: Transport): Promise<Connection> {
     const options = this.#options
     const transport = options.transport?.(accepted) ?? accepted
+    const mechanisms = options.sasl ?? [saslServer.anonymous()]
     const security: Security = {
       role: 'server',
-      mechanisms: options.sasl ?? [saslServer.anonymous()],
-      allowNoSasl: options.allowNoSasl !== false,
+      mechanisms,
+      allowNoSasl: options.allowNoSasl ?? mechanisms.some(({ name }) => name === 'ANONYMOUS'),
     }
     const { signal: _signal, hostname, ...rest } = options
     const connection = new ClientConnection(
@@ -97,7 +98,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
 
   override on<K extends keyof ListenerEvents>(
     type: K,
-    listener: (event: ListenerEvents[K]) => void,
+    listener: (event: ListenerEvents[K]) => unknown,
     options?: Abortable,
   ): Disposable {
     const subscription = super.on(type, listener, options)
@@ -122,7 +123,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       const timer = new Promise(resolve => setTimeout(resolve, graceMs).unref?.())
       await Promise.race([all, timer])
     }
-    await Promise.all([...this.#connections].map(connection => connection.close().catch(() => connection.destroy())))
+    await Promise.all([...this.#connections].map(connection => connection.closeNow().catch(() => connection.destroy())))
     await stopped
   }
 

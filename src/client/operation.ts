@@ -47,5 +47,19 @@ export function abortable<T>(operation: Deferred<T>, signal: AbortSignal | undef
   return operation.promise
 }
 
+/** Waits for a promise, for `ms` milliseconds at most, or until a signal fires; how it ends does not matter. */
+export function within(promise: Promise<unknown>, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    const done = () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    signal?.addEventListener('abort', done)
+    promise.then(done, done)
+  })
+}
+
 /** Rejects at once when the signal has fired already. */
 export const throwIfAborted = (options: Abortable | undefined): void => options?.signal?.throwIfAborted()

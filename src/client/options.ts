@@ -91,13 +91,13 @@ export interface ListenOptions extends ConnectionOptions {
   tls?: import('node:tls').TlsOptions | undefined
   /** Mechanisms offered, in order. Default: ANONYMOUS. */
   sasl?: readonly SaslServerMechanism[] | undefined
-  /** Accept peers that skip SASL. Default true. */
+  /** Accept peers that skip SASL. Default: only where ANONYMOUS is offered, which proves as little. */
   allowNoSasl?: boolean | undefined
   /** Wraps each accepted transport, e.g. to inject faults. */
   transport?: ((accepted: Transport) => Transport) | undefined
 }
 
-/** §2.7.2 */
+/** How a session is begun. §2.7.2 */
 export interface SessionOptions extends Abortable {
   /** Transfer frames that may be on their way to us. Default 2,048. §2.5.6 */
   incomingWindow?: number | undefined
@@ -119,10 +119,10 @@ export interface TerminusInit {
   capabilities?: readonly string[] | undefined
 }
 
-/** §3.5.4 */
+/** Where messages of a link go. §3.5.4 */
 export interface TargetInit extends TerminusInit {}
 
-/** §3.5.3 */
+/** Where messages of a link come from. §3.5.3 */
 export interface SourceInit extends TerminusInit {
   /** Named filters; values are usually described. §3.5.8 */
   filter?: Readonly<Record<string, AmqpValue>> | undefined
@@ -131,7 +131,7 @@ export interface SourceInit extends TerminusInit {
   outcomes?: readonly string[] | undefined
 }
 
-/** §2.7.3 */
+/** What senders and receivers may both be given. §2.7.3 */
 export interface LinkOptions extends Abortable {
   /** Unique among the links of one direction between two containers. Default: random. §2.6.1 */
   name?: string | undefined
@@ -142,6 +142,7 @@ export interface LinkOptions extends Abortable {
   desiredCapabilities?: readonly string[] | undefined
 }
 
+/** How a sender is attached. */
 export interface SenderOptions extends LinkOptions {
   /** Who settles: `settled` sends without waiting, `unsettled` always waits, `mixed` lets each send choose. Default `mixed`. §2.8.2 */
   settle?: 'settled' | 'unsettled' | 'mixed' | undefined
@@ -151,6 +152,7 @@ export interface SenderOptions extends LinkOptions {
   source?: string | SourceInit | undefined
 }
 
+/** How a receiver is attached. */
 export interface ReceiverOptions extends LinkOptions {
   /** `{ window }` keeps that many deliveries coming, `'manual'` leaves it to `addCredit`. Default `{ window: 100 }`. §2.6.7 */
   credit?: { readonly window: number } | 'manual' | undefined
@@ -170,6 +172,7 @@ export interface LinkReply {
   offeredCapabilities?: readonly string[] | undefined
 }
 
+/** How one message is sent. */
 export interface SendOptions extends Abortable {
   /** At most 32 bytes, unique among the unsettled deliveries of the link. Default: a counter. §2.8.7 */
   deliveryTag?: Uint8Array | undefined

@@ -31,6 +31,11 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     return this.closure?.error
   }
 
+  /** Receivers wait for nobody: what they have not settled, they leave. */
+  whenSettled(): Promise<void> {
+    return Promise.resolve()
+  }
+
   touch(): void {
     this.owner.touch()
   }
@@ -129,10 +134,16 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     }
   }
 
+  /** Whether a loop over deliveries that just ended would look as if everything had been received. */
+  get #isSurprise(): boolean {
+    if (this.closure?.error) return true
+    return this.closure?.by !== 'local' && this.endpoint.initiated === 'local'
+  }
+
   async #waitForNext(): Promise<IteratorResult<Delivery, undefined>> {
     const value = await this.#wait(undefined)
     if (value) return { done: false, value }
-    if (this.closure?.error) throw this.closedError()
+    if (this.#isSurprise) throw this.closedError()
     return { done: true, value: undefined }
   }
 }

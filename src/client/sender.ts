@@ -28,6 +28,9 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   declare readonly endpoint: SenderEndpoint
   readonly #maxPending: number
   #waiters: Deferred<void>[] = []
+  /** Sends whose promise is not settled, and who waits until there are none. */
+  #unsettled = 0
+  #allSettled: Deferred<void> | undefined
 
   constructor(owner: LinkOwner, endpoint: SenderEndpoint, maxPending: number) {
     super(owner, endpoint)
@@ -45,12 +48,14 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   send(message: MessageInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
     let delivery: OutgoingDelivery
     try {
-      if (this.closure) throw this.closedError()
+      if (this.closure || this.isClosing) throw this.closedError()
       if (options.signal?.aborted) throw options.signal.reason
       if (this.pending >= this.#maxPending)
         throw new UsageError(
           `${this.endpoint.label} has ${this.pending} messages waiting; \`ready()\` tells when there is room`,
         )
+      if (typeof message !== 'object' || message === null)
+        throw new UsageError('a message is an object such as { body: … }', '3.2')
       delivery = this.#queue(message, options)
     } catch (error) {
       return Promise.reject(error)
@@ -58,6 +63,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const outcome = new Promise<Outcome>((resolve, reject) => {
       const pending: PendingSend = { resolve, reject, detach: undefined }
       delivery.context = pending
+      this.#unsettled++
       if (options.signal) this.#watch(delivery, pending, options.signal)
     })
     // Not earlier: this may flush at once, and a message that is sent settled then has its outcome.
@@ -105,7 +111,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   #watch(delivery: OutgoingDelivery, pending: PendingSend, signal: AbortSignal): void {
     const onAbort = () => {
-      pending.detach = undefined
+      this.#done(delivery)
       this.endpoint.abort(delivery)
       this.owner.touch()
       pending.reject(signal.reason)
@@ -128,10 +134,25 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   /** A delivery's outcome is known. */
   onOutcome(delivery: OutgoingDelivery): void {
+    const pending = this.#done(delivery)
+    pending?.resolve(delivery.settled ? ACCEPTED_OUTCOME : this.#outcome(delivery))
+  }
+
+  /** A send is over. @returns what it waited with, the first time */
+  #done(delivery: OutgoingDelivery): PendingSend | undefined {
     const pending = delivery.context as PendingSend | undefined
-    if (!pending) return
+    if (!pending) return undefined
+    delivery.context = undefined
     pending.detach?.()
-    pending.resolve(delivery.settled ? ACCEPTED_OUTCOME : this.#outcome(delivery))
+    if (--this.#unsettled === 0) this.#allSettled?.resolve()
+    return pending
+  }
+
+  /** Resolves when no send waits for its outcome. */
+  whenSettled(): Promise<void> {
+    if (this.#unsettled === 0) return Promise.resolve()
+    this.#allSettled = deferred()
+    return this.#allSettled.promise
   }
 
   #outcome(delivery: OutgoingDelivery): Outcome {
@@ -154,11 +175,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const error = this.closedError()
     const { endpoint } = this
     const open = new Set([...endpoint.abandoned.splice(0), ...endpoint.queue, ...endpoint.unsettled()])
-    for (const delivery of open) {
-      const pending = delivery.context as PendingSend | undefined
-      pending?.detach?.()
-      pending?.reject(error)
-    }
+    for (const delivery of open) this.#done(delivery)?.reject(error)
     this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
   }

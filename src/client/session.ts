@@ -6,13 +6,13 @@ import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
-import { AmqpCondition, ClosedError } from '../errors.ts'
+import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import type { ClientLink, LinkOwner } from './link.ts'
-import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
+import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
 import type {
   Abortable,
   ErrorInit,
@@ -22,6 +22,7 @@ import type {
   SessionOptions,
   SourceInit,
   TargetInit,
+  TerminusInit,
 } from './options.ts'
 import { ClientReceiver } from './receiver.ts'
 import { ClientSender } from './sender.ts'
@@ -109,7 +110,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   async sender(target: string | TargetInit | null, options: SenderOptions = {}): Promise<Sender> {
     this.#checkOpen(options)
-    const sender = this.#newSender(this.endpoint.sender(options.name ?? linkName()), options)
+    checkTerminus('sender', 'target', target)
+    const sender = this.#newSender(this.endpoint.sender(options.name ?? linkName(target)), options)
     this.#attach(sender, {
       ...attachFields(options),
       sndSettleMode: options.settle ?? 'mixed',
@@ -122,7 +124,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
     this.#checkOpen(options)
-    const receiver = this.#newReceiver(this.endpoint.receiver(options.name ?? linkName()), options)
+    checkTerminus('receiver', 'source', source)
+    const receiver = this.#newReceiver(this.endpoint.receiver(options.name ?? linkName(source)), options)
     this.#attach(receiver, {
       ...attachFields(options),
       sndSettleMode: options.sndSettleMode,
@@ -140,6 +143,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   #newReceiver(endpoint: ReceiverEndpoint, options: ReceiverOptions): ClientReceiver {
     const { credit } = options
+    checkCredit(credit)
     endpoint.useWindow(credit === 'manual' ? undefined : (credit?.window ?? DEFAULT_WINDOW))
     return this.#adopt(new ClientReceiver(this, endpoint))
   }
@@ -161,7 +165,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   #checkOpen(options: Abortable): void {
     throwIfAborted(options)
-    if (this.#closure) throw new ClosedError(this.endpoint.label, 'session', this.#closure.error)
+    if (this.#closure) throw new ClosedError(this.endpoint.label, 'session', this.#closure.error, this.#closure.by)
   }
 
   incoming(): AsyncIterable<IncomingLink, undefined> {
@@ -170,7 +174,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   override on<K extends keyof SessionEvents>(
     type: K,
-    listener: (event: SessionEvents[K]) => void,
+    listener: (event: SessionEvents[K]) => unknown,
     options?: Abortable,
   ): Disposable {
     const subscription = super.on(type, listener, options)
@@ -238,8 +242,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.#attach(link, {
       ...attachFields(options),
       ...modes,
-      source: (reply.source === undefined ? attach.source : sourceFields(reply.source)) as Init<Source> | undefined,
-      target: (reply.target === undefined ? attach.target : targetFields(reply.target)) as
+      source: (reply.source === undefined ? attach.source : reply.source && sourceFields(reply.source)) as
+        | Init<Source>
+        | undefined,
+      target: (reply.target === undefined ? attach.target : reply.target && targetFields(reply.target)) as
         | Target
         | Coordinator
         | undefined,
@@ -251,6 +257,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   async end(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
     throwIfAborted(options)
+    if (this.#closure) return
+    if (!options.error) await within(this.whenSettled(), this.closeMs, options.signal)
     if (this.#closure) return
     if (this.endpoint.maySend) {
       try {
@@ -293,6 +301,11 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.emit('closed', closure)
   }
 
+  /** Resolves when nothing that was sent on this session waits for its outcome. */
+  async whenSettled(): Promise<void> {
+    await Promise.all([...this.#links].map(link => link.whenSettled()))
+  }
+
   forget(link: ClientLink<never>): void {
     this.#links.delete(link as unknown as AnyLink)
   }
@@ -311,4 +324,20 @@ const attachFields = (options: SenderOptions | ReceiverOptions): AttachInit => (
   desiredCapabilities: options.desiredCapabilities,
 })
 
-const linkName = (): string => `link-${globalThis.crypto.randomUUID()}`
+function checkTerminus(who: string, what: string, terminus: unknown): void {
+  if (typeof terminus === 'string' || typeof terminus === 'object') return
+  throw new UsageError(`a ${who} needs a ${what}: an address, an object, or null for none; not ${typeof terminus}`)
+}
+
+function checkCredit(credit: unknown): void {
+  if (credit === undefined || credit === 'manual') return
+  const window = (credit as { window?: unknown } | null)?.window
+  if (Number.isInteger(window) && (window as number) > 0 && (window as number) <= 0x7fffffff) return
+  throw new UsageError("credit is 'manual' or { window: n }, n from 1 to 2^31 − 1")
+}
+
+/** Says where the link goes, for whoever reads it in a message, and is unique. §2.6.1 */
+function linkName(terminus: string | TerminusInit | null): string {
+  const address = typeof terminus === 'string' ? terminus : terminus?.address
+  return `${address || 'link'}-${globalThis.crypto.randomUUID()}`
+}

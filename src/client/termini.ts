@@ -2,7 +2,8 @@
 
 import type { Outcome as OutcomeState } from '../definitions/delivery-state.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
-import type { ErrorFields } from '../engine/connection-endpoint.ts'
+import type { ErrorFields } from '../engine/error-fields.ts'
+import { UsageError } from '../errors.ts'
 import { fields, type Init } from '../types/composite.ts'
 import type { AmqpMap } from '../types/map.ts'
 import { AmqpSymbol, type AmqpValue } from '../types/values.ts'
@@ -18,13 +19,13 @@ export const orEmpty = (map: AmqpMap | undefined): ReadonlyMap<AmqpValue, AmqpVa
 export const optionalFields = (record: Readonly<Record<string, AmqpValue>> | undefined): AmqpMap | undefined =>
   record && fields(record)
 
-/** An error as the wire has it. §2.8.14 */
-export const errorFields = (error: ErrorInit): ErrorFields => ({
-  type: 'error',
-  condition: error.condition,
-  description: error.description,
-  info: optionalFields(error.info),
-})
+/** An error as the wire has it. §2.8.14 @throws {UsageError} without a condition */
+export function errorFields(error: ErrorInit): ErrorFields {
+  const { condition, description, info } = error
+  if (typeof condition !== 'string')
+    throw new UsageError('an error to be sent needs a condition, e.g. amqp:internal-error', '2.8.14')
+  return { type: 'error', condition, description, info: optionalFields(info) }
+}
 
 function terminusFields(init: TerminusInit) {
   const { address, dynamic, nodeProperties, durable, expiryPolicy, timeout, capabilities } = init
@@ -39,17 +40,15 @@ function terminusFields(init: TerminusInit) {
   }
 }
 
-/** §3.5.4; null stays null, which asks for the anonymous relay. */
-export function targetFields(
-  init: string | TargetInit | null | undefined,
-): (Init<Target> & { type: 'target' }) | undefined {
-  if (init === null || init === undefined) return undefined
+/** §3.5.4; null is a target without an address, which asks for the anonymous relay. */
+export function targetFields(init: string | TargetInit | null): Init<Target> & { type: 'target' } {
+  if (init === null) return { type: 'target' }
   return { type: 'target', ...terminusFields(typeof init === 'string' ? { address: init } : init) }
 }
 
-/** §3.5.3 */
-export function sourceFields(init: string | SourceInit | null | undefined): Init<Source> | undefined {
-  if (init === null || init === undefined) return undefined
+/** §3.5.3; null is a source without an address. */
+export function sourceFields(init: string | SourceInit | null): Init<Source> {
+  if (init === null) return {}
   const source: SourceInit = typeof init === 'string' ? { address: init } : init
   return {
     ...terminusFields(source),

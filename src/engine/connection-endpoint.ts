@@ -20,7 +20,9 @@ import {
 } from '../errors.ts'
 import { FrameWriter } from '../framing/frame-writer.ts'
 import type { CompositeStyle, Init } from '../types/composite.ts'
+import { Writer } from '../types/writer.ts'
 import { type ConnectionState, connectionTransitions, legalReceives, legalSends } from './connection-states.ts'
+import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy, EngineEvent } from './events.ts'
 import { Fifo } from './fifo.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
@@ -30,9 +32,6 @@ import type { OutgoingDelivery } from './outgoing-delivery.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 import { SessionEndpoint } from './session-endpoint.ts'
 import { advance } from './transitions.ts'
-
-/** An error to be sent. §2.8.14 */
-export type ErrorFields = Init<ErrorValue> & { readonly condition: string }
 
 /** What `open` may be given. */
 export type OpenInit = Omit<Init<Open>, 'type' | 'containerId'> & { readonly containerId: string }
@@ -106,15 +105,20 @@ export class ConnectionEndpoint {
     if (size < MIN_MAX_FRAME_SIZE)
       throw new UsageError(`max-frame-size is at least ${MIN_MAX_FRAME_SIZE}, not ${size}`, '2.7.1')
     const channelMax = Math.min(init.channelMax ?? 0xffff, this.limits.maxSessions - 1)
-    this.localOpen = { ...init, maxFrameSize: size, channelMax }
+    const value = { ...init, maxFrameSize: size, channelMax }
+    // What cannot be encoded is said now, not when the headers have been exchanged.
+    frameBody.named('open').write(new Writer(), { ...value, type: 'open' }, this.style)
+    this.localOpen = value
     this.#remoteChannels.max = channelMax
   }
 
   /** Closes: what is queued goes first, unless there is an error. @throws {UsageError} when it is closing. §2.4.3 */
   close(error?: ErrorFields): void {
-    if (this.#closing || this.hasEnded) throw new UsageError('the connection is closing already', '2.4.3')
+    if (this.isClosing || this.hasEnded) throw new UsageError('the connection is closing already', '2.4.3')
+    if (!this.localOpen) throw new UsageError('the connection has not been opened', '2.4.1')
+    const fields = error && fitted(error, this.remoteMaxFrameSize)
     if (error) this.#abandon()
-    this.#closing = { error }
+    this.#closing = { error: fields }
   }
 
   /** A session, to be begun. §2.5.1 */
@@ -199,8 +203,6 @@ export class ConnectionEndpoint {
   frameOutput(maxBytes: number): void {
     this.#frameOpen()
     if (this.#maySend) {
-      for (const chunk of this.#early.take()) this.writer.raw(chunk)
-      for (const trace of this.#earlyTrace.splice(0)) trace()
       this.#frameDue()
       this.#frameTransfers(maxBytes)
       for (const sender of this.draining.drain()) if (!sender.finishDrain()) this.draining.push(sender)
@@ -274,8 +276,8 @@ export class ConnectionEndpoint {
     if (body.type === 'close') return this.#onClose(body)
     if (body.type === 'open') return this.#onOpen(body)
     const legal = legalReceives[this.state]
-    // §2.4.6: incoming frames are discarded after a close that an error triggered.
-    if (this.state === 'DISCARDING' || legal === '-') return
+    // §2.4.6: incoming frames are discarded after a close that an error triggered, or that an error followed.
+    if (this.state === 'DISCARDING' || legal === '-' || this.hasEnded) return
     if (legal !== '*') return this.fail(AmqpCondition.illegalState, `${body.type} in state ${this.state}`, '2.4.7')
     if (body.type === 'begin') return this.#onBegin(channel, body)
     const session = this.#remoteChannels.get(channel)
@@ -306,7 +308,11 @@ export class ConnectionEndpoint {
   }
 
   #afterOpens(): void {
-    if (this.state === 'OPENED' && this.#closeReceived) this.#onClose(this.#closeReceived)
+    if (this.state !== 'OPENED') return
+    // At once: what is written from now on comes behind.
+    for (const chunk of this.#early.take()) this.writer.raw(chunk)
+    for (const trace of this.#earlyTrace.splice(0)) trace()
+    if (this.#closeReceived) this.#onClose(this.#closeReceived)
   }
 
   /** A close that came before our open was sent. */
@@ -362,7 +368,7 @@ export class ConnectionEndpoint {
     this.#abandon()
     this.#postponed.clear()
     if (!this.localOpen) this.localOpen = { containerId: '' }
-    this.#closing = { error: { type: 'error', condition, description: error.message } as ErrorFields }
+    this.#closing = { error: fitted({ type: 'error', condition, description: error.message }, this.remoteMaxFrameSize) }
     this.frameOutput(0)
     this.ended('local', error)
   }
@@ -378,6 +384,8 @@ export class ConnectionEndpoint {
 
   #abandon(): void {
     for (const session of this.#channels) session.abandon()
+    // Those that have ended from here only, and hold what they had received.
+    for (const session of this.#remoteChannels) session.abandon()
     this.ready.drain()
   }
 
@@ -402,7 +410,10 @@ export class ConnectionEndpoint {
 
   releaseRemoteChannel(session: SessionEndpoint): void {
     this.#remoteChannels.release(session.remoteChannel)
-    if (this.#endedEarly.delete(session.channel)) this.#channels.release(session.channel)
+    // The channel may have another session by now, begun since we ended this one.
+    if (this.#endedEarly.get(session.channel) !== session) return
+    this.#endedEarly.delete(session.channel)
+    this.#channels.release(session.channel)
   }
 
   // ---- tracing -------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import type { Transitions } from './transitions.ts'
 
-/** §2.4.6 */
+/** The states of a connection endpoint. §2.4.6 */
 export type ConnectionState =
   | 'START'
   | 'HDR_RCVD'

@@ -173,7 +173,8 @@ export class Engine implements SaslOwner {
     }
     if (!this.connection.remoteOpen && !this.connection.hasEnded) {
       const header = this.#early === 0
-      const limit = header ? this.limits.headerOnlyMs : this.limits.handshakeMs
+      const { headerOnlyMs, handshakeMs } = this.limits
+      const limit = header ? Math.min(headerOnlyMs, handshakeMs) : handshakeMs
       if (now - this.#startedAt >= limit) {
         this.#giveUp(new TransportError(`no ${header ? 'protocol header' : 'open'} from the peer within ${limit} ms`))
         return undefined

@@ -28,6 +28,7 @@ export interface FrameEvent {
   readonly payload: number
 }
 
+/** Anything that the engine tells but deliveries and outcomes. */
 export type EngineEvent =
   /** To a client: choose one and call `sasl.init`. §5.3.3.1 */
   | { readonly type: 'sasl.mechanisms'; readonly mechanisms: readonly string[] }

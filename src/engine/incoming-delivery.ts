@@ -6,6 +6,7 @@ import type { ReceiverEndpoint } from './receiver-endpoint.ts'
 
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
+/** What is known of a delivery that the peer sends. */
 export class IncomingDelivery {
   readonly link: ReceiverEndpoint
   readonly deliveryId: SequenceNo
@@ -20,6 +21,8 @@ export class IncomingDelivery {
   remoteSettled: boolean
   /** The last state that the sender told. */
   remoteState: DeliveryState | undefined
+  /** The sender asked that we settle it without waiting, whatever the link's mode. §2.7.5 */
+  settlesFirst = false
   /** What we have decided, once we have. */
   localState: DeliveryState | undefined
   localSettled = false

@@ -34,6 +34,7 @@ export interface Limits extends DecodeLimits {
   readonly closeMs: number
 }
 
+/** The limits that hold unless others are given. */
 export const DEFAULT_LIMITS: Limits = /* @__PURE__ */ Object.freeze({
   maxMessageSize: 64 << 20,
   maxNesting: 64,

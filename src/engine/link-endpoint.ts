@@ -10,9 +10,10 @@ import type { ReceiverSettleMode, Role, SenderSettleMode } from '../definitions/
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
 import { type AmqpError, ProtocolError, RemoteError, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
-import type { ErrorFields } from './connection-endpoint.ts'
+import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy } from './events.ts'
 import { type LinkInput, type LinkState, linkTransitions } from './link-states.ts'
+import { refusal } from './refusal.ts'
 import type { SessionEndpoint } from './session-endpoint.ts'
 import { advance } from './transitions.ts'
 
@@ -96,7 +97,8 @@ export abstract class LinkEndpoint {
         ...this.attachFields(init),
       })
     } catch (error) {
-      this.session.releaseLink({ handle, name: this.name, role: this.role })
+      this.handle = handle
+      this.session.releaseLink(this)
       throw error
     }
     this.handle = handle
@@ -108,8 +110,9 @@ export abstract class LinkEndpoint {
 
   /** Refuses a link that the peer has attached: null terminus, then a closing detach with the error. §2.6.3 */
   refuse(error: ErrorFields): void {
+    const fields = fitted(error, this.session.connection.remoteMaxFrameSize)
     this.attach(this.role === 'sender' ? { target: this.remoteTarget } : { source: this.remoteSource })
-    this.close(error)
+    this.close(fields)
   }
 
   /** Detaches; the terminus lives on. Queued transfers go first. @throws {UsageError} unless attached. §2.6.4 */
@@ -124,8 +127,9 @@ export abstract class LinkEndpoint {
    */
   close(error?: ErrorFields, abandon = false): void {
     this.#check('S:CLOSE', 'close')
+    const fields = error && fitted(error, this.session.connection.remoteMaxFrameSize)
     if (error || abandon) this.abandonQueue()
-    this.#postpone({ closed: true, error })
+    this.#postpone({ closed: true, error: fields })
   }
 
   #postpone(detach: PendingDetach): void {
@@ -164,7 +168,7 @@ export abstract class LinkEndpoint {
     this.remoteTarget = attach.target
     this.remoteMaxMessageSize = attach.maxMessageSize ?? 0n
     this.refused = this.initiated === 'local' && (this.role === 'sender' ? !attach.target : !attach.source)
-    this.onAttachFields(attach)
+    if (!this.onAttachFields(attach)) return
     this.session.connection.emit({ type: 'link.attached', link: this.self, attach })
     this.onAttached()
   }
@@ -198,14 +202,9 @@ export abstract class LinkEndpoint {
 
   /** Attaches for an owner who has not. The peer may have left us no handle, or its name no room in its frames. */
   #answer(): boolean {
-    try {
-      this.attach({})
-      return true
-    } catch (error) {
-      if (!(error instanceof UsageError)) throw error
-      this.session.fail('amqp:resource-limit-exceeded', `attach cannot be answered: ${error.message}`, '2.6.3')
-      return false
-    }
+    const why = refusal(() => this.attach({}))
+    if (why) this.session.fail('amqp:not-allowed', `attach cannot be answered: ${why.message}`, '2.6.3')
+    return why === undefined
   }
 
   /** The peer broke a rule of this link: it is told so, and the link discards until the peer's detach. §2.6.5 */
@@ -220,7 +219,10 @@ export abstract class LinkEndpoint {
         type: 'detach',
         handle: this.handle,
         closed: true,
-        error: { type: 'error', condition, description: error.message, info: undefined },
+        error: fitted(
+          { type: 'error', condition, description: error.message },
+          this.session.connection.remoteMaxFrameSize,
+        ),
       })
       this.state = next
       if (next === 'CLOSED') this.#release()
@@ -254,8 +256,8 @@ export abstract class LinkEndpoint {
   protected abstract get self(): never
   /** Fields of our attach that the role decides. */
   protected abstract attachFields(init: AttachInit): Init<Attach>
-  /** The peer's attach, as far as the role is concerned. */
-  protected abstract onAttachFields(attach: Attach): void
+  /** The peer's attach, as far as the role is concerned. @returns false when it ended the session */
+  protected abstract onAttachFields(attach: Attach): boolean
   /** Called when either attach has passed; both have when `state` is ATTACHED. */
   protected abstract onAttached(): void
   /** Whether nothing is queued in front of a detach. */

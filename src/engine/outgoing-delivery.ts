@@ -6,6 +6,7 @@ import type { SenderEndpoint } from './sender-endpoint.ts'
 
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
+/** What is known of a delivery that we send. */
 export class OutgoingDelivery {
   readonly link: SenderEndpoint
   /** Assigned when its first frame is written; −1 before. */

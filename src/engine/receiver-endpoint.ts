@@ -7,8 +7,9 @@
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import type { Attach, Disposition, Flow, Transfer } from '../definitions/performatives.ts'
-import { AmqpCondition, LinkCondition, SessionCondition, UsageError } from '../errors.ts'
+import { AmqpCondition, LinkCondition, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
+import { fittedState } from './error-fields.ts'
 import { IncomingDelivery } from './incoming-delivery.ts'
 import { ReceiverCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
@@ -38,7 +39,10 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /** Keeps `window` deliveries coming by itself; `undefined` leaves credit to `flow`. Before attaching only. §2.6.7 */
   useWindow(window: number | undefined): void {
+    const { deliveryCount } = this.credit
     this.credit = new ReceiverCredit(window)
+    // The sender's attach may have come before ours.
+    this.credit.onAttach(deliveryCount)
   }
 
   /** Grants credit for `count` more deliveries. @throws {UsageError} when credit is automatic. §2.6.7 */
@@ -68,13 +72,17 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /** A transfer with the first piece of its payload; `left` bytes of it follow. §2.7.5 */
   onTransfer(transfer: Transfer, payload: Uint8Array | undefined, left: number): void {
-    if (this.state !== 'ATTACHED') return
+    if (!this.isAttached) return this.#passed(transfer)
     const delivery = this.#partial ? this.#continued(this.#partial, transfer) : this.#begun(transfer)
     if (!delivery) return
     if (transfer.aborted) return this.#aborted(delivery)
     this.#lastFrame = !transfer.more
-    if (transfer.settled) delivery.remoteSettled = true
+    if (transfer.settled && !delivery.remoteSettled) {
+      delivery.remoteSettled = true
+      this.session.incoming.delete(delivery.deliveryId)
+    }
     if (transfer.state) delivery.remoteState = transfer.state
+    if (transfer.rcvSettleMode === 'first') delivery.settlesFirst = true
     this.#partial = delivery
     if (payload && !this.#add(delivery, payload, transfer.more || left > 0)) return
     if (left === 0 && this.#lastFrame) this.#complete(delivery)
@@ -88,13 +96,23 @@ export class ReceiverEndpoint extends LinkEndpoint {
     if (left === 0 && this.#lastFrame) this.#complete(delivery)
   }
 
+  /** What is let pass keeps its place in the sequence; further frames of one delivery may repeat its id. §2.6.12 */
+  #passed({ deliveryId }: Transfer): void {
+    if (deliveryId !== undefined) this.session.incomingIds.take(deliveryId)
+  }
+
   #begun(transfer: Transfer): IncomingDelivery | undefined {
     const { deliveryId, deliveryTag } = transfer
     if (deliveryId === undefined || deliveryTag === undefined) {
+      this.#passed(transfer)
       this.fail(AmqpCondition.invalidField, 'the first transfer of a delivery lacks its delivery-id or -tag', '2.7.5')
       return undefined
     }
-    if (!this.session.takeDeliveryId(deliveryId)) return undefined
+    const ids = this.session.incomingIds
+    if (!ids.take(deliveryId)) {
+      this.session.fail(AmqpCondition.invalidField, `delivery-id ${deliveryId}, where ${ids.next} is next`, '2.6.12')
+      return undefined
+    }
     if (!this.credit.onDelivery()) {
       this.fail(LinkCondition.transferLimitExceeded, `delivery ${deliveryId} came without credit`, '2.6.7')
       return undefined
@@ -126,7 +144,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
   #continued(delivery: IncomingDelivery, transfer: Transfer): IncomingDelivery | undefined {
     if (transfer.deliveryId === undefined || transfer.deliveryId === delivery.deliveryId) return delivery
     this.session.fail(
-      SessionCondition.errantLink,
+      AmqpCondition.invalidField,
       `delivery ${transfer.deliveryId} on ${this.label} begins inside delivery ${delivery.deliveryId}`,
       '2.6.14',
     )
@@ -181,14 +199,15 @@ export class ReceiverEndpoint extends LinkEndpoint {
   disposition(delivery: IncomingDelivery, state: DeliveryState): void {
     if (delivery.localState)
       throw new UsageError(`delivery ${delivery.deliveryId} on ${this.label} is decided already`, '2.6.12')
-    delivery.localState = state
+    const sendable = fittedState(state, this.session.connection.remoteMaxFrameSize)
+    delivery.localState = sendable
     if (delivery.remoteSettled) {
       this.#settled(delivery)
       return
     }
-    const first = this.rcvSettleMode === 'first'
+    const first = this.rcvSettleMode === 'first' || delivery.settlesFirst
     if (first) this.#settled(delivery)
-    this.session.dispositionDue(true, delivery.deliveryId, first, state)
+    this.session.dispositionDue(true, delivery.deliveryId, first, sendable)
   }
 
   #settled(delivery: IncomingDelivery): void {
@@ -230,17 +249,19 @@ export class ReceiverEndpoint extends LinkEndpoint {
     return { maxMessageSize: BigInt(this.maxMessageSize) }
   }
 
-  protected onAttachFields(attach: Attach): void {
+  protected onAttachFields(attach: Attach): boolean {
     if (attach.initialDeliveryCount === undefined) {
-      return this.session.fail(
+      this.session.fail(
         AmqpCondition.invalidField,
         `${this.label}: a sender's attach lacks initial-delivery-count`,
         '2.7.3',
       )
+      return false
     }
     this.credit.onAttach(attach.initialDeliveryCount)
     this.sndSettleMode = attach.sndSettleMode
     if (this.initiated === 'remote') this.rcvSettleMode = attach.rcvSettleMode
+    return true
   }
 
   protected onAttached(): void {

@@ -56,6 +56,8 @@ export class SenderEndpoint extends LinkEndpoint {
   /** Waiting for the session's window. */
   isBlocked = false
   #nextTag = 0
+  /** Tags that the owner chose and that are still in use. */
+  #tags: Set<string> | undefined
   #headroom = 0
 
   protected get self(): never {
@@ -125,12 +127,15 @@ export class SenderEndpoint extends LinkEndpoint {
 
   checkSendable(init: DeliveryInit): void {
     const { connection } = this.session
-    if (this.state !== 'ATTACHED' || !this.isAttached)
+    // After our end the peer knows nothing of this channel, or something else.
+    if (!this.isAttached || !this.session.maySend)
       throw new UsageError(`${this.label} cannot send in state ${this.state}`, '2.6.12')
     if (connection.pendingBytes >= connection.limits.maxPendingBytes)
       throw new UsageError(`${connection.pendingBytes} bytes are queued on this connection already`)
     if (init.deliveryTag && init.deliveryTag.length > 32)
       throw new UsageError(`a delivery-tag has at most 32 bytes, not ${init.deliveryTag.length}`, '2.8.7')
+    if (init.deliveryTag && this.#tags?.has(tagText(init.deliveryTag)))
+      throw new UsageError(`the delivery-tag is in use by an unsettled delivery of ${this.label}`, '2.6.12')
     const settled = init.settled === true
     if (this.sndSettleMode === 'settled' && !settled) throw new UsageError(`${this.label} sends settled only`, '2.8.2')
     if (this.sndSettleMode === 'unsettled' && settled)
@@ -158,6 +163,7 @@ export class SenderEndpoint extends LinkEndpoint {
       size,
       init.context,
     )
+    if (init.deliveryTag && !delivery.settled) (this.#tags ??= new Set()).add(tagText(init.deliveryTag))
     this.queue.push(delivery)
     this.session.connection.pendingBytes += size
     this.wake()
@@ -231,6 +237,10 @@ export class SenderEndpoint extends LinkEndpoint {
     if (delivery.settled) connection.outcomes.push(delivery)
   }
 
+  #forgetTag({ tag }: OutgoingDelivery): void {
+    if (this.#tags && typeof tag !== 'number') this.#tags.delete(tagText(tag))
+  }
+
   /** An aborted delivery is settled and forgotten. §2.7.5 */
   #frameAborted(delivery: OutgoingDelivery): void {
     const { session } = this
@@ -267,6 +277,7 @@ export class SenderEndpoint extends LinkEndpoint {
     const terminal = disposition.state !== undefined && isTerminal(disposition.state.type)
     if (!disposition.settled && !terminal) return
     session.outgoing.delete(delivery.deliveryId)
+    this.#forgetTag(delivery)
     // A receiver in mode second waits for us to settle. §2.8.3
     if (!disposition.settled) session.dispositionDue(false, delivery.deliveryId, true, disposition.state)
     session.connection.outcomes.push(delivery)
@@ -281,6 +292,7 @@ export class SenderEndpoint extends LinkEndpoint {
     if (isPartial ? this.queue.peek() !== delivery : !this.queue.remove(delivery)) return 'sent'
     this.session.connection.pendingBytes -= delivery.size - delivery.sent
     delivery.release()
+    this.#forgetTag(delivery)
     if (!isPartial) return 'removed'
     // The frame that says so needs the session's window like any other.
     delivery.aborted = true
@@ -324,12 +336,13 @@ export class SenderEndpoint extends LinkEndpoint {
     return { initialDeliveryCount: this.credit.initialDeliveryCount }
   }
 
-  protected onAttachFields(attach: Attach): void {
+  protected onAttachFields(attach: Attach): boolean {
     // The receiver has the last word on how it settles, the sender on how it sends. §2.7.3
     if (this.initiated === 'remote') {
       this.sndSettleMode = attach.sndSettleMode
     }
     this.rcvSettleMode = attach.rcvSettleMode
+    return true
   }
 
   protected onAttached(): void {
@@ -337,6 +350,8 @@ export class SenderEndpoint extends LinkEndpoint {
     if (this.isAttached && this.credit.drain) this.session.connection.draining.push(this)
   }
 }
+
+const tagText = (tag: Uint8Array): string => String.fromCharCode(...tag)
 
 /** Whether a state is an outcome. §3.4 §4.5.5 */
 const isTerminal = (type: string): boolean =>

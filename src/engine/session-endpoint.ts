@@ -25,13 +25,16 @@ import {
   UsageError,
 } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
-import type { ConnectionEndpoint, ErrorFields } from './connection-endpoint.ts'
+import type { ConnectionEndpoint } from './connection-endpoint.ts'
+import { DeliverySequence } from './delivery-sequence.ts'
 import { DispositionRuns, dispositionOf } from './disposition-runs.ts'
+import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy } from './events.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
 import { ReceiverEndpoint } from './receiver-endpoint.ts'
+import { refusal } from './refusal.ts'
 import { SenderEndpoint } from './sender-endpoint.ts'
 import { serialAdd } from './serial.ts'
 import { type SessionInput, type SessionState, sessionTransitions } from './session-states.ts'
@@ -41,10 +44,7 @@ import { UnsettledRing } from './unsettled.ts'
 
 type LinkEnd = SenderEndpoint | ReceiverEndpoint
 
-/**
- * What `begin` may be given. `nextOutgoingId` is where transfer-ids and delivery-ids begin: any number, 0 by default.
- * §2.5.6
- */
+/** What `begin` may be given. Transfer-ids and delivery-ids begin at `nextOutgoingId`: any number, default 0. §2.5.6 */
 export type BeginInit = Omit<Init<Begin>, 'type' | 'remoteChannel' | 'outgoingWindow'>
 
 /** Transfer frames that may be on their way to us, unless said otherwise. */
@@ -62,6 +62,8 @@ export class SessionEndpoint {
   /** Unsettled deliveries, by delivery-id. §2.6.12 */
   readonly outgoing: UnsettledRing<OutgoingDelivery> = new UnsettledRing()
   readonly incoming: UnsettledRing<IncomingDelivery> = new UnsettledRing()
+  /** The peer's delivery-ids, over all its links. */
+  readonly incomingIds: DeliverySequence = new DeliverySequence()
   /** Senders that wait for the peer's window to open. */
   readonly blocked: SenderEndpoint[] = []
   /** On the connection's list of sessions with something to write. */
@@ -73,7 +75,6 @@ export class SessionEndpoint {
   /** Links that we initiated and the peer has not answered. */
   readonly #awaiting = new Map<string, LinkEnd>()
   #nextDeliveryId: SequenceNo = 0
-  #expectedDeliveryId: SequenceNo | undefined
   readonly #dispositions = new DispositionRuns()
   #flowLinks: LinkEnd[] = []
   #sessionFlow = false
@@ -92,9 +93,10 @@ export class SessionEndpoint {
     return `session ${this.channel < 0 ? this.remoteChannel : this.channel}`
   }
 
-  /** Whether our frames may be sent: begun, and not ended by us. §2.5.5 */
+  /** Whether our frames may be sent: begun, and not ended by us, nor is the connection over. §2.5.5 */
   get maySend(): boolean {
-    return this.state === 'BEGIN_SENT' || this.state === 'MAPPED' || this.state === 'END_RCVD'
+    const { state } = this
+    return (state === 'MAPPED' || state === 'BEGIN_SENT' || state === 'END_RCVD') && !this.connection.hasEnded
   }
 
   /** Begins the session, or answers the peer's begin. @throws {UsageError} §2.5.1 */
@@ -145,8 +147,9 @@ export class SessionEndpoint {
   end(error?: ErrorFields): void {
     if (this.#pendingEnd) throw new UsageError(`${this.label} is ending already`, '2.5.2')
     this.#check('S:END', 'end')
+    const fields = error && fitted(error, this.connection.remoteMaxFrameSize)
     if (error) for (const link of this.#handles) link.abandonQueue()
-    this.#pendingEnd = { error }
+    this.#pendingEnd = { error: fields }
     this.connection.postpone(this)
   }
 
@@ -182,7 +185,9 @@ export class SessionEndpoint {
   }
 
   releaseLink(link: { handle: number; name: string; role: string }): void {
-    this.#awaiting.delete(`${link.role} ${link.name}`)
+    const key = `${link.role} ${link.name}`
+    // The next link of that name may wait for its answer already. §2.6.4
+    if (this.#awaiting.get(key) === (link as unknown)) this.#awaiting.delete(key)
     if (link.handle >= 0) this.#handles.release(link.handle)
     link.handle = -1
   }
@@ -191,17 +196,6 @@ export class SessionEndpoint {
     const id = this.#nextDeliveryId
     this.#nextDeliveryId = serialAdd(id, 1)
     return id
-  }
-
-  /** Delivery-ids are a sequence over all links of the session. @returns false when this one is out of order. §2.6.12 */
-  takeDeliveryId(id: SequenceNo): boolean {
-    const expected = this.#expectedDeliveryId ?? id
-    if (id !== expected) {
-      this.fail(AmqpCondition.invalidField, `delivery-id ${id}, where ${expected} is next`, '2.6.12')
-      return false
-    }
-    this.#expectedDeliveryId = serialAdd(id, 1)
-    return true
   }
 
   /** A flow for the link is to be written; its fields are taken when it is. §2.7.4 */
@@ -405,7 +399,7 @@ export class SessionEndpoint {
     if (next !== undefined) {
       this.control('end', {
         type: 'end',
-        error: { type: 'error', condition, description: error.message, info: undefined },
+        error: fitted({ type: 'error', condition, description: error.message }, this.connection.remoteMaxFrameSize),
       })
       this.state = next
       this.connection.releaseChannel(this)
@@ -415,14 +409,9 @@ export class SessionEndpoint {
 
   /** Begins for an owner who has not. The peer may have left us no channel. */
   #answer(): boolean {
-    try {
-      this.begin()
-      return true
-    } catch (error) {
-      if (!(error instanceof UsageError)) throw error
-      this.connection.fail(AmqpCondition.resourceLimitExceeded, `begin cannot be answered: ${error.message}`, '2.5.1')
-      return false
-    }
+    const why = refusal(() => this.begin())
+    if (why) this.connection.fail(AmqpCondition.notAllowed, `begin cannot be answered: ${why.message}`, '2.5.1')
+    return why === undefined
   }
 
   /** Reports the end, the first time. */
@@ -447,7 +436,11 @@ export class SessionEndpoint {
   }
 
   #check(input: SessionInput, verb: string): SessionState {
-    const next = advance(sessionTransitions, this.state, input)
+    const { connection } = this
+    // In front of a close that waits the peer's begin is still answered; a session of ours would come too late.
+    const isLate = input === 'S:BEGIN' && this.initiated === 'local' && connection.isClosing
+    const isOver = connection.hasEnded || isLate
+    const next = isOver ? undefined : advance(sessionTransitions, this.state, input)
     if (next === undefined) throw new UsageError(`cannot ${verb} ${this.label} in state ${this.state}`, '2.5.5')
     return next
   }

@@ -8,6 +8,7 @@
 import { Section } from '../definitions/sections.ts'
 import { EncodeError } from '../errors.ts'
 import { writeList, writeValue } from '../types/any-writer.ts'
+import { encodeErrorWithin } from '../types/encode-path.ts'
 import type { AmqpValue } from '../types/values.ts'
 import { Writer } from '../types/writer.ts'
 import type { Body, MessageInit } from './message.ts'
@@ -122,7 +123,7 @@ function writeBody(writer: Writer, body: Body | undefined, byReference: number):
     else if ('value' in body) writeValueSection(writer, body.value)
     else throw new EncodeError('a body is bytes, text, or an object with data, sequence or value')
   } catch (error) {
-    throw EncodeError.within('body', error)
+    throw encodeErrorWithin('body', error)
   }
   return undefined
 }
@@ -168,7 +169,7 @@ function writeSequences(writer: Writer, sequence: readonly (readonly AmqpValue[]
     try {
       writeList(writer, items)
     } catch (error) {
-      throw EncodeError.within('sequence', EncodeError.within(i, error))
+      throw encodeErrorWithin('sequence', encodeErrorWithin(i, error))
     }
   }
 }

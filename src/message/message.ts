@@ -100,6 +100,7 @@ export interface Message {
   readonly header: MessageHeader | undefined
   readonly deliveryAnnotations: AmqpMap | undefined
   readonly messageAnnotations: AmqpMap | undefined
+  /** Getters that decode when read: spreading gives nothing, see `toInit()`. */
   readonly properties: PropertiesInit | undefined
   readonly applicationProperties: AmqpMap | undefined
   /** Of a message without a body: no bytes. */

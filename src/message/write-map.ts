@@ -8,6 +8,7 @@
 import { EncodeError } from '../errors.ts'
 import { duplicateKey } from '../types/any-reader.ts'
 import { writeValue } from '../types/any-writer.ts'
+import { encodeErrorWithin } from '../types/encode-path.ts'
 import { AmqpMap } from '../types/map.ts'
 import { AmqpSymbol, type AmqpValue, Described, Typed } from '../types/values.ts'
 import type { Writer } from '../types/writer.ts'
@@ -91,7 +92,7 @@ function writePropertyObject(writer: Writer, entries: EntriesObject): void {
 }
 
 const within = (section: string, key: string, error: unknown): unknown =>
-  EncodeError.within(section, EncodeError.within(key, error))
+  encodeErrorWithin(section, encodeErrorWithin(key, error))
 
 /** Objects have no symbol keys that count, so an iterator tells a map, of whatever class. */
 function isMap(entries: Entries, name: string): entries is ReadonlyMap<AmqpValue, AmqpValue> {

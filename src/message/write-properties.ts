@@ -6,6 +6,7 @@
 import { type MessageId, messageIdField } from '../definitions/restricted.ts'
 import { header as headerTable, properties as propertiesTable, Section } from '../definitions/sections.ts'
 import { EncodeError } from '../errors.ts'
+import { encodeErrorWithin } from '../types/encode-path.ts'
 import { Writer } from '../types/writer.ts'
 import type { HeaderInit, PropertiesInit } from './message.ts'
 
@@ -36,9 +37,9 @@ function explain(section: string, error: unknown, write: () => void): unknown {
   try {
     write()
   } catch (better) {
-    return EncodeError.within(section, better)
+    return encodeErrorWithin(section, better)
   }
-  return EncodeError.within(section, error)
+  return encodeErrorWithin(section, error)
 }
 
 /** Nulls for the fields from `count` up to `index`, which is about to be written. @returns how many fields there are then */

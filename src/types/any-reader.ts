@@ -133,7 +133,10 @@ export function readContent(reader: Reader, code: number): AmqpValue {
 
 function readDescribed(reader: Reader): Described {
   reader.descend()
-  const descriptor = readValue(reader)
+  // A long, which only reserved descriptors can be, must not be taken for the ulong that a plain bigint stands for.
+  const code = reader.peek()
+  const plain = readValue(reader)
+  const descriptor = code === 0x55 || code === 0x81 ? new Typed('long', plain) : plain
   const value = readValue(reader)
   reader.ascend()
   return new Described(descriptor, value)

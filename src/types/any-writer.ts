@@ -8,6 +8,7 @@
 import { EncodeError } from '../errors.ts'
 import { duplicateKey } from './any-reader.ts'
 import { writeArray } from './array.ts'
+import { encodeErrorWithin } from './encode-path.ts'
 import { AmqpMap, numberType } from './map.ts'
 import {
   type AmqpArray,
@@ -92,7 +93,9 @@ function writeObject(
 
 function writeDescribed(writer: Writer, descriptor: AmqpValue, value: AmqpValue, depth: number): void {
   writer.u8(0x00)
-  writeValue(writer, descriptor, depth + 1)
+  // Descriptors are ulongs or symbols: a plain bigint here is no long. §1.5
+  if (typeof descriptor === 'bigint') writer.writeUlong(ulong(descriptor).value)
+  else writeValue(writer, descriptor, depth + 1)
   writeValue(writer, value, depth + 1)
 }
 
@@ -108,7 +111,7 @@ export function writeList(writer: Writer, items: readonly AmqpValue[], depth = 0
     try {
       writeValue(writer, items[i] as AmqpValue, depth + 1)
     } catch (error) {
-      throw EncodeError.within(i, error)
+      throw encodeErrorWithin(i, error)
     }
   }
   writer.closeList(begun, items.length)
@@ -123,7 +126,7 @@ export function writeFlat(writer: Writer, flat: readonly AmqpValue[], depth = 0)
       writeValue(writer, flat[i] as AmqpValue, depth + 1)
       writeValue(writer, flat[i + 1] as AmqpValue, depth + 1)
     } catch (error) {
-      throw EncodeError.within(String(flat[i]), error)
+      throw encodeErrorWithin(String(flat[i]), error)
     }
   }
   writer.closeMap(begun, flat.length)

@@ -8,6 +8,7 @@
 
 import { EncodeError } from '../errors.ts'
 import { fixedWidth, typeOfCode } from './constructors.ts'
+import { encodeErrorWithin } from './encode-path.ts'
 import type { Reader } from './reader.ts'
 import { type AmqpArray, AmqpSymbol, type AmqpTypeName, type AmqpValue, Typed } from './values.ts'
 import { Writer } from './writer.ts'
@@ -68,7 +69,7 @@ export function writeArray(writer: Writer, array: AmqpArray, write: (writer: Wri
     try {
       return encodeElement(scratch, element, of, write)
     } catch (error) {
-      throw EncodeError.within(i, error)
+      throw encodeErrorWithin(i, error)
     }
   })
   const begun = writer.open()

@@ -10,6 +10,7 @@ import { EncodeError } from '../errors.ts'
 import { readValue } from './any-reader.ts'
 import { writeValue } from './any-writer.ts'
 import { readArray } from './array.ts'
+import { encodeErrorWithin } from './encode-path.ts'
 import { AmqpMap } from './map.ts'
 import type { Reader } from './reader.ts'
 import { AmqpSymbol, type AmqpValue, array } from './values.ts'
@@ -23,6 +24,7 @@ export interface FieldType<V> {
   write(writer: Writer, value: V, style?: CompositeStyle): void
 }
 
+/** A field of a composite: its type, and what its absence means. §1.4 */
 export interface Field<V> {
   readonly type: FieldType<NonNullable<V>>
   readonly mandatory: boolean
@@ -43,6 +45,7 @@ export interface CompositeStyle {
 
 export const PLAIN_STYLE: CompositeStyle = { complete: false, arrays: false }
 
+/** A composite type, made from its table: reads and writes values. §1.4 */
 export interface Composite<T> {
   readonly name: string
   /** Low 32 bits of the descriptor; the domain is 0, AMQP's own. */
@@ -111,7 +114,18 @@ export const symbols: Field<readonly string[]> = /* @__PURE__ */ (() => {
 })()
 
 /** As `symbols`, where at least one must be there. */
-export const mandatorySymbols: Field<readonly string[]> = /* @__PURE__ */ (() => ({ ...symbols, mandatory: true }))()
+export const mandatorySymbols: Field<readonly string[]> = /* @__PURE__ */ (() => ({
+  ...symbols,
+  type: {
+    ...symbols.type,
+    read(reader: Reader) {
+      const start = reader.offset
+      const names = symbols.type.read(reader)
+      return names.length > 0 ? names : reader.fail('at least one symbol is needed', start)
+    },
+  },
+  mandatory: true,
+}))()
 
 /**
  * Makes a composite from its table.
@@ -159,7 +173,7 @@ export function composite<T extends { readonly type: string }>(table: {
         try {
           writeField(writer, field, given[field.key] ?? (style.complete ? field.absent : undefined), style)
         } catch (error) {
-          throw EncodeError.within(field.key, error)
+          throw encodeErrorWithin(field.key, error)
         }
       }
       writer.closeList(begun, count)
@@ -173,7 +187,7 @@ function presentFields(name: string, fields: Composite<unknown>['fields'], given
   for (let i = 0; i < fields.length; i++) {
     const field = fields[i] as (typeof fields)[number]
     const value = given[field.key]
-    if (value === undefined || value === null) {
+    if (value === undefined || value === null || (field.mandatory && isEmptyMultiple(field, value))) {
       if (field.mandatory) throw new EncodeError(`${name} needs ${field.key}`, field.key)
     } else if (field.mandatory || (value !== field.absent && !isEmptyMultiple(field, value))) count = i + 1
   }
@@ -186,8 +200,7 @@ const isEmptyMultiple = (field: Field<unknown>, value: unknown): boolean =>
 function writeField(writer: Writer, field: Field<unknown>, value: unknown, style: CompositeStyle): void {
   if (value === undefined || value === null || isEmptyMultiple(field, value)) return writer.writeNull()
   if (!style.complete && !field.mandatory && value === field.absent) return writer.writeNull()
-  if (style.arrays && field.type === symbols.type)
-    return writeValue(writer, array('symbol', value as readonly string[]))
+  if (style.arrays && field.absent === NOTHING) return writeValue(writer, array('symbol', value as readonly string[]))
   field.type.write(writer, value as NonNullable<unknown>, style)
 }
 

@@ -378,7 +378,7 @@ export class Reader {
       this.fail(`more than ${this.limits.maxElements} elements in one value`)
   }
 
-  /** The descriptor of a composite: its code, its symbol, or `undefined` for any other. Behind the 0x00. §1.2.1 */
+  /** The descriptor of a composite: its code, its symbol, or `undefined` for any other. Behind the 0x00. §1.5 */
   readDescriptor(): number | string | undefined {
     const code = this.u8()
     switch (code) {

@@ -314,7 +314,7 @@ export class Writer {
     this.offset += name.length
   }
 
-  /** Descriptor of a composite of the standard: 0x00 and a code below 256. §1.2.1 */
+  /** Descriptor of a composite of the standard: 0x00 and a code below 256. §1.5 */
   writeDescriptor(code: number): void {
     this.ensure(3)
     const { bytes, offset } = this

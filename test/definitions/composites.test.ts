@@ -37,7 +37,8 @@ function written(table: Composite<unknown>, value: unknown): string {
   return toHex(writer.copy())
 }
 
-const tableFor = (row: (typeof rows)[number]): Composite<unknown> => tableOf(compositeOf(fromJson(row.value))?.code ?? -1)
+const tableFor = (row: (typeof rows)[number]): Composite<unknown> =>
+  tableOf(compositeOf(fromJson(row.value))?.code ?? -1)
 
 describe('composites.json', () => {
   test('the rows that are left out exist, and the rest is not nothing', () => {
@@ -47,7 +48,10 @@ describe('composites.json', () => {
 
   test('every table has a row', () => {
     const seen = new Set(rows.map(row => tableFor(row).name))
-    expect([...tables.values()].map(({ name }) => name).filter(name => !seen.has(name))).toEqual(['header', 'properties'])
+    expect([...tables.values()].map(({ name }) => name).filter(name => !seen.has(name))).toEqual([
+      'header',
+      'properties',
+    ])
   })
 
   test.each(rows)('$section $name', row => {

@@ -50,7 +50,11 @@ const state: fc.Arbitrary<DeliveryState> = fc.oneof(
     undeliverableHere: fc.boolean(),
     messageAnnotations: fc.option(properties, { nil: undefined }),
   }),
-  fc.record({ type: fc.constant('received' as const), sectionNumber: uint, sectionOffset: fc.bigInt(0n, 2n ** 64n - 1n) }),
+  fc.record({
+    type: fc.constant('received' as const),
+    sectionNumber: uint,
+    sectionOffset: fc.bigInt(0n, 2n ** 64n - 1n),
+  }),
   fc.record({
     type: fc.constant('transactional-state' as const),
     txnId: tag,
@@ -198,14 +202,22 @@ describe('§2.7.5 putTransfer', () => {
         const writer = new Writer()
         transfer.write(writer, spelledOut(t))
         expect(bytes.slice(offset, offset + width)).toEqual(writer.copy())
-        expect([...bytes.subarray(0, offset), ...bytes.subarray(offset + width)].every(byte => byte === 0xee)).toBe(true)
+        expect([...bytes.subarray(0, offset), ...bytes.subarray(offset + width)].every(byte => byte === 0xee)).toBe(
+          true,
+        )
       }),
       { numRuns: 2000 },
     )
   })
 
   test('TRANSFER_ROOM holds a frame header and the widest transfer', () => {
-    const widest = { handle: 2 ** 32 - 1, deliveryId: 2 ** 32 - 1, messageFormat: 2 ** 32 - 1, settled: true, more: true }
+    const widest = {
+      handle: 2 ** 32 - 1,
+      deliveryId: 2 ** 32 - 1,
+      messageFormat: 2 ** 32 - 1,
+      settled: true,
+      more: true,
+    }
     expect(8 + transferWidth({ ...widest, deliveryTag: new Uint8Array(32) })).toBeLessThanOrEqual(TRANSFER_ROOM)
   })
 })

@@ -77,7 +77,7 @@ describe('archetypes', () => {
     expect([...members(outcomeField as Archetype<never>), 'declared']).toEqual(providers('outcome'))
   })
 
-  test('each is found by code and by symbol, and by nothing else', () => {
+  test('§1.5 each is found by code and by symbol, and by nothing else', () => {
     for (const { code, name } of standard.composites.filter(({ provides }) => provides?.includes('frame'))) {
       expect(frameBody.find(code)?.name).toBe(name)
       expect(frameBody.find(`amqp:${name}:list`)?.name).toBe(name)

@@ -6,10 +6,10 @@
 import { describe, expect, test } from 'vitest'
 import { Engine, type EngineOptions } from '../../src/engine/engine.ts'
 import type { EngineEvent } from '../../src/engine/events.ts'
+import { bytewise } from '../framing/reading.ts'
 import { open, read } from '../peer/composites.ts'
 import { amqpHeader, concat, frame, fromHex, parseFrames, saslHeader, toHex } from '../peer/wire.ts'
 import { loadVectors } from '../vectors/load.ts'
-import { bytewise } from '../framing/reading.ts'
 
 const rows = loadVectors('bad-frames')
 const isSasl = ({ section, bytes }: (typeof rows)[number]): boolean => section.startsWith('§5.3') && bytes[5] === 1
@@ -60,7 +60,10 @@ describe.each([
         expect(types.filter(type => type === 'connection.opened')).toHaveLength(before.length)
         const last = events.at(-1)
         if (last?.type !== 'connection.closed') throw new Error('not closed')
-        expect(last).toMatchObject({ by: 'local', error: { code: 'ERR_AMQP_PROTOCOL', condition, scope: 'connection' } })
+        expect(last).toMatchObject({
+          by: 'local',
+          error: { code: 'ERR_AMQP_PROTOCOL', condition, scope: 'connection' },
+        })
         expect(engine.isDone).toBe(true)
       }
     },

@@ -8,7 +8,10 @@ test('any sequence does what an array does', () => {
   const step = fc.oneof(
     { weight: 6, arbitrary: fc.constant('push' as const) },
     { weight: 5, arbitrary: fc.constant('shift' as const) },
-    { weight: 1, arbitrary: fc.constantFrom('drain' as const, 'peek' as const, 'remove' as const, 'removeNone' as const) },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom('drain' as const, 'peek' as const, 'remove' as const, 'removeNone' as const),
+    },
   )
   fc.assert(
     fc.property(fc.array(step, { maxLength: 400 }), steps => {

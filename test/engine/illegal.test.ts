@@ -57,7 +57,9 @@ class Bench {
 
   /** Protocol errors so far, as `scope condition`. */
   get faults(): string[] {
-    return this.told.flatMap(event => (event.type === 'protocol.error' ? [`${event.error.scope} ${event.error.condition}`] : []))
+    return this.told.flatMap(event =>
+      event.type === 'protocol.error' ? [`${event.error.scope} ${event.error.condition}`] : [],
+    )
   }
 }
 
@@ -77,7 +79,11 @@ const connections: Record<string, () => Bench> = {
   HDR_EXCH: () => new Bench().header(),
   OPEN_RCVD: () => new Bench().header().peer(theirOpen),
   OPEN_SENT: () => new Bench().do(b => b.connection.open(OPEN)).header(),
-  OPENED: () => new Bench().do(b => b.connection.open(OPEN)).header().peer(theirOpen),
+  OPENED: () =>
+    new Bench()
+      .do(b => b.connection.open(OPEN))
+      .header()
+      .peer(theirOpen),
   CLOSE_PIPE: () => connected('OPEN_SENT').do(b => b.connection.close()),
   CLOSE_SENT: () => connected('OPENED').do(b => b.connection.close()),
   DISCARDING: () => connected('OPENED').do(b => b.connection.close(error)),
@@ -88,16 +94,20 @@ const sessions: Record<string, () => Bench> = {
   UNMAPPED: () => connected('OPENED'),
   BEGIN_SENT: () => connected('OPENED').do(b => b.session.begin()),
   BEGIN_RCVD: () => connected('OPENED').peer(newBegin),
-  MAPPED: () => connected('OPENED').do(b => b.session.begin()).peer(theirBegin),
+  MAPPED: () =>
+    connected('OPENED')
+      .do(b => b.session.begin())
+      .peer(theirBegin),
   END_SENT: () => mapped('MAPPED').do(b => b.session.end()),
   DISCARDING: () => mapped('MAPPED').do(b => b.session.end(error)),
   ENDED: () => mapped('END_SENT').peer(end()),
 }
 
 const links: Record<string, () => Bench> = {
-  UNATTACHED: () => mapped('MAPPED').do(b => {
-    b.sender = b.session.sender('l')
-  }),
+  UNATTACHED: () =>
+    mapped('MAPPED').do(b => {
+      b.sender = b.session.sender('l')
+    }),
   ATTACH_SENT: () => linked('UNATTACHED').do(b => b.sender?.attach({})),
   ATTACH_RCVD: () => mapped('MAPPED').peer(theirAttach),
   ATTACHED: () => linked('ATTACH_SENT').peer(theirAttach),
@@ -167,7 +177,8 @@ describe.each(Object.entries(machines))('%s', (_name, { states, stateOf, verbs, 
 
   /** A second close is refused while the first waits, not once it is framed: neither is asked here. */
   const FRAMED = 'CLOSE_PIPE close, CLOSE_SENT close, DISCARDING close'.split(', ')
-  const cells = Object.keys(states).flatMap(state => Object.keys(verbs).map(verb => [state, verb] as const))
+  const cells = Object.keys(states)
+    .flatMap(state => Object.keys(verbs).map(verb => [state, verb] as const))
     .filter(([state, verb]) => stateOf(new Bench()) !== 'START' || !FRAMED.includes(`${state} ${verb}`))
 
   test.each(cells)('%s, %s by us', (state, name) => {
@@ -190,7 +201,7 @@ describe.each(Object.entries(machines))('%s', (_name, { states, stateOf, verbs, 
   })
 })
 
-describe('from the peer', () => {
+describe('§2.4.6 §2.5.4 from the peer', () => {
   const NONE: string[] = []
   const cells: [machine: string, state: string, what: string, body: Wire, faults: string[]][] = [
     ['connection', 'HDR_EXCH', 'begin', newBegin, ['connection amqp:illegal-state']],
@@ -234,7 +245,8 @@ describe('from the peer', () => {
     const bench = made(states, state)
     bench.peer(body)
     expect(bench.faults).toEqual(faults)
-    if (faults[0]?.startsWith('connection')) expect(bench.told.filter(({ type }) => type === 'connection.closed')).toHaveLength(1)
+    if (faults[0]?.startsWith('connection'))
+      expect(bench.told.filter(({ type }) => type === 'connection.closed')).toHaveLength(1)
     if (faults[0]?.startsWith('session')) expect(bench.session.state).toBe('DISCARDING')
     // The first fault is the only one: whatever follows, nothing more is said.
     bench.peer(theirOpen, theirBegin, end(), close())

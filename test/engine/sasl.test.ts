@@ -40,7 +40,8 @@ function say(engine: Engine, step: Step): void {
   const { name, fields } = frameOf(step)
   const sasl = engine.sasl
   if (!sasl) throw new Error('no SASL layer')
-  if (name === 'saslInit') sasl.init(textOf(fields['mechanism']) ?? '', bytesOf(fields['initialResponse']), textOf(fields['hostname']))
+  if (name === 'saslInit')
+    sasl.init(textOf(fields['mechanism']) ?? '', bytesOf(fields['initialResponse']), textOf(fields['hostname']))
   else if (name === 'saslResponse') sasl.respond(bytesOf(fields['response']) ?? new Uint8Array())
   else if (name === 'saslChallenge') sasl.challenge(bytesOf(fields['challenge']) ?? new Uint8Array())
   else if (name === 'saslOutcome')

@@ -15,7 +15,12 @@ const arrows = (text: string): string[] =>
   text
     .trim()
     .split('\n')
-    .map(line => line.replace(/\/\/.*/, '').trim().replace(/\s+/g, ' '))
+    .map(line =>
+      line
+        .replace(/\/\/.*/, '')
+        .trim()
+        .replace(/\s+/g, ' '),
+    )
 
 const connectionFigure = arrows(`
   START      R:HDR    HDR_RCVD
@@ -109,7 +114,7 @@ const saslFigure = arrows(`
 
 const machines: [string, object, states: string, inputs: string, figure: string[], added: string[]][] = [
   [
-    '§2.4.7 connection',
+    '§2.4.6–7 connection',
     connectionTransitions,
     `START HDR_RCVD HDR_SENT HDR_EXCH OPEN_PIPE OC_PIPE OPEN_RCVD OPEN_SENT CLOSE_PIPE OPENED CLOSE_RCVD CLOSE_SENT
      DISCARDING END`,

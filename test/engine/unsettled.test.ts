@@ -91,46 +91,51 @@ describe('§2.6.12 unsettled deliveries', () => {
     ) as fc.Arbitrary<{ do: 'add' | 'delete' | 'settle' | 'range' | 'clear'; a: number; b: number }>
     const start = fc.oneof(fc.constantFrom(0, MAX - 10, MAX - 100, 0x7fffffff), fc.integer({ min: 0, max: MAX }))
     fc.assert(
-      fc.property(start, fc.constantFrom(1, 2, 16), fc.array(step, { maxLength: 500, size: 'max' }), (first, capacity, steps) => {
-        const ring = new UnsettledRing<string>(capacity)
-        const model = new Map<number, string>()
-        let next = first
-        for (const { do: what, a, b } of steps) {
-          const id = serialAdd(next, -a)
-          if (what === 'add') {
-            const delivery = `d${next}`
-            ring.add(next, delivery)
-            model.set(next, delivery)
-            next = serialAdd(next, 1)
-          } else if (what === 'delete') {
-            ring.delete(id)
-            model.delete(id)
-          } else if (what === 'clear') {
-            ring.clear()
-            model.clear()
-          } else if (what === 'range') {
-            const last = serialAdd(id, b % 400)
-            expect(sorted(visited(ring, id, last))).toEqual(between(model, id, last))
-          } else {
-            const last = serialAdd(id, b)
-            const expected = between(model, id, last)
-            const seen: [number, string][] = []
-            ring.range(id, last, (delivery, at) => {
-              seen.push([at, delivery])
-              ring.delete(at)
-            })
-            expect(sorted(seen)).toEqual(expected)
-            for (const [at] of expected) model.delete(at)
+      fc.property(
+        start,
+        fc.constantFrom(1, 2, 16),
+        fc.array(step, { maxLength: 500, size: 'max' }),
+        (first, capacity, steps) => {
+          const ring = new UnsettledRing<string>(capacity)
+          const model = new Map<number, string>()
+          let next = first
+          for (const { do: what, a, b } of steps) {
+            const id = serialAdd(next, -a)
+            if (what === 'add') {
+              const delivery = `d${next}`
+              ring.add(next, delivery)
+              model.set(next, delivery)
+              next = serialAdd(next, 1)
+            } else if (what === 'delete') {
+              ring.delete(id)
+              model.delete(id)
+            } else if (what === 'clear') {
+              ring.clear()
+              model.clear()
+            } else if (what === 'range') {
+              const last = serialAdd(id, b % 400)
+              expect(sorted(visited(ring, id, last))).toEqual(between(model, id, last))
+            } else {
+              const last = serialAdd(id, b)
+              const expected = between(model, id, last)
+              const seen: [number, string][] = []
+              ring.range(id, last, (delivery, at) => {
+                seen.push([at, delivery])
+                ring.delete(at)
+              })
+              expect(sorted(seen)).toEqual(expected)
+              for (const [at] of expected) model.delete(at)
+            }
+            same(ring.count, model.size)
+            same(ring.get(id), model.get(id))
           }
-          same(ring.count, model.size)
-          same(ring.get(id), model.get(id))
-        }
-        expect([...ring].sort()).toEqual([...model.values()].sort())
-        for (let back = 0; back < 400; back++) {
-          const id = serialAdd(next, -back)
-          same(ring.get(id), model.get(id))
-        }
-      }),
+          expect([...ring].sort()).toEqual([...model.values()].sort())
+          for (let back = 0; back < 400; back++) {
+            const id = serialAdd(next, -back)
+            same(ring.get(id), model.get(id))
+          }
+        },
+      ),
       { numRuns: 200 },
     )
   })

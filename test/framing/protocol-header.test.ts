@@ -1,4 +1,4 @@
-/** Protocol headers (§2.2 §5.2.1 §5.3.1): read, written, compared. */
+/** Protocol headers (§2.2 §5.2 §5.3.1): read, written, compared. */
 
 import { describe, expect, test } from 'vitest'
 import {

@@ -29,7 +29,8 @@ export function readFrames(reader: FrameReader, chunks: readonly Uint8Array[]): 
     reader.push(chunk)
     for (let item = reader.next(); item !== undefined; item = reader.next()) {
       if (item === 'header') throw new Error('a header among frames')
-      if (item === 'frame') frames.push({ channel: reader.channel, body: reader.body, pieces: [], left: reader.payloadLeft })
+      if (item === 'frame')
+        frames.push({ channel: reader.channel, body: reader.body, pieces: [], left: reader.payloadLeft })
       if (reader.payload) frames.at(-1)?.pieces.push(reader.payload)
     }
   }

@@ -135,7 +135,8 @@ function feed(options: EngineOptions, bytes: Uint8Array, below: (n: number) => n
       if (closed > 0 || engine.isDone) continue
       if (event.type === 'sasl.mechanisms') engine.sasl?.init('PLAIN', Uint8Array.of(0, 117, 0, 112), 'h')
       if (event.type === 'sasl.init') engine.sasl?.outcome('ok')
-      if (event.type === 'session.begun' && event.session.state === 'BEGIN_RCVD') event.session.begin()
+      if (event.type === 'session.begun' && event.session.state === 'BEGIN_RCVD' && !engine.connection.hasEnded)
+        event.session.begin()
       if (event.type === 'link.attached' && event.link.state === 'ATTACH_RCVD' && event.link.session.maySend) {
         if (event.link.role === 'receiver') event.link.useWindow(50)
         event.link.attach({ source: event.attach.source, target: event.attach.target })
