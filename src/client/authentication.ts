@@ -99,7 +99,8 @@ export class ServerAuthentication {
   onEvent(event: SaslEvent): void {
     if (event.type === 'sasl.init') {
       const mechanism = this.#mechanisms.find(have => have.name === event.mechanism)
-      if (!mechanism) return this.#refuse('auth', `the peer chose ${event.mechanism}, which is not offered`)
+      if (!mechanism)
+        return this.#refuse('auth', `the peer chose ${event.mechanism.slice(0, 64)}, which is not offered`)
       this.#exchange = mechanism.start(this.#context)
       this.#step(event.initialResponse)
     } else if (event.type === 'sasl.response') this.#step(event.response)

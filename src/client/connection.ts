@@ -116,8 +116,19 @@ export class ClientConnection
     return undefined
   }
 
-  /** Starts, and waits for the peer's open. Cancellation drops the transport. */
+  /** Starts, and waits for the peer's open. Cancellation drops the transport, and so does what cannot be opened with. */
   async start(options: Abortable): Promise<void> {
+    try {
+      this.#open()
+    } catch (error) {
+      this.#driver.destroy()
+      throw error
+    }
+    this.#driver.start()
+    await abortable(this.#opened, options.signal, () => this.#driver.destroy())
+  }
+
+  #open(): void {
     const { hostname, maxFrameSize, channelMax, idleTimeOut, desiredCapabilities, offeredCapabilities } = this.#options
     const announced = idleTimeOut ?? DEFAULT_IDLE_MS
     this.engine.connection.open({
@@ -130,8 +141,6 @@ export class ClientConnection
       offeredCapabilities,
       properties: optionalFields(this.#options.properties),
     })
-    this.#driver.start()
-    await abortable(this.#opened, options.signal, () => this.#driver.destroy())
   }
 
   get api(): Connection {
@@ -337,6 +346,11 @@ export class ClientConnection
       default:
         this.#authentication?.onEvent(event)
     }
+  }
+
+  /** Whether the peer ended the transport before it had sent a whole protocol header. */
+  get endedUnheard(): boolean {
+    return this.#driver.endedUnheard
   }
 
   #onFrame(frame: TracedFrame): void {

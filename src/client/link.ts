@@ -2,6 +2,7 @@
 
 import type { LinkEndpoint } from '../engine/link-endpoint.ts'
 import { type AmqpError, ClosedError } from '../errors.ts'
+import { timerDelay } from '../io/delay.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
 import { Emitter } from './emitter.ts'
@@ -158,7 +159,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
       this.endpoint.abandonQueue()
       this.owner.touch()
       this.onClosed({ by: 'local', error: undefined })
-    }, this.owner.closeMs)
+    }, timerDelay(this.owner.closeMs))
     left.promise.then(
       () => clearTimeout(timer),
       () => clearTimeout(timer),

@@ -69,31 +69,38 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   }
 
   async accept(accepted: Transport): Promise<Connection> {
-    const options = this.#options
-    const transport = options.transport?.(accepted) ?? accepted
+    try {
+      return await this.#serve(accepted)
+    } catch (error) {
+      this.emit('error', error as AmqpError)
+      throw error
+    }
+  }
+
+  async #serve(accepted: Transport): Promise<Connection> {
+    const connection = this.#build(accepted)
+    this.#connections.add(connection)
+    connection.closed.then(() => this.#connections.delete(connection))
+    await connection.start({})
+    if (this.#closing) connection.destroy()
+    return connection
+  }
+
+  #build(accepted: Transport): ClientConnection {
+    const { signal: _signal, ...options } = this.#options
     const mechanisms = options.sasl ?? [saslServer.anonymous()]
     const security: Security = {
       role: 'server',
       mechanisms,
       allowNoSasl: options.allowNoSasl ?? mechanisms.some(({ name }) => name === 'ANONYMOUS'),
     }
-    const { signal: _signal, hostname, ...rest } = options
-    const connection = new ClientConnection(
-      transport,
-      { ...rest, hostname, host: '' },
-      security,
-      options.tls !== undefined,
-    )
-    this.#connections.add(connection)
-    connection.closed.then(() => this.#connections.delete(connection))
     try {
-      await connection.start({})
+      const transport = options.transport?.(accepted) ?? accepted
+      return new ClientConnection(transport, { ...options, host: '' }, security, options.tls !== undefined)
     } catch (error) {
-      this.emit('error', error as AmqpError)
+      accepted.destroy()
       throw error
     }
-    if (this.#closing) connection.destroy()
-    return connection
   }
 
   override on<K extends keyof ListenerEvents>(

@@ -1,5 +1,6 @@
 /** Promises that somebody else settles, and cancellation, in one place. */
 
+import { timerDelay } from '../io/delay.ts'
 import type { Abortable } from './options.ts'
 
 /** A promise and what settles it. Node 20 has no `Promise.withResolvers`. */
@@ -55,7 +56,7 @@ export function within(promise: Promise<unknown>, ms: number, signal?: AbortSign
       signal?.removeEventListener('abort', done)
       resolve()
     }
-    const timer = setTimeout(done, ms)
+    const timer = setTimeout(done, timerDelay(ms))
     signal?.addEventListener('abort', done)
     promise.then(done, done)
   })

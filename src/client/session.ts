@@ -7,6 +7,7 @@ import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
 import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
+import { timerDelay } from '../io/delay.ts'
 import type { Init } from '../types/composite.ts'
 import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
 import { Emitter } from './emitter.ts'
@@ -274,7 +275,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       this.endpoint.abandon()
       this.touch()
       this.onClosed({ by: 'local', error: undefined })
-    }, this.closeMs)
+    }, timerDelay(this.closeMs))
     this.closed.then(() => clearTimeout(timer))
     await abortable(ended, options.signal, () => {
       this.endpoint.abandon()

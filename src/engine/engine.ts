@@ -265,7 +265,8 @@ export class Engine implements SaslOwner {
     } catch (error) {
       if (error instanceof FramingFault) this.#fault(ConnectionCondition.framingError, error.message, '2.3.1', error)
       else if (error instanceof DecodeError) this.#fault(AmqpCondition.decodeError, error.message, '1.6', error)
-      else throw error
+      // A fault of ours must not become the owner's exception: the connection is given up, and says why.
+      else this.#fault(AmqpCondition.internalError, `internal error: ${(error as Error).message}`, '2.8.15', error)
     }
   }
 

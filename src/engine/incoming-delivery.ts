@@ -4,6 +4,9 @@ import type { DeliveryState } from '../definitions/delivery-state.ts'
 import type { SequenceNo } from '../definitions/restricted.ts'
 import type { ReceiverEndpoint } from './receiver-endpoint.ts'
 
+/** Smallest buffer for pieces that are copied. */
+const TAIL = 512
+
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
 /** What is known of a delivery that the peer sends. */
@@ -29,6 +32,10 @@ export class IncomingDelivery {
   /** For the owner. */
   context: unknown
 
+  /** Where small pieces are gathered, and how much of it is used. */
+  #tail: Uint8Array = NO_BYTES
+  #tailUsed = 0
+
   constructor(
     link: ReceiverEndpoint,
     deliveryId: SequenceNo,
@@ -44,5 +51,31 @@ export class IncomingDelivery {
     this.remoteSettled = remoteSettled
     this.remoteState = remoteState
     this.context = undefined
+  }
+
+  /**
+   * Keeps a piece of payload that has to wait for more. One that is small against its chunk is copied, together with
+   * its neighbours, since a view would keep the whole chunk alive.
+   *
+   * @returns the bytes of memory that this takes up
+   */
+  keep(piece: Uint8Array): number {
+    if (piece.length * 2 >= piece.buffer.byteLength) {
+      this.chunks.push(piece)
+      this.#tail = NO_BYTES
+      this.#tailUsed = 0
+      return piece.buffer.byteLength
+    }
+    let taken = 0
+    if (this.#tail.length - this.#tailUsed >= piece.length) this.chunks.pop()
+    else {
+      this.#tail = new Uint8Array(Math.max(TAIL, piece.length, Math.min(this.size, 1 << 16)))
+      this.#tailUsed = 0
+      taken = this.#tail.length
+    }
+    this.#tail.set(piece, this.#tailUsed)
+    this.#tailUsed += piece.length
+    this.chunks.push(this.#tail.subarray(0, this.#tailUsed))
+    return taken
   }
 }

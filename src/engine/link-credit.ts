@@ -28,7 +28,8 @@ export class SenderCredit {
   onFlow(flow: { deliveryCount: SequenceNo | undefined; linkCredit: number | undefined; drain: boolean }): void {
     if (flow.linkCredit === undefined) return
     const ahead = serialDistance(this.deliveryCount, flow.deliveryCount ?? this.initialDeliveryCount)
-    this.linkCredit = Math.max(flow.linkCredit - ahead, 0)
+    // A delivery-count ahead of ours is one that we have not reached: it grants nothing beyond the credit itself.
+    this.linkCredit = Math.max(flow.linkCredit - Math.max(ahead, 0), 0)
     this.drain = flow.drain
   }
 

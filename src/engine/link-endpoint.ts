@@ -50,6 +50,8 @@ export abstract class LinkEndpoint {
   /** The peer refused the link: its terminus is null, and a detach follows. §2.6.3 */
   refused = false
   flowDue = false
+  /** Its deliveries among the session's unsettled ones. */
+  unsettledCount = 0
   /** For the owner. */
   context: unknown
   #pendingDetach: PendingDetach | undefined

@@ -79,7 +79,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
     this.#lastFrame = !transfer.more
     if (transfer.settled && !delivery.remoteSettled) {
       delivery.remoteSettled = true
-      this.session.incoming.delete(delivery.deliveryId)
+      this.#forget(delivery)
     }
     if (transfer.state) delivery.remoteState = transfer.state
     if (transfer.rcvSettleMode === 'first') delivery.settlesFirst = true
@@ -121,7 +121,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
     const delivery = new IncomingDelivery(
       this,
       deliveryId,
-      deliveryTag,
+      // A view would keep its chunk alive for as long as the delivery is unfinished.
+      transfer.more ? deliveryTag.slice() : deliveryTag,
       transfer.messageFormat ?? 0,
       settled,
       transfer.state,
@@ -137,6 +138,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
         return undefined
       }
       incoming.add(deliveryId, delivery)
+      this.unsettledCount++
     }
     return delivery
   }
@@ -153,7 +155,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /** An aborted delivery is settled and forgotten, payload and all. §2.7.5 */
   #aborted(delivery: IncomingDelivery): void {
-    this.session.incoming.delete(delivery.deliveryId)
+    this.#forget(delivery)
     this.#forgetPartial()
     this.consumed()
   }
@@ -176,11 +178,10 @@ export class ReceiverEndpoint extends LinkEndpoint {
       delivery.chunks.push(piece)
       return true
     }
-    const kept = piece.length * 2 < piece.buffer.byteLength ? piece.slice() : piece
-    delivery.chunks.push(kept)
-    this.#pinned += kept.buffer.byteLength
+    const taken = delivery.keep(piece)
+    this.#pinned += taken
     const { connection } = this.session
-    connection.incompleteBytes += kept.buffer.byteLength
+    connection.incompleteBytes += taken
     if (connection.incompleteBytes <= connection.limits.maxIncompleteBytes) return true
     this.#forgetPartial()
     this.fail(AmqpCondition.resourceLimitExceeded, 'unfinished messages hold too much memory', '2.6.14')
@@ -210,9 +211,14 @@ export class ReceiverEndpoint extends LinkEndpoint {
     this.session.dispositionDue(true, delivery.deliveryId, first, sendable)
   }
 
+  /** The session knows the delivery no longer. */
+  #forget(delivery: IncomingDelivery): void {
+    if (this.session.incoming.delete(delivery.deliveryId)) this.unsettledCount--
+  }
+
   #settled(delivery: IncomingDelivery): void {
     delivery.localSettled = true
-    this.session.incoming.delete(delivery.deliveryId)
+    this.#forget(delivery)
   }
 
   /** The sender told its state of a delivery. §2.7.6 */
@@ -240,8 +246,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
   }
 
   protected onEnded(): void {
-    const { incoming } = this.session
-    for (const delivery of [...incoming]) if (delivery.link === this) incoming.delete(delivery.deliveryId)
+    if (this.unsettledCount === 0) return
+    for (const delivery of [...this.session.incoming]) if (delivery.link === this) this.#forget(delivery)
   }
 
   protected attachFields(init: AttachInit): Init<Attach> {

@@ -130,6 +130,8 @@ export class SenderEndpoint extends LinkEndpoint {
     // After our end the peer knows nothing of this channel, or something else.
     if (!this.isAttached || !this.session.maySend)
       throw new UsageError(`${this.label} cannot send in state ${this.state}`, '2.6.12')
+    if (connection.hasEnded || !this.session.maySend)
+      throw new UsageError(`${this.label} cannot send: its session has ended`, '2.5.5')
     if (connection.pendingBytes >= connection.limits.maxPendingBytes)
       throw new UsageError(`${connection.pendingBytes} bytes are queued on this connection already`)
     if (init.deliveryTag && init.deliveryTag.length > 32)
@@ -207,7 +209,7 @@ export class SenderEndpoint extends LinkEndpoint {
     if (first) {
       delivery.deliveryId = session.nextDeliveryId()
       this.credit.onSend()
-      if (!delivery.settled) session.outgoing.add(delivery.deliveryId, delivery)
+      if (!delivery.settled) this.#remember(delivery)
     }
     fields.handle = this.handle
     fields.deliveryId = first ? delivery.deliveryId : -1
@@ -237,6 +239,15 @@ export class SenderEndpoint extends LinkEndpoint {
     if (delivery.settled) connection.outcomes.push(delivery)
   }
 
+  #remember(delivery: OutgoingDelivery): void {
+    this.session.outgoing.add(delivery.deliveryId, delivery)
+    this.unsettledCount++
+  }
+
+  #forget(delivery: OutgoingDelivery): void {
+    if (this.session.outgoing.delete(delivery.deliveryId)) this.unsettledCount--
+  }
+
   #forgetTag({ tag }: OutgoingDelivery): void {
     if (this.#tags && typeof tag !== 'number') this.#tags.delete(tagText(tag))
   }
@@ -246,12 +257,26 @@ export class SenderEndpoint extends LinkEndpoint {
     const { session } = this
     session.window.onTransferSent()
     session.control('transfer', { type: 'transfer', handle: this.handle, aborted: true })
-    session.outgoing.delete(delivery.deliveryId)
+    this.#forget(delivery)
     this.queue.shift()
+  }
+
+  #isDraining = false
+
+  /** Joins the senders whose receivers drain, once. */
+  #drainDue(): void {
+    if (this.#isDraining) return
+    this.#isDraining = true
+    this.session.connection.draining.push(this)
   }
 
   /** Uses up the credit that is left, once nothing is left to send. §2.6.7 @returns whether the drain is over */
   finishDrain(): boolean {
+    this.#isDraining = !this.#drained()
+    return !this.#isDraining
+  }
+
+  #drained(): boolean {
     if (!this.credit.drain || !this.isAttached) return true
     if (this.queue.length > 0 && this.credit.linkCredit > 0) return false
     // The flag stays as the receiver set it last, and goes back to it so. §2.6.7
@@ -264,7 +289,7 @@ export class SenderEndpoint extends LinkEndpoint {
   onFlow(flow: Flow): void {
     this.credit.onFlow(flow)
     this.session.connection.emit({ type: 'link.flow', link: this })
-    if (this.credit.drain) this.session.connection.draining.push(this)
+    if (this.credit.drain) this.#drainDue()
     if (flow.echo) this.session.flowDue(this)
     this.wake()
   }
@@ -276,7 +301,7 @@ export class SenderEndpoint extends LinkEndpoint {
     if (disposition.state) delivery.remoteState = disposition.state
     const terminal = disposition.state !== undefined && isTerminal(disposition.state.type)
     if (!disposition.settled && !terminal) return
-    session.outgoing.delete(delivery.deliveryId)
+    this.#forget(delivery)
     this.#forgetTag(delivery)
     // A receiver in mode second waits for us to settle. §2.8.3
     if (!disposition.settled) session.dispositionDue(false, delivery.deliveryId, true, disposition.state)
@@ -322,11 +347,11 @@ export class SenderEndpoint extends LinkEndpoint {
   }
 
   protected onEnded(): void {
-    const { outgoing } = this.session
     this.abandonQueue()
-    for (const delivery of [...outgoing]) {
+    if (this.unsettledCount === 0) return
+    for (const delivery of [...this.session.outgoing]) {
       if (delivery.link !== this) continue
-      outgoing.delete(delivery.deliveryId)
+      this.#forget(delivery)
       this.abandoned.push(delivery)
     }
   }
@@ -347,7 +372,7 @@ export class SenderEndpoint extends LinkEndpoint {
 
   protected onAttached(): void {
     // A receiver may ask for a drain behind its attach, before ours.
-    if (this.isAttached && this.credit.drain) this.session.connection.draining.push(this)
+    if (this.isAttached && this.credit.drain) this.#drainDue()
   }
 }
 

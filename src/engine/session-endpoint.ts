@@ -315,6 +315,8 @@ export class SessionEndpoint {
   #onDisposition(disposition: Disposition): void {
     const { first } = disposition
     const last = disposition.last ?? first
+    // It says nothing: not worth a walk.
+    if (!disposition.settled && !disposition.state) return
     if (disposition.role === 'receiver') {
       this.outgoing.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
       return

@@ -35,7 +35,7 @@ export class UnsettledRing<T> {
       this.#low = id
     } else {
       this.#skipHoles()
-      if (serialDistance(id, this.#low) > this.#mask) this.#makeRoom()
+      if (serialDistance(id, this.#low) > this.#mask) this.#makeRoom(id)
     }
     this.#slots[id & this.#mask] = delivery
     this.#high = serialAdd(id, 1)
@@ -47,28 +47,21 @@ export class UnsettledRing<T> {
     return this.#aside.size > 0 ? this.#aside.get(id) : undefined
   }
 
-  delete(id: SequenceNo): void {
-    if (!this.#covers(id)) {
-      this.#aside.delete(id)
-      return
-    }
+  /** @returns whether it was there */
+  delete(id: SequenceNo): boolean {
+    if (!this.#covers(id)) return this.#aside.delete(id)
     const slot = id & this.#mask
-    if (this.#slots[slot] === undefined) return
+    if (this.#slots[slot] === undefined) return false
     this.#slots[slot] = undefined
     this.#inRing--
+    return true
   }
 
   /** Calls `visit` for what is unsettled from `first` to `last`, in order; costs what is held, not what is asked. */
   range(first: SequenceNo, last: SequenceNo, visit: (delivery: T, id: SequenceNo) => void): void {
     const span = serialDistance(last, first)
     if (span < 0) return
-    if (this.#aside.size > 0) {
-      const old = [...this.#aside].filter(([id]) => {
-        const at = serialDistance(id, first)
-        return at >= 0 && at <= span
-      })
-      for (const [id, delivery] of old) visit(delivery, id)
-    }
+    for (const id of this.#asideIn(first, span)) visit(this.#aside.get(id) as T, id)
     if (this.#inRing === 0) return
     const from = serialDistance(first, this.#low) < 0 ? this.#low : first
     const afterLast = serialAdd(last, 1)
@@ -77,6 +70,18 @@ export class UnsettledRing<T> {
       const delivery = this.#slots[id & this.#mask]
       if (delivery !== undefined) visit(delivery, id)
     }
+  }
+
+  /** The ids set aside that lie in a range: looked up one by one when the range is the smaller. */
+  #asideIn(first: SequenceNo, span: number): SequenceNo[] {
+    if (this.#aside.size === 0) return []
+    if (span >= this.#aside.size) {
+      const at = (id: SequenceNo) => serialDistance(id, first)
+      return [...this.#aside.keys()].filter(id => at(id) >= 0 && at(id) <= span)
+    }
+    const ids: SequenceNo[] = []
+    for (let i = 0; i <= span; i++) if (this.#aside.has(serialAdd(first, i))) ids.push(serialAdd(first, i))
+    return ids
   }
 
   /** Everything unsettled, oldest first. */
@@ -100,23 +105,15 @@ export class UnsettledRing<T> {
   }
 
   #skipHoles(): void {
-    while (this.#low !== this.#high && this.#slots[this.#low & this.#mask] === undefined)
+    while (serialDistance(this.#high, this.#low) > 0 && this.#slots[this.#low & this.#mask] === undefined)
       this.#low = serialAdd(this.#low, 1)
   }
 
-  /** The ring is full: doubled when it is mostly used, else its older half moves aside. */
-  #makeRoom(): void {
-    const capacity = this.#mask + 1
-    if (this.#inRing * 4 > capacity) {
-      const slots = new Array<T | undefined>(capacity * 2).fill(undefined)
-      const mask = capacity * 2 - 1
-      for (let id = this.#low; id !== this.#high; id = serialAdd(id, 1)) slots[id & mask] = this.#slots[id & this.#mask]
-      this.#slots = slots
-      this.#mask = mask
-      return
-    }
-    const middle = serialAdd(this.#low, capacity >> 1)
-    for (; this.#low !== middle; this.#low = serialAdd(this.#low, 1)) {
+  /** Makes the ring reach `id`: by growing while it is well filled, then by moving aside what is too old. */
+  #makeRoom(id: SequenceNo): void {
+    while (serialDistance(id, this.#low) > this.#mask && this.#inRing * 4 > this.#mask + 1) this.#double()
+    const low = serialAdd(id, -this.#mask)
+    for (; this.#inRing > 0 && serialDistance(low, this.#low) > 0; this.#low = serialAdd(this.#low, 1)) {
       const slot = this.#low & this.#mask
       const delivery = this.#slots[slot]
       if (delivery === undefined) continue
@@ -124,6 +121,15 @@ export class UnsettledRing<T> {
       this.#slots[slot] = undefined
       this.#inRing--
     }
-    this.#skipHoles()
+    if (this.#inRing === 0) this.#low = id
+  }
+
+  #double(): void {
+    const mask = this.#mask * 2 + 1
+    const slots = new Array<T | undefined>(mask + 1).fill(undefined)
+    for (let id = this.#low; serialDistance(this.#high, id) > 0; id = serialAdd(id, 1))
+      slots[id & mask] = this.#slots[id & this.#mask]
+    this.#slots = slots
+    this.#mask = mask
   }
 }

@@ -10,7 +10,8 @@ import type { Engine } from '../engine/engine.ts'
 import type { EngineEvent } from '../engine/events.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
 import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
-import type { AmqpError } from '../errors.ts'
+import { type AmqpError, TransportError } from '../errors.ts'
+import { timerDelay } from './delay.ts'
 import type { Transport } from './transport.ts'
 
 /** Who hears what the engine tells. */
@@ -26,15 +27,23 @@ export interface DriverOwner {
 const BATCH = 256 << 10
 /** Pending payload above which a flush does not wait for the end of the turn. */
 const EAGER = 64 << 10
+/** Pending answers above which nothing more is read while the transport is blocked: the peer reads first. */
+const MAX_ANSWERS = 1 << 20
+/** Bytes of a protocol header. */
+const HEADER = 8
 
 export class Driver {
   readonly engine: Engine
+  /** The transport ended before a whole protocol header had come. */
+  endedUnheard = false
   readonly #transport: Transport
   readonly #owner: DriverOwner
   #scheduled = false
   #blocked = false
+  #paused = false
   #ended = false
   #inside = false
+  #received = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   #timerDue = Number.POSITIVE_INFINITY
   #refed = true
@@ -70,22 +79,17 @@ export class Driver {
     if (this.#scheduled) return
     this.#scheduled = true
     // After the microtasks of this turn, and those that they cause.
-    queueMicrotask(() =>
-      process.nextTick(() => {
-        this.#scheduled = false
-        this.#flush()
-      }),
-    )
+    queueMicrotask(() => process.nextTick(this.#onTurnEnd))
+  }
+
+  readonly #onTurnEnd = (): void => {
+    this.#scheduled = false
+    this.#flush()
   }
 
   /** Drops the transport without another word. */
   destroy(error?: AmqpError): void {
-    if (this.#ended) return
-    this.engine.receiveEnd(performance.now(), error)
-    this.#pump()
-    this.#ended = true
-    clearTimeout(this.#timer)
-    this.#transport.destroy(error)
+    this.#drop(error)
   }
 
   ref(): void {
@@ -100,17 +104,55 @@ export class Driver {
 
   #onData(bytes: Uint8Array): void {
     if (this.#ended) return
-    this.engine.receive(bytes, performance.now())
-    this.#pump()
-    if (this.engine.hasOutput) this.touch()
-    this.#afterwards()
+    try {
+      this.#received += bytes.length
+      this.engine.receive(bytes, performance.now())
+      this.#pump()
+      if (this.engine.hasOutput) this.touch()
+      this.#afterwards()
+      this.#pace()
+    } catch (error) {
+      this.#drop(error)
+    }
+  }
+
+  /** Reads no more while the peer does not take its answers: they would pile up here. */
+  #pace(): void {
+    const full = this.#blocked && !this.#ended && this.engine.writer.pending > MAX_ANSWERS
+    if (full === this.#paused) return
+    this.#paused = full
+    if (full) this.#transport.pause?.()
+    else this.#transport.resume?.()
   }
 
   #onEnd(error: Error | undefined): void {
+    if (this.#ended) {
+      // Of a transport that is gone there is nothing left to drop.
+      clearTimeout(this.#timer)
+      return
+    }
+    this.endedUnheard = this.#received < HEADER
+    try {
+      this.engine.receiveEnd(performance.now(), error)
+      this.#pump()
+      this.#finish()
+    } catch (fault) {
+      this.#drop(fault)
+    }
+  }
+
+  /** Ends everything at once. An error that nobody expected, a bug here or in a tracer, ends in `closed` too. */
+  #drop(error?: unknown): void {
     if (this.#ended) return
-    this.engine.receiveEnd(performance.now(), error)
-    this.#pump()
-    this.#finish()
+    try {
+      this.engine.receiveEnd(performance.now(), error)
+      this.#pump()
+    } catch {
+      this.#owner.onEvent({ type: 'connection.closed', by: 'transport', error: droppedFor(error) })
+    }
+    this.#ended = true
+    clearTimeout(this.#timer)
+    this.#transport.destroy(error instanceof Error ? error : undefined)
   }
 
   /** Hands on what the engine has to tell: deliveries and outcomes before the events that may end them. */
@@ -126,15 +168,23 @@ export class Driver {
 
   #flush(): void {
     if (this.#ended) return
-    const { engine } = this
+    try {
+      this.#write()
+      this.#owner.onFlush()
+      this.#pump()
+      this.#afterwards()
+      this.#pace()
+    } catch (error) {
+      this.#drop(error)
+    }
+  }
+
+  #write(): void {
     while (!this.#blocked) {
-      const chunks = engine.output(BATCH, performance.now())
+      const chunks = this.engine.output(BATCH, performance.now())
       if (chunks.length === 0) break
       this.#blocked = !this.#transport.write(chunks)
     }
-    this.#owner.onFlush()
-    this.#pump()
-    this.#afterwards()
   }
 
   #afterwards(): void {
@@ -151,9 +201,11 @@ export class Driver {
     clearTimeout(this.#timer)
     if (rest.length > 0) this.#transport.write(rest)
     this.#transport.end()
+    // The peer's end is waited for: it must be seen.
+    this.#pace()
     // A peer that never ends its side must not keep the socket for ever.
-    const timer = setTimeout(() => this.#transport.destroy(), this.engine.limits.closeMs)
-    timer.unref?.()
+    this.#timer = setTimeout(() => this.#transport.destroy(), timerDelay(this.engine.limits.closeMs))
+    this.#timer.unref?.()
   }
 
   /** One timer, for the earliest deadline. It is only moved when it has to fire earlier. */
@@ -168,13 +220,21 @@ export class Driver {
     if (due === undefined || due >= this.#timerDue) return
     clearTimeout(this.#timer)
     this.#timerDue = due
-    this.#timer = setTimeout(() => this.#onTimer(), Math.max(Math.ceil(due - now), 1))
+    this.#timer = setTimeout(() => this.#onTimer(), timerDelay(due - now))
     if (!this.#refed) this.#timer.unref?.()
   }
 
   #onTimer(): void {
     this.#timerDue = Number.POSITIVE_INFINITY
     this.#flush()
-    if (!this.#ended) this.#rearm()
+    if (this.#ended) return
+    try {
+      this.#rearm()
+    } catch (error) {
+      this.#drop(error)
+    }
   }
 }
+
+const droppedFor = (cause: unknown): TransportError =>
+  new TransportError(`the connection was dropped: ${cause instanceof Error ? cause.message : String(cause)}`, cause)

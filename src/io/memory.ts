@@ -30,6 +30,7 @@ class MemoryTransport implements Transport {
   #writable = true
   #peerEnded = false
   #ended = false
+  #paused = false
 
   constructor(options: MemoryPairOptions) {
     this.#options = options
@@ -44,7 +45,8 @@ class MemoryTransport implements Transport {
     const { peer } = this
     if (!this.#writable || !peer || peer.#ended) return true
     for (const chunk of chunks) {
-      const copy = chunk.slice()
+      // Not slice: a Buffer's would share the memory.
+      const copy = new Uint8Array(chunk)
       peer.#inbox.push(...(this.#options.cut?.(copy) ?? [copy]))
       peer.#inboxBytes += chunk.length
     }
@@ -72,8 +74,17 @@ class MemoryTransport implements Transport {
     peer.#schedule()
   }
 
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#schedule()
+  }
+
   #schedule(): void {
-    if (this.#scheduled || !this.#sink) return
+    if (this.#scheduled || this.#paused || !this.#sink) return
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
@@ -82,17 +93,24 @@ class MemoryTransport implements Transport {
   }
 
   #deliver(): void {
-    if (this.#ended) return
+    if (this.#ended || this.#paused) return
     const inbox = this.#inbox
     this.#inbox = []
     this.#inboxBytes = 0
-    for (const chunk of inbox) {
+    for (let i = 0; i < inbox.length; i++) {
       if (this.#ended) return
-      this.#sink?.data(chunk)
+      this.#sink?.data(inbox[i] as Uint8Array)
+      if (this.#paused) return this.#keep(inbox.slice(i + 1))
     }
     const { peer } = this
     peer?.drained()
     if (this.#peerEnded && this.#inbox.length === 0) this.#finish(undefined)
+  }
+
+  /** What was not delivered comes first when delivery goes on. */
+  #keep(rest: readonly Uint8Array[]): void {
+    this.#inbox = [...rest, ...this.#inbox]
+    this.#inboxBytes = this.#inbox.reduce((sum, { length }) => sum + length, 0)
   }
 
   /** The peer has taken what was under way. */

@@ -7,6 +7,7 @@
 import type * as Net from 'node:net'
 import type * as Tls from 'node:tls'
 import { TransportError } from '../errors.ts'
+import { timerDelay } from './delay.ts'
 import type { Transport, TransportSink } from './transport.ts'
 
 /** A transport over a socket, with what TLS knows of the peer. */
@@ -23,17 +24,20 @@ export interface SocketTarget {
   readonly port: number
   /** Options of `tls.connect`, or `undefined` for a plain socket. Verification and SNI are on unless they say otherwise. */
   readonly tls: Tls.ConnectionOptions | undefined
+  /** Milliseconds that connecting and the TLS handshake may take together. */
+  readonly withinMs: number
   readonly signal?: AbortSignal | undefined
 }
 
 /**
  * Connects a socket and, with TLS, waits for the handshake.
  *
- * @throws {TransportError} the peer cannot be reached or its certificate is not trusted; `cause` is the socket's error
+ * @throws {TransportError} the peer cannot be reached or its certificate is not trusted; `cause` is the socket's error.
+ *   Or it took longer than `withinMs`
  * Cancellation: the socket is destroyed; rejects with `signal.reason`.
  */
 export async function connectSocket(target: SocketTarget): Promise<SocketTransport> {
-  const { host, port, tls, signal } = target
+  const { host, port, tls, withinMs, signal } = target
   signal?.throwIfAborted()
   const socket = tls
     ? await openTls(host, port, tls)
@@ -41,25 +45,41 @@ export async function connectSocket(target: SocketTarget): Promise<SocketTranspo
   await new Promise<void>((resolve, reject) => {
     const ready = tls ? 'secureConnect' : 'connect'
     const settle = (finish: () => void) => {
+      clearTimeout(timer)
       socket.off(ready, onReady).off('error', onError).off('close', onClose)
       signal?.removeEventListener('abort', onAbort)
       finish()
     }
     const onReady = () => settle(resolve)
     const onError = (error: Error) =>
-      settle(() => reject(new TransportError(`cannot connect to ${host}:${port}: ${error.message}`, error)))
+      settle(() => reject(new TransportError(`cannot connect to ${host}:${port}: ${reasonOf(error)}`, error)))
     const onClose = () => onError(new Error('the socket closed during the handshake'))
-    const onAbort = () => {
-      settle(() => reject(signal?.reason))
+    const giveUp = (reason: unknown) => {
+      settle(() => reject(reason))
       socket.on('error', ignore).destroy()
     }
+    const onAbort = () => giveUp(signal?.reason)
+    const timer = setTimeout(() => {
+      const what = tls && !socket.connecting ? 'TLS handshake from' : 'connection to'
+      giveUp(new TransportError(`no ${what} ${host}:${port} within ${withinMs} ms`))
+    }, timerDelay(withinMs))
     socket.on(ready, onReady).on('error', onError).on('close', onClose)
     signal?.addEventListener('abort', onAbort)
+    // It may have fired while the module was being loaded.
+    if (signal?.aborted) onAbort()
   })
   return socketTransport(socket)
 }
 
 const ignore = (): void => {}
+
+/** What a socket's error says, without what only OpenSSL understands. */
+function reasonOf(error: Error & { code?: unknown; reason?: unknown }): string {
+  if (/wrong version number|packet length too long/.test(error.message)) return 'does this port speak TLS?'
+  if (error.code === 'EPROTO' && typeof error.reason === 'string') return error.reason
+  // Several addresses, none of which answered: the message is empty.
+  return error.message.trim() || String(error.code ?? error.name)
+}
 
 async function openTls(host: string, port: number, options: Tls.ConnectionOptions): Promise<Tls.TLSSocket> {
   const [net, tls] = await Promise.all([import('node:net'), import('node:tls')])
@@ -76,6 +96,7 @@ export function socketTransport(socket: Net.Socket): SocketTransport {
 class Socket implements SocketTransport {
   readonly #socket: Net.Socket
   #error: Error | undefined
+  #ending = false
 
   constructor(socket: Net.Socket) {
     this.#socket = socket
@@ -100,7 +121,10 @@ class Socket implements SocketTransport {
       if (!ended) sink.end(this.#error)
       ended = true
     }
-    socket.on('end', end)
+    // Having ended our side we wait for what we wrote to leave, not only for the peer's end.
+    socket.on('end', () => {
+      if (!this.#ending) end()
+    })
     socket.on('close', end)
     if (socket.destroyed) queueMicrotask(end)
   }
@@ -115,11 +139,20 @@ class Socket implements SocketTransport {
   }
 
   end(): void {
+    this.#ending = true
     if (this.#socket.writable) this.#socket.end()
   }
 
   destroy(error?: Error): void {
     this.#socket.destroy(error)
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
   }
 
   ref(): void {

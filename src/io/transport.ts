@@ -1,4 +1,4 @@
-/** Transport: the four methods that anything carrying bytes both ways must have. Sockets, TLS, memory, WebSocket. */
+/** Transport: the few methods that anything carrying bytes both ways must have. Sockets, TLS, memory, WebSocket. */
 
 /** Where a transport delivers what happens to it. Never called from inside `start`, `write` or `destroy`. */
 export interface TransportSink {
@@ -6,7 +6,10 @@ export interface TransportSink {
   data(bytes: Uint8Array): void
   /** `write` may be called again after it returned false. */
   drain(): void
-  /** Nothing more will arrive; with an error when the transport broke. Called once. */
+  /**
+   * Nothing more will arrive; with an error when the transport broke. Called once. Where `end` of the transport was
+   * called first, this means that all is over: what was written has left, or never will.
+   */
   end(error?: Error): void
 }
 
@@ -23,4 +26,11 @@ export interface Transport {
   end(): void
   /** Drops everything at once. `end` of the sink follows if it has not been called. */
   destroy(error?: Error): void
+  /**
+   * Stops delivering data, as far as that is possible, until `resume`. Called when the peer does not read what it is
+   * answered; without it a peer can fill this end's memory.
+   */
+  pause?(): void
+  /** Delivers again. */
+  resume?(): void
 }

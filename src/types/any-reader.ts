@@ -19,7 +19,8 @@
 import { readArray } from './array.ts'
 import { typeOfCode } from './constructors.ts'
 import { cachedSymbol, cachedText } from './key-cache.ts'
-import { AmqpMap, keyIdentity, numberType } from './map.ts'
+import { keyIdentity, numberType } from './key-identity.ts'
+import { AmqpMap } from './map.ts'
 import { type DecodeLimits, Reader } from './reader.ts'
 import { AmqpSymbol, type AmqpValue, Described, Typed, Uuid } from './values.ts'
 
@@ -136,7 +137,8 @@ function readDescribed(reader: Reader): Described {
   // A long, which only reserved descriptors can be, must not be taken for the ulong that a plain bigint stands for.
   const code = reader.peek()
   const plain = readValue(reader)
-  const descriptor = code === 0x55 || code === 0x81 ? new Typed('long', plain) : plain
+  const isLong = (code === 0x55 || code === 0x81) && (plain as bigint) >= 0n
+  const descriptor = isLong ? new Typed('long', plain) : plain
   const value = readValue(reader)
   reader.ascend()
   return new Described(descriptor, value)
@@ -199,7 +201,7 @@ const PAIRWISE = 8
 
 /** The first key that a flat list of keys and values holds twice. */
 export function duplicateKey(flat: readonly AmqpValue[]): AmqpValue | undefined {
-  if (flat.length <= 2 * PAIRWISE) {
+  if (flat.length <= 2 * PAIRWISE && !flat.some(isCompoundKey)) {
     for (let i = 2; i < flat.length; i += 2)
       for (let j = 0; j < i; j += 2) if (sameKey(flat[i] as AmqpValue, flat[j] as AmqpValue)) return flat[i]
     return undefined
@@ -212,6 +214,10 @@ export function duplicateKey(flat: readonly AmqpValue[]): AmqpValue | undefined 
   }
   return undefined
 }
+
+/** Keys whose identity is dear: it is made once, not once for each pair. */
+const isCompoundKey = (key: AmqpValue, i: number): boolean =>
+  i % 2 === 0 && typeof key === 'object' && key !== null && !(key instanceof AmqpSymbol)
 
 function sameKey(a: AmqpValue, b: AmqpValue): boolean {
   // Lengths first: they mostly differ, and comparing texts costs a call.

@@ -9,7 +9,8 @@ import { EncodeError } from '../errors.ts'
 import { duplicateKey } from './any-reader.ts'
 import { writeArray } from './array.ts'
 import { encodeErrorWithin } from './encode-path.ts'
-import { AmqpMap, numberType } from './map.ts'
+import { numberType } from './key-identity.ts'
+import { AmqpMap } from './map.ts'
 import {
   type AmqpArray,
   AmqpSymbol,
@@ -94,7 +95,7 @@ function writeObject(
 function writeDescribed(writer: Writer, descriptor: AmqpValue, value: AmqpValue, depth: number): void {
   writer.u8(0x00)
   // Descriptors are ulongs or symbols: a plain bigint here is no long. §1.5
-  if (typeof descriptor === 'bigint') writer.writeUlong(ulong(descriptor).value)
+  if (typeof descriptor === 'bigint' && descriptor >= 0n) writer.writeUlong(ulong(descriptor).value)
   else writeValue(writer, descriptor, depth + 1)
   writeValue(writer, value, depth + 1)
 }

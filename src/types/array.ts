@@ -48,9 +48,14 @@ export function readArray<V>(
   return { of, descriptors, elements }
 }
 
-/** Compares the count with the bytes that are there. Zero-width elements are bounded by the budget alone. */
+/** What an element without a width costs of the budget: 4,096 of them use up the default. */
+const ZERO_WIDTH_COST = 256
+
+/** Compares the count with the bytes that are there. Zero-width elements are bounded by the budget alone, at a higher price. */
 function checkCount(reader: Reader, code: number, count: number): void {
   const fixed = fixedWidth(code)
+  // A count with no bytes behind it is cheap to send: each such element costs as much of the budget as many others.
+  if (fixed === 0) reader.spend(count * (ZERO_WIDTH_COST - 1))
   const least = fixed >= 0 ? fixed : code & 0x10 ? 4 : 1
   if (count * least > reader.end - reader.offset)
     reader.fail(`${count} elements of at least ${least} bytes do not fit in ${reader.end - reader.offset} bytes`)

@@ -6,7 +6,8 @@
  * uint 1 and "1" are three keys.
  */
 
-import { AmqpSymbol, type AmqpValue, Decimal, Described, Typed, Uuid } from './values.ts'
+import { keyIdentity } from './key-identity.ts'
+import { AmqpSymbol, type AmqpValue, Decimal, Typed } from './values.ts'
 
 const INDEX_ABOVE = 16
 /** Of maps that have no entries yet; never changed. */
@@ -140,59 +141,6 @@ function looseIdentity(have: AmqpValue): string | undefined {
   if (have instanceof AmqpSymbol) return `text:${have.name}`
   const value = have instanceof Typed ? have.value : have
   return typeof value === 'number' || typeof value === 'bigint' ? `number:${value}` : undefined
-}
-
-/**
- * Text that is equal for two keys exactly when their AMQP types and values are.
- * Plain numbers count as the type they encode to.
- */
-export function keyIdentity(key: unknown): string {
-  if (key === null) return 'null'
-  switch (typeof key) {
-    case 'string':
-      return `string:${key}`
-    case 'boolean':
-      return `boolean:${key}`
-    case 'bigint':
-      return `long:${key}`
-    case 'number':
-      return `${numberType(key)}:${Object.is(key, -0) ? '-0' : key}`
-  }
-  if (key instanceof AmqpSymbol) return `symbol:${key.name}`
-  if (key instanceof Date) return `timestamp:${key.getTime()}`
-  if (key instanceof Uuid) return `uuid:${key}`
-  if (key instanceof Uint8Array) return `binary:${key.join()}`
-  if (key instanceof Decimal) return `decimal${key.width}:${key.bytes.join()}`
-  if (key instanceof Described) return `described:${keyIdentity(key.descriptor)}:${keyIdentity(key.value)}`
-  if (key instanceof Typed) return typedIdentity(key)
-  if (key instanceof AmqpMap || key instanceof Map)
-    return `map:[${[...(key as ReadonlyMap<AmqpValue, AmqpValue>)].map(entry => entry.map(keyIdentity).join('=')).join()}]`
-  if (Array.isArray(key)) return `list:[${key.map(keyIdentity).join()}]`
-  return 'unknown'
-}
-
-function typedIdentity({ type, value }: Typed): string {
-  if (value instanceof Uint8Array) return `${type}:${value.join()}`
-  if (value instanceof Uuid || value instanceof Decimal) return keyIdentity(value)
-  if (type === 'described') {
-    const { descriptor, value: inner } = value as { descriptor: unknown; value: unknown }
-    return `described:${keyIdentity(descriptor)}:${keyIdentity(inner)}`
-  }
-  if (type === 'array') {
-    const { of, descriptors, elements } = value as { of: string; descriptors: unknown[]; elements: unknown[] }
-    return `array:${of}[${descriptors.map(keyIdentity).join()}][${elements.map(keyIdentity).join()}]`
-  }
-  if (type === 'map')
-    return `map:[${(value as [unknown, unknown][]).map(entry => entry.map(keyIdentity).join('=')).join()}]`
-  if (Array.isArray(value)) return `${type}:[${value.map(keyIdentity).join()}]`
-  return `${type}:${Object.is(value, -0) ? '-0' : String(value)}`
-}
-
-/** The AMQP type that a plain `number` encodes to: int, else long while it is a safe integer, else double. */
-export function numberType(value: number): 'int' | 'long' | 'double' {
-  if (!Number.isInteger(value) || Object.is(value, -0)) return 'double'
-  if (value >= -0x80000000 && value <= 0x7fffffff) return 'int'
-  return Number.isSafeInteger(value) ? 'long' : 'double'
 }
 
 function keyText(key: AmqpValue): string {

@@ -3,7 +3,8 @@
 import fc, { type Arbitrary } from 'fast-check'
 import type { MessageId } from '../../src/definitions/restricted.ts'
 import type { Body, Entries, HeaderInit, MessageInit, PropertiesInit } from '../../src/message/message.ts'
-import { AmqpMap, keyIdentity, numberType } from '../../src/types/map.ts'
+import { keyIdentity, numberType } from '../../src/types/key-identity.ts'
+import { AmqpMap } from '../../src/types/map.ts'
 import {
   AmqpSymbol,
   type AmqpTypeName,
