@@ -385,7 +385,8 @@ export class ClientConnection
     if (session) return session.onBegun()
     // Links that the peer attaches right behind its begin belong to the session that will answer it.
     const incoming = this.#adopt(endpoint)
-    this.#incoming.push({
+    const isOver = () => incoming.hasEnded
+    const offer: IncomingSession = {
       connection: this,
       accept: async (options: SessionOptions = {}) => {
         throwIfAborted(options)
@@ -400,7 +401,8 @@ export class ClientConnection
         }
         this.touch()
       },
-    })
+    }
+    this.#incoming.push(offer, isOver)
   }
 
   #onClosed(closure: Closure): void {

@@ -7,6 +7,7 @@ import type { Connection, Listener } from './api.ts'
 import { ClientConnection, type Security } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
+import { handled } from './operation.ts'
 import type { Abortable, ListenOptions } from './options.ts'
 import { saslServer } from './sasl.ts'
 
@@ -39,7 +40,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       this.emit('connection', connection)
       return true
     },
-    connection => void connection.close(),
+    connection => void handled(connection.close()),
   )
 
   constructor(options: ListenOptions) {
@@ -55,8 +56,8 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       { host, port, tls },
       transport => {
         // A peer that fails its handshake has been reported.
-        this.accept(transport).then(
-          connection => this.#incoming.push(connection),
+        this.#accept(transport).then(
+          connection => this.#incoming.push(connection, () => !this.#connections.has(connection)),
           () => {},
         )
       },
@@ -68,7 +69,11 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     return this.#socket?.port ?? 0
   }
 
-  async accept(accepted: Transport): Promise<Connection> {
+  accept(accepted: Transport): Promise<Connection> {
+    return this.#accept(accepted)
+  }
+
+  async #accept(accepted: Transport): Promise<ClientConnection> {
     try {
       return await this.#serve(accepted)
     } catch (error) {
@@ -77,7 +82,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     }
   }
 
-  async #serve(accepted: Transport): Promise<Connection> {
+  async #serve(accepted: Transport): Promise<ClientConnection> {
     const connection = this.#build(accepted)
     this.#connections.add(connection)
     connection.closed.then(() => this.#connections.delete(connection))

@@ -51,6 +51,6 @@ const rejectionOf = (error: ErrorValue): AmqpError => new RemoteError('delivery 
 export function assertAccepted(outcome: Outcome): asserts outcome is Extract<Outcome, { outcome: 'accepted' }> {
   if (outcome.outcome === 'accepted') return
   const error = outcome.outcome === 'rejected' ? outcome.error : undefined
-  const why = error instanceof AmqpError ? `: ${error.message}` : ''
-  throw new DeliveryError(`delivery was ${outcome.outcome}, not accepted${why}`, outcome, error?.condition)
+  const why = error instanceof AmqpError ? error.message : `delivery was ${outcome.outcome}, not accepted`
+  throw new DeliveryError(why, outcome, error?.condition)
 }

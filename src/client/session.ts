@@ -80,6 +80,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return this.#closed.promise
   }
 
+  get hasEnded(): boolean {
+    return this.#closure !== undefined
+  }
+
   get closeMs(): number {
     return this.#owner.closeMs
   }
@@ -187,7 +191,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   onAttached(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): void {
     const link = endpoint.context as AnyLink | undefined
     if (link) link.onAttached(orEmpty(attach.properties))
-    else this.#incoming.push(this.#incomingLink(endpoint, attach))
+    else this.#incoming.push(this.#incomingLink(endpoint, attach), () => endpoint.hasEnded)
   }
 
   #incomingLink(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): IncomingLink {

@@ -6,7 +6,6 @@
  */
 
 import type { ErrorValue } from '../definitions/error.ts'
-import type { TransferFields } from '../definitions/hot-paths.ts'
 import type { Begin, Close, Open, Performative } from '../definitions/performatives.ts'
 import { frameBody } from '../definitions/registry.ts'
 import { MIN_MAX_FRAME_SIZE } from '../definitions/restricted.ts'
@@ -25,10 +24,12 @@ import { type ConnectionState, connectionTransitions, legalReceives, legalSends 
 import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy, EngineEvent } from './events.ts'
 import { Fifo } from './fifo.ts'
+import { type Outgoing, outgoingFrame } from './frame-trace.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
 import type { Limits } from './limits.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
+import { refusal } from './refusal.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 import { SessionEndpoint } from './session-endpoint.ts'
 import { advance } from './transitions.ts'
@@ -186,6 +187,15 @@ export class ConnectionEndpoint {
     this.#postponed.add(what)
   }
 
+  /** Frames what was postponed for links of a name, now: whoever attaches it again must come after that. §2.6.1 */
+  framePostponed(session: SessionEndpoint, role: string, name: string): void {
+    for (const what of this.#postponed) {
+      const link = what as Partial<SenderEndpoint>
+      if (link.session === session && link.role === role && link.name === name && what.frameDetach())
+        this.#postponed.delete(what)
+    }
+  }
+
   /** Whether `frameOutput` would write something. */
   get hasOutput(): boolean {
     return (
@@ -214,16 +224,17 @@ export class ConnectionEndpoint {
 
   #frameOpen(): void {
     if (!this.localOpen || this.#openSent) return
-    const legal = legalSends[this.state]
-    if (legal !== 'OPEN' || this.state === 'HDR_SENT') return
+    if (legalSends[this.state] !== 'OPEN' || this.state === 'HDR_SENT') return
     const next = advance(connectionTransitions, this.state, 'S:OPEN')
     if (next === undefined) return
     const max = this.remoteOpen ? this.remoteMaxFrameSize : 0xffffffff
     const value = { ...this.localOpen, type: 'open' as const }
-    this.writer.frame(0, 0, max, w => frameBody.named('open').write(w, value, this.style))
-    if (this.tracing) this.traceOut(0, value, 0)
+    const why = refusal(() => this.writer.frame(0, 0, max, w => frameBody.named('open').write(w, value, this.style)))
+    if (this.tracing && !why) this.traceOut(0, value, 0)
     this.#openSent = true
-    this.state = next
+    // The peer has said that it cannot take an open as large as ours: there is nothing that could be said to it.
+    this.state = why ? 'END' : next
+    if (why) return this.ended('local', why)
     this.#afterOpens()
   }
 
@@ -383,9 +394,8 @@ export class ConnectionEndpoint {
   }
 
   #abandon(): void {
-    for (const session of this.#channels) session.abandon()
-    // Those that have ended from here only, and hold what they had received.
-    for (const session of this.#remoteChannels) session.abandon()
+    // Those, too, that have ended from here only, and hold what they had received.
+    for (const session of [...this.#channels, ...this.#remoteChannels]) session.abandon()
     this.ready.drain()
   }
 
@@ -418,32 +428,8 @@ export class ConnectionEndpoint {
 
   // ---- tracing -------------------------------------------------------------------------------------------------
 
-  /** Reports a frame of ours, its fields in the standard's order. */
-  traceOut(
-    channel: number,
-    value: Init<Performative> & { readonly type: Performative['type'] },
-    payload: number,
-  ): void {
-    const given = value as Record<string, unknown>
-    const body: Record<string, unknown> = { type: value.type }
-    for (const { key } of frameBody.named(value.type).fields) body[key] = given[key]
-    this.emit({ type: 'frame', direction: 'out', layer: 'amqp', channel, body, payload })
-  }
-
-  traceTransfer(channel: number, fields: TransferFields, delivery: OutgoingDelivery, payload: number): void {
-    const first = fields.deliveryId >= 0
-    this.traceOut(
-      channel,
-      {
-        type: 'transfer',
-        handle: fields.handle,
-        deliveryId: first ? fields.deliveryId : undefined,
-        deliveryTag: first ? delivery.deliveryTag : undefined,
-        messageFormat: first ? fields.messageFormat : undefined,
-        settled: fields.settled || undefined,
-        more: fields.more,
-      },
-      payload,
-    )
+  /** Reports a frame of ours. */
+  traceOut(channel: number, value: Outgoing, payload: number): void {
+    this.emit(outgoingFrame(channel, value, payload))
   }
 }

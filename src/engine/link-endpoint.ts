@@ -82,6 +82,7 @@ export abstract class LinkEndpoint {
   /** Sends our attach. @throws {UsageError} when it has been sent, or no handle is free. §2.6.3 */
   attach(init: AttachInit): void {
     const next = this.#check('S:ATTACH', 'attach')
+    this.session.connection.framePostponed(this.session, this.role, this.name)
     const handle = this.session.assignHandle(this)
     if (handle < 0) throw new UsageError(`no handle left for ${this.label}`, '2.6.2')
     try {

@@ -13,6 +13,7 @@ import { UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { Writer } from '../types/writer.ts'
 import { Fifo } from './fifo.ts'
+import { transferOf } from './frame-trace.ts'
 import { SenderCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
 import { OutgoingDelivery } from './outgoing-delivery.ts'
@@ -232,7 +233,7 @@ export class SenderEndpoint extends LinkEndpoint {
       for (const piece of delivery.take(width)) writer.raw(piece)
     }
     connection.pendingBytes -= width
-    if (connection.tracing) connection.traceTransfer(session.channel, fields, delivery, width)
+    if (connection.tracing) connection.traceOut(session.channel, transferOf(fields, delivery), width)
     if (fields.more) return
     this.queue.shift()
     delivery.release()

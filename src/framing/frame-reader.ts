@@ -43,6 +43,8 @@ export class FrameReader {
 
   #chunk: Uint8Array = NO_BYTES
   #at = 0
+  /** Bytes behind the chunk, in its buffer, that are this reader's to fill. */
+  #room = 0
   readonly #reader: Reader
   /** The beginning of an item that its chunk cut off. */
   #held: Uint8Array = NO_BYTES
@@ -58,14 +60,23 @@ export class FrameReader {
     if (this.#at === this.#chunk.length) {
       this.#chunk = chunk
       this.#at = 0
+      this.#room = 0
       return
     }
-    // Only when reading was put off, while a SASL server decides.
-    const joined = new Uint8Array(this.#chunk.length - this.#at + chunk.length)
-    joined.set(this.#chunk.subarray(this.#at))
-    joined.set(chunk, this.#chunk.length - this.#at)
-    this.#chunk = joined
-    this.#at = 0
+    // Only when reading was put off, while a SASL server decides. Room is doubled, so that many small chunks cost no
+    // more than their bytes; what has been handed out of a chunk lies in front of what is added.
+    const left = this.#chunk.length - this.#at
+    if (chunk.length > this.#room) {
+      const larger = new Uint8Array(2 * (left + chunk.length))
+      larger.set(this.#chunk.subarray(this.#at))
+      this.#chunk = larger.subarray(0, left)
+      this.#at = 0
+      this.#room = larger.length - left
+    }
+    const { buffer, byteOffset, length } = this.#chunk
+    this.#chunk = new Uint8Array(buffer, byteOffset, length + chunk.length)
+    this.#chunk.set(chunk, length)
+    this.#room -= chunk.length
   }
 
   /** Bytes handed in and not yet read. */

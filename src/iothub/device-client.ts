@@ -12,6 +12,7 @@ import { AmqpCondition, DecodeError, UsageError } from '../errors.ts'
 import { deviceAddresses } from './addresses.ts'
 import { parseConnectionString } from './connection-string.ts'
 import {
+  checkCredentials,
   credentialOf,
   type HostAndPort,
   HubConnection,
@@ -148,7 +149,9 @@ function parseCredentials(text: string): Identity {
   return { deviceId, moduleId, sas: credentialOf(fields), keyName, hub: { host: hostName, port }, gateway }
 }
 
-function readCredentials({ hostName, gatewayHostName, ...rest }: DeviceCredentials): Identity {
+function readCredentials(credentials: DeviceCredentials): Identity {
+  checkCredentials(credentials)
+  const { hostName, gatewayHostName, ...rest } = credentials
   const gateway = gatewayHostName === undefined ? undefined : splitHost(gatewayHostName)
   return { ...rest, hub: splitHost(hostName), gateway }
 }

@@ -83,9 +83,13 @@ export type FeedbackStatus = 'success' | 'expired' | 'deliveryCountExceeded' | '
 /**
  * The AMQP message for telemetry.
  *
- * @throws {UsageError} if a user property has a system property's name or is no string, or a time is no date
+ * @throws {UsageError} if there is no body, if a user property has a system property's name or is no string, or a time is no date
  */
 export function telemetryMessage(telemetry: Telemetry): MessageInit {
+  if (typeof telemetry !== 'object' || telemetry === null)
+    throw new UsageError('message: needs an object such as { body: … }')
+  if (typeof telemetry.body !== 'string' && !(telemetry.body instanceof Uint8Array))
+    throw new UsageError('message: needs a body, text or bytes; an object becomes one by JSON.stringify')
   const { body, messageId, correlationId, userId, contentType, contentEncoding, creationTime, expiry } = telemetry
   const applicationProperties = userProperties(telemetry.properties)
   if (creationTime !== undefined) applicationProperties.set(CREATION_TIME, isoTime(creationTime, 'creationTime'))
@@ -112,8 +116,8 @@ export function telemetryMessage(telemetry: Telemetry): MessageInit {
  *   message by, or `ack` is none of the four
  */
 export function cloudMessage(deviceId: string, message: CloudMessage): MessageInit {
-  const { ack } = message
   const { properties, applicationProperties, body } = telemetryMessage(message)
+  const { ack } = message
   const application = new Map(applicationProperties instanceof Map ? applicationProperties : [])
   if (ack !== undefined) {
     if (!acknowledgements.includes(ack))

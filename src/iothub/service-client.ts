@@ -12,6 +12,7 @@ import { AmqpCondition, UsageError } from '../errors.ts'
 import { serviceAddresses } from './addresses.ts'
 import { parseConnectionString } from './connection-string.ts'
 import {
+  checkCredentials,
   credentialOf,
   type HostAndPort,
   HubConnection,
@@ -135,7 +136,9 @@ function parseLogin(text: string): HubLogin {
   return loginOf({ host, port }, keyName, credentialOf(fields))
 }
 
-function readLogin({ hostName, keyName, sas }: ServiceCredentials): HubLogin {
+function readLogin(credentials: ServiceCredentials): HubLogin {
+  checkCredentials(credentials)
+  const { hostName, keyName, sas } = credentials
   return loginOf(splitHost(hostName), keyName, sas)
 }
 

@@ -90,6 +90,21 @@ test.each(['n'.repeat(2000), '€'.repeat(1000), '🐟'.repeat(1000)])(
   },
 )
 
+test.each([
+  ['when it is asked for', false],
+  ['behind an error of the peer’s', true],
+])('§2.7.1 an open of ours that is larger than what the peer takes, %s: the connection is over', (_when, fault) => {
+  const engine = new Engine()
+  engine.connection.open({ containerId: 'c'.repeat(600) })
+  const theirOpen = frame(0, open({ containerId: 'peer', maxFrameSize: 512 }))
+  engine.receive(concat(amqpHeader, theirOpen, ...(fault ? [theirOpen] : [])), 0)
+  engine.output(1 << 20, 0)
+  const { events } = hear(engine)
+  expect(events.filter(({ type }) => type === 'connection.closed')).toHaveLength(1)
+  expect(engine.isDone).toBe(true)
+  expect(engine.output(1 << 20, 0)).toEqual([])
+})
+
 test('§2.4.7 what is written before the open stays in front of what is written after', () => {
   const engine = new Engine({ trace: true })
   engine.connection.open({ containerId: 'us' })

@@ -168,3 +168,18 @@ test('one link without credit does not stall another of the same session', () =>
   expect(hear(pair.right).deliveries).toHaveLength(10)
   expect(stuck.queue.length).toBe(10)
 })
+
+test('§2.6.1 closing a link and attaching it again at once: the detach goes first, and the new link is answered', () => {
+  const { pair, sender } = linked()
+  sender.close()
+  const again = sender.session.sender('l1')
+  again.attach({ source: { address: 'a' }, target: { address: 'b' } })
+  pair.drive()
+  const heard = hear(pair.right)
+  const order = heard.events.map(event => event.type).filter(type => type.startsWith('link.'))
+  expect(order).toEqual(['link.detached', 'link.attached'])
+  const { link, attach } = expectEvent(heard, 'link.attached')
+  link.attach({ source: attach.source, target: attach.target })
+  pair.drive()
+  expect(again.state).toBe('ATTACHED')
+})

@@ -28,7 +28,7 @@ const LAYERS: Record<string, readonly string[]> = {
   'codec.ts': ['message', 'framing', 'definitions', 'types', 'errors.ts'],
   'engine.ts': ['engine', 'definitions', 'types', 'errors.ts'],
   'index.ts': ['cbs', 'client', 'io', 'engine', 'message', 'definitions', 'types', 'errors.ts'],
-  'iothub.ts': ['iothub', 'errors.ts'],
+  'iothub.ts': ['iothub', 'client', 'io', 'errors.ts'],
   'emulator.ts': ['emulator', 'errors.ts'],
 }
 
