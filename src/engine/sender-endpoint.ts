@@ -128,9 +128,8 @@ export class SenderEndpoint extends LinkEndpoint {
 
   checkSendable(init: DeliveryInit): void {
     const { connection } = this.session
+    if (!this.isAttached) throw new UsageError(`${this.label} cannot send in state ${this.state}`, '2.6.12')
     // After our end the peer knows nothing of this channel, or something else.
-    if (!this.isAttached || !this.session.maySend)
-      throw new UsageError(`${this.label} cannot send in state ${this.state}`, '2.6.12')
     if (connection.hasEnded || !this.session.maySend)
       throw new UsageError(`${this.label} cannot send: its session has ended`, '2.5.5')
     if (connection.pendingBytes >= connection.limits.maxPendingBytes)

@@ -10,7 +10,7 @@ import { connectionTransitions } from '../../src/engine/connection-states.ts'
 import { linkTransitions } from '../../src/engine/link-states.ts'
 import type { SessionEndpoint } from '../../src/engine/session-endpoint.ts'
 import { sessionTransitions } from '../../src/engine/session-states.ts'
-import { attempt, command, type End, type LinkEnd, runs, type Side, side, World, width } from './world.ts'
+import { attempt, command, type End, type LinkEnd, patience, runs, type Side, side, World, width } from './world.ts'
 
 /** What the owners have done, as far as no state tells it. */
 interface Model {
@@ -169,7 +169,7 @@ const commands = fc.commands<Model, World>(
 /** How far the two have come before the commands begin. */
 const start = fc.constantFrom('nothing', 'sasl', 'header', 'open', 'session', 'links')
 
-test('§2.4 §2.5 §2.6 whatever two ends do: no fault, one end each, and both can still close', () => {
+test('§2.4 §2.5 §2.6 whatever two ends do: no fault, one end each, and both can still close', patience, () => {
   fc.assert(
     fc.property(start, fc.integer(), commands, (from, seed, steps) => {
       const world = new World(

@@ -9,7 +9,7 @@ import { expect, test } from 'vitest'
 import type { ReceiverEndpoint } from '../../src/engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../../src/engine/sender-endpoint.ts'
 import { serialDistance } from '../../src/engine/serial.ts'
-import { command, runs, serial, side, World, width } from './world.ts'
+import { command, patience, runs, serial, side, World, width } from './world.ts'
 
 interface Link {
   readonly sender: SenderEndpoint
@@ -120,7 +120,7 @@ const commands = fc.commands<Model, World>(
 /** For each link: its window, or credit by hand. */
 const windows = fc.array(fc.option(fc.integer({ min: 1, max: 8 }), { nil: undefined }), { minLength: 1, maxLength: 5 })
 
-test('§2.6.7 credit: never negative, never exceeded, never lost, equal at rest; every drain ends', () => {
+test('§2.6.7 credit: never negative, never exceeded, never lost, equal at rest; every drain ends', patience, () => {
   let drained = 0
   fc.assert(
     fc.property(windows, serial, fc.integer(), commands, (windows, initial, seed, steps) => {
@@ -179,7 +179,7 @@ test('§2.6.7 credit: never negative, never exceeded, never lost, equal at rest;
       for (const { sent, arrived } of model.links) expect(arrived).toBe(sent)
       world.finish()
     }),
-    runs(200),
+    runs(140),
   )
   expect(drained).toBeGreaterThan(0)
 })

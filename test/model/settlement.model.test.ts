@@ -13,7 +13,7 @@ import type { OutgoingDelivery } from '../../src/engine/outgoing-delivery.ts'
 import type { SenderEndpoint } from '../../src/engine/sender-endpoint.ts'
 import { serialDistance } from '../../src/engine/serial.ts'
 import type { SessionEndpoint } from '../../src/engine/session-endpoint.ts'
-import { command, type End, type LinkEnd, runs, type Side, serial, side, World, width } from './world.ts'
+import { command, type End, type LinkEnd, patience, runs, type Side, serial, side, World, width } from './world.ts'
 
 const ERROR = { type: 'error', condition: 'amqp:internal-error', description: 'because' } as const
 const OUTCOMES: readonly DeliveryState[] = [
@@ -239,33 +239,37 @@ function conclude(model: Model, world: World, end: End, what: string): void {
 /** Fates that were met with, over all runs. */
 const met = new Set<string>()
 
-test('§2.6.12 each delivery settles once, as was decided, under an id of its own; and nothing is left', () => {
-  fc.assert(
-    fc.property(serial, fc.integer(), ending, commands, (nextOutgoingId, seed, [by, what], steps) => {
-      const world = new World({ seed })
-      const [session, answer] = world.session({ nextOutgoingId }, {}, { maxFrameSize: 512 })
-      const model: Model = {
-        session,
-        answer,
-        sent: [],
-        arrived: new Map(),
-        ending: { left: new Set(), right: new Set() },
-        over: new Set(),
-        names: 0,
-      }
-      world.owner = owner(model)
-      for (const rcvSettleMode of ['first', 'second'] as const) {
-        const sender = session.sender(rcvSettleMode)
-        sender.attach({ source: {}, target: {}, rcvSettleMode })
-        world.left.links.push(sender)
-      }
-      world.rest()
-      fc.modelRun(() => ({ model, real: world }), steps)
-      conclude(model, world, world.end(by), what)
-      for (const { fates } of model.sent) for (const fate of fates) met.add(fate)
-    }),
-    runs(250),
-  )
-  for (const { type } of OUTCOMES) expect([...met]).toContain(`outcome ${type}`)
-  for (const fate of ['outcome undefined', 'lost', 'removed', 'aborted']) expect([...met]).toContain(fate)
-})
+test(
+  '§2.6.12 each delivery settles once, as was decided, under an id of its own; and nothing is left',
+  patience,
+  () => {
+    fc.assert(
+      fc.property(serial, fc.integer(), ending, commands, (nextOutgoingId, seed, [by, what], steps) => {
+        const world = new World({ seed })
+        const [session, answer] = world.session({ nextOutgoingId }, {}, { maxFrameSize: 512 })
+        const model: Model = {
+          session,
+          answer,
+          sent: [],
+          arrived: new Map(),
+          ending: { left: new Set(), right: new Set() },
+          over: new Set(),
+          names: 0,
+        }
+        world.owner = owner(model)
+        for (const rcvSettleMode of ['first', 'second'] as const) {
+          const sender = session.sender(rcvSettleMode)
+          sender.attach({ source: {}, target: {}, rcvSettleMode })
+          world.left.links.push(sender)
+        }
+        world.rest()
+        fc.modelRun(() => ({ model, real: world }), steps)
+        conclude(model, world, world.end(by), what)
+        for (const { fates } of model.sent) for (const fate of fates) met.add(fate)
+      }),
+      runs(180),
+    )
+    for (const { type } of OUTCOMES) expect([...met]).toContain(`outcome ${type}`)
+    for (const fate of ['outcome undefined', 'lost', 'removed', 'aborted']) expect([...met]).toContain(fate)
+  },
+)

@@ -291,6 +291,9 @@ export function attempt(isLegal: boolean, verb: () => void): void {
 
 const TIMES = Number(process.env.FC_RUNS ?? 1)
 
+/** For vitest: more runs may take longer. */
+export const patience: { timeout: number } = { timeout: 30_000 * Math.max(TIMES, 1) }
+
 /** Runs that a property gets. */
 export const runs = (base: number): fc.Parameters<unknown> => ({
   numRuns: Math.ceil(base * TIMES),
