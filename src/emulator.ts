@@ -1,4 +1,6 @@
 /** fairlead/emulator: an IoT Hub in this process, for development and tests. */
+/// <reference lib="esnext.disposable" preserve="true" />
+/// <reference types="node" preserve="true" />
 
 export type { EmulatorClock } from './emulator/clock.ts'
 export type { FeedbackStatus } from './emulator/command-queue.ts'

@@ -1,4 +1,6 @@
 /** fairlead: connections at both ends, CBS, SASL mechanisms, values, errors. */
+/// <reference lib="esnext.disposable" preserve="true" />
+/// <reference types="node" preserve="true" />
 
 export { CbsSession, type CbsToken } from './cbs/cbs-session.ts'
 export type {

@@ -1,4 +1,6 @@
 /** fairlead/iothub: a device or a back end of Azure IoT Hub, over AMQP. */
+/// <reference lib="esnext.disposable" preserve="true" />
+/// <reference types="node" preserve="true" />
 
 export type { Closure } from './client/api.ts'
 export type { Abortable } from './client/options.ts'

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command `fairlead`: a demo without a target, and the same job against a real broker or hub with one. */
 
+import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { brokerDemo } from './broker-demo.ts'
@@ -21,6 +22,7 @@ options
   --trace           print every frame, both ways; secrets are left out
   --insecure-auth   allow a user name and password over amqp:// without TLS
   --timeout S       give up after S seconds (default 30)
+  --version         prints the version
   --help            this text
 `
 
@@ -30,6 +32,7 @@ class Misuse extends Error {}
 async function run(args: string[]): Promise<void> {
   const { values, positionals } = parse(args)
   const [command, target, ...rest] = positionals
+  if (values.version) return void console.log(await version())
   if (values.help || command === undefined || command === 'help') return void console.log(HELP)
   if (command !== 'demo') throw new Misuse(`there is no command "${command}"`)
   if (rest.length > 0)
@@ -39,8 +42,15 @@ async function run(args: string[]): Promise<void> {
   const report = new Report(values.trace === true)
   const signal = AbortSignal.timeout(seconds * 1000)
   const ca = values.ca === undefined ? undefined : await readCa(values.ca)
-  await demo(report, target, ca, values['insecure-auth'] === true, signal)
+  try {
+    await demo(report, target, ca, values['insecure-auth'] === true, signal)
+  } catch (error) {
+    throw new Failure(explain(error) + advice(error, ca !== undefined))
+  }
 }
+
+/** The demo failed, and how; for whoever reads it. */
+class Failure extends Error {}
 
 async function demo(
   report: Report,
@@ -69,20 +79,40 @@ function parse(args: string[]) {
         trace: { type: 'boolean' },
         'insecure-auth': { type: 'boolean' },
         timeout: { type: 'string' },
+        version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     })
   } catch (error) {
-    throw new Misuse(error instanceof Error ? error.message : String(error))
+    const text = error instanceof Error ? error.message : String(error)
+    const unknown = /^Unknown option '([^']*)'/.exec(text)
+    throw new Misuse(unknown ? `there is no option ${unknown[1]}` : (text.split('\n')[0] as string))
   }
 }
 
 async function readCa(file: string): Promise<string> {
+  let text: string
   try {
-    return await readFile(file, 'utf8')
+    text = await readFile(file, 'utf8')
   } catch (error) {
     throw new Misuse(`cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? error}`)
   }
+  // Node takes any text, and then trusts nobody.
+  const [first] = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/.exec(text) ?? []
+  try {
+    if (first !== undefined && new X509Certificate(first)) return text
+  } catch {
+    // Said below.
+  }
+  throw new Misuse(`${file} has no certificate in PEM (-----BEGIN CERTIFICATE-----)`)
+}
+
+/** Of the package that this file is in: beside its folder when built, and as source. */
+async function version(): Promise<string> {
+  const manifest: { version: string } = JSON.parse(
+    await readFile(new URL('../../package.json', import.meta.url), 'utf8'),
+  )
+  return manifest.version
 }
 
 /** Why it failed, outermost first, each reason once. */
@@ -91,11 +121,27 @@ function explain(error: unknown): string {
   const reasons: string[] = []
   for (let at = error; at instanceof Error; at = at.cause)
     if (!reasons.some(reason => reason.includes((at as Error).message))) reasons.push(at.message)
-  const untrusted = reasons.some(reason => /certificate|altname/i.test(reason))
-  return (
-    (reasons.join('\n  because ') || String(error)) + (untrusted ? '\n  (--ca FILE trusts the authority in FILE)' : '')
-  )
+  return reasons.join('\n  because ') || String(error)
 }
+
+/** What whoever typed the command may do about it. */
+function advice(error: unknown, hasCa: boolean): string {
+  const codes: unknown[] = []
+  for (let at = error; at instanceof Error; at = at.cause) codes.push((at as NodeJS.ErrnoException).code)
+  if (codes.includes('ERR_TLS_CERT_ALTNAME_INVALID')) return '\n  (the certificate is for another host name)'
+  const untrusted = codes.some(code => UNTRUSTED.has(String(code)))
+  return untrusted && !hasCa ? '\n  (--ca FILE trusts the authority in FILE)' : ''
+}
+
+/** What Node calls a certificate whose authority it does not know. */
+const UNTRUSTED: ReadonlySet<string> = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'CERT_UNTRUSTED',
+])
 
 // Whoever reads our output may stop early: `fairlead demo --trace | head`.
 process.stdout.on('error', () => process.exit(0))

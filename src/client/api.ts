@@ -73,8 +73,8 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   ref(): void
   unref(): void
   /**
-   * Closes: sends what is queued, waits for the outcomes of what was sent, then for the peer's close, each at most
-   * `limits.closeMs`. With an error nothing is waited for but the peer's close.
+   * Closes: sends what is queued, waits for the outcomes of what was sent, at most `limits.settleMs`, then for the
+   * peer's close, at most `limits.closeMs`. With an error nothing is waited for but the peer's close.
    * Resolves when the transport is gone. Cancellation drops the transport at once.
    */
   close(options?: Abortable & { error?: ErrorInit }): Promise<void>

@@ -16,6 +16,7 @@ import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } 
 import { isHeard, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
+import { inspectAs } from './inspect.ts'
 import { abortable, deferred, throwIfAborted, within } from './operation.ts'
 import type {
   Abortable,
@@ -50,6 +51,14 @@ export class ClientConnection
   extends Emitter<ConnectionEvents>
   implements Connection, DriverOwner, SessionOwner, AuthenticationOwner
 {
+  static {
+    inspectAs(ClientConnection.prototype, 'Connection', of => ({
+      containerId: of.#containerId,
+      remote: of.#remote?.containerId,
+      state: of.#closure ? 'ended' : of.#remote ? 'open' : 'opening',
+    }))
+  }
+
   readonly engine: Engine
   readonly opened: Promise<void>
   readonly flushed: Set<() => void> = new Set()
@@ -168,6 +177,10 @@ export class ClientConnection
     return this.engine.limits.closeMs
   }
 
+  get settleMs(): number {
+    return this.engine.limits.settleMs
+  }
+
   get maxPending(): number {
     return this.engine.limits.maxPending
   }
@@ -241,7 +254,7 @@ export class ClientConnection
   async close(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
     throwIfAborted(options)
     if (this.#closure) return
-    if (!options.error) await within(this.#whenSettled(), this.closeMs, options.signal)
+    if (!options.error) await within(this.#whenSettled(), this.settleMs, options.signal)
     await this.closeNow(options)
   }
 

@@ -7,6 +7,7 @@ import { decodeMessage } from '../message/decode.ts'
 import type { Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Delivery, Receiver } from './api.ts'
+import { inspectAs } from './inspect.ts'
 import { type Deferred, deferred, handled } from './operation.ts'
 import type { ErrorInit } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
@@ -16,6 +17,14 @@ import { errorFields, optionalFields } from './termini.ts'
 const DONE: Promise<void> = /* @__PURE__ */ Promise.resolve()
 
 export class ClientDelivery implements Delivery {
+  static {
+    inspectAs(ClientDelivery.prototype, 'Delivery', of => ({
+      link: of.#receiver.name,
+      bytes: of.#incoming.size,
+      state: of.state,
+    }))
+  }
+
   readonly receiver: Receiver
   readonly #receiver: ClientReceiver
   readonly #incoming: IncomingDelivery

@@ -101,8 +101,7 @@ export class IncomingQueue<T extends object> implements AsyncIterable<T, undefin
 
   /** The first that waits and is not over. */
   #take(): T | undefined {
-    for (let first = this.#waiting.shift(); first; first = this.#waiting.shift())
-      if (!first.isOver()) return first.item
+    for (let first = this.#waiting.shift(); first; first = this.#waiting.shift()) if (!first.isOver()) return first.item
     return undefined
   }
 

@@ -19,6 +19,8 @@ export interface LinkOwner {
   readonly flushed: Set<() => void>
   /** Milliseconds that a close may take. */
   readonly closeMs: number
+  /** Milliseconds that outcomes are waited for before a close. */
+  readonly settleMs: number
   /** The link has ended. */
   forget(link: ClientLink<never>): void
 }
@@ -73,6 +75,13 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
 
   get target(): Readonly<TargetInit> | null {
     return targetInit(this.endpoint.remoteTarget)
+  }
+
+  /** What the console shows. */
+  protected get summary(): { name: string; source: unknown; target: unknown; state: string } {
+    const { name, source, target } = this
+    const state = this.#closure ? 'ended' : 'open'
+    return { name, source: source?.address ?? source, target: target?.address ?? target, state }
   }
 
   /** Waits for the peer's attach. Cancellation closes the link. */
@@ -133,7 +142,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   async #settle({ signal }: Abortable): Promise<void> {
     this.isClosing = true
     this.owner.touch()
-    await within(this.whenSettled(), this.owner.closeMs, signal)
+    await within(this.whenSettled(), this.owner.settleMs, signal)
   }
 
   /** Resolves when nothing that was sent waits for its outcome. */

@@ -7,6 +7,7 @@ import type { Connection, Listener } from './api.ts'
 import { ClientConnection, type Security } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
+import { inspectAs } from './inspect.ts'
 import { handled } from './operation.ts'
 import type { Abortable, ListenOptions } from './options.ts'
 import { saslServer } from './sasl.ts'
@@ -30,6 +31,10 @@ export async function listen(options: ListenOptions = {}): Promise<Listener> {
 }
 
 class PortListener extends Emitter<ListenerEvents> implements Listener {
+  static {
+    inspectAs(PortListener.prototype, 'Listener', of => ({ port: of.port, connections: of.#connections.size }))
+  }
+
   readonly #options: ListenOptions
   readonly #connections = new Set<ClientConnection>()
   #socket: SocketListener | undefined

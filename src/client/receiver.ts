@@ -6,11 +6,16 @@ import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { AmqpError } from '../errors.ts'
 import type { Closure, Delivery, Receiver } from './api.ts'
 import { ClientDelivery } from './delivery.ts'
+import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
 import type { Abortable } from './options.ts'
 
 export class ClientReceiver extends ClientLink<{ closed: Closure }> implements Receiver {
+  static {
+    inspectAs(ClientReceiver.prototype, 'Receiver', of => of.summary)
+  }
+
   declare readonly endpoint: ReceiverEndpoint
   readonly #buffer = new Fifo<ClientDelivery>()
   readonly #takers = new Fifo<Deferred<Delivery | undefined>>()

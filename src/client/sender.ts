@@ -6,6 +6,7 @@ import { UsageError } from '../errors.ts'
 import { EncodedMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
 import type { Closure, Sender } from './api.ts'
+import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
 import type { Abortable, SendOptions } from './options.ts'
@@ -25,6 +26,13 @@ interface PendingSend {
 const UNSAID: Outcome = { outcome: 'released' }
 
 export class ClientSender extends ClientLink<SenderEvents> implements Sender {
+  static {
+    inspectAs(ClientSender.prototype, 'Sender', of => {
+      const { state, ...link } = of.summary
+      return { ...link, linkCredit: of.linkCredit, state }
+    })
+  }
+
   declare readonly endpoint: SenderEndpoint
   readonly #maxPending: number
   #waiters: Deferred<void>[] = []

@@ -12,6 +12,7 @@ import type { Init } from '../types/composite.ts'
 import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
+import { inspectAs } from './inspect.ts'
 import type { ClientLink, LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
 import type {
@@ -40,12 +41,20 @@ export interface SessionOwner {
   readonly api: Connection
   touch(): void
   readonly closeMs: number
+  readonly settleMs: number
   readonly maxPending: number
   readonly flushed: Set<() => void>
   forgetSession(session: ClientSession): void
 }
 
 export class ClientSession extends Emitter<SessionEvents> implements Session, LinkOwner {
+  static {
+    inspectAs(ClientSession.prototype, 'Session', of => ({
+      links: of.#links.size,
+      state: of.#closure ? 'ended' : 'open',
+    }))
+  }
+
   readonly endpoint: SessionEndpoint
   readonly #owner: SessionOwner
   readonly #links = new Set<AnyLink>()
@@ -86,6 +95,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   get closeMs(): number {
     return this.#owner.closeMs
+  }
+
+  get settleMs(): number {
+    return this.#owner.settleMs
   }
 
   touch(): void {
@@ -263,7 +276,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   async end(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
     throwIfAborted(options)
     if (this.#closure) return
-    if (!options.error) await within(this.whenSettled(), this.closeMs, options.signal)
+    if (!options.error) await within(this.whenSettled(), this.settleMs, options.signal)
     if (this.#closure) return
     if (this.endpoint.maySend) {
       try {

@@ -30,6 +30,8 @@ export interface Limits extends DecodeLimits {
   readonly headerOnlyMs: number
   /** Time from the transport's connect to the peer's open. 30 s. */
   readonly handshakeMs: number
+  /** Time that `close()` waits for the outcomes of what was sent. 1 s. */
+  readonly settleMs: number
   /** Time that `close()` waits for the peer's close. 5 s. */
   readonly closeMs: number
 }
@@ -49,5 +51,6 @@ export const DEFAULT_LIMITS: Limits = /* @__PURE__ */ Object.freeze({
   preAuthBytes: 256 << 10,
   headerOnlyMs: 10_000,
   handshakeMs: 30_000,
+  settleMs: 1_000,
   closeMs: 5_000,
 })

@@ -67,6 +67,15 @@ export function splitHost(text: string): HostAndPort {
   return { host, port: match?.[3] === undefined ? undefined : Number(match[3]) }
 }
 
+/** @throws {UsageError} these are no credentials at all, as when an environment variable is not set */
+export function checkCredentials(credentials: { readonly hostName: string; readonly sas: SasCredential }): void {
+  if (typeof credentials !== 'object' || credentials === null)
+    throw new UsageError(`IoT Hub: needs a connection string or credentials, not ${credentials}`)
+  if (typeof credentials.hostName !== 'string') throw new UsageError('IoT Hub: credentials need a hostName')
+  if (typeof credentials.sas !== 'object' || credentials.sas === null)
+    throw new UsageError('IoT Hub: credentials need `sas`: { key } or { token }')
+}
+
 /** The credential in a connection string. @throws {UsageError} if there is none but a certificate */
 export function credentialOf(fields: ConnectionString): SasCredential {
   const { sharedAccessKey, sharedAccessSignature } = fields

@@ -5,7 +5,6 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
 import type { ConnectOptions } from '../../src/client/options.ts'
-import { sasl } from '../../src/client/sasl.ts'
 import { EncodeError, SaslError, TransportError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
@@ -140,7 +139,9 @@ describe('errors say what to do', () => {
   })
 
   test('a port that ends the connection before the AMQP header', async () => {
-    const { port } = await collecting(socket => socket.once('data', () => socket.end(Buffer.of(0x15, 3, 3, 0, 2, 2, 70))))
+    const { port } = await collecting(socket =>
+      socket.once('data', () => socket.end(Buffer.of(0x15, 3, 3, 0, 2, 2, 70))),
+    )
     const error = await failure(connect(`amqp://127.0.0.1:${port}`))
     expect(error).toBeInstanceOf(TransportError)
     expect(error.message).toBe(

@@ -287,3 +287,46 @@ test('any bytes, in any chunks: items, or a FramingFault or DecodeError', () => 
     { numRuns: 500 },
   )
 })
+
+describe('§5.3.2 while a SASL server decides, reading is put off', () => {
+  test('200,000 chunks of one byte are taken in without joining each anew, and read as one stream', () => {
+    const vector = vectors.find(({ type, bytes }) => type === 0 && bytes.length < 100)
+    if (!vector) throw new Error('no small frame')
+    const count = Math.ceil(200_000 / vector.bytes.length)
+    const reader = frameReader(0)
+    const began = performance.now()
+    for (let i = 0; i < count; i++) for (const byte of vector.bytes) reader.push(Uint8Array.of(byte))
+    // Joined each time it is 20 GB of copying.
+    expect(performance.now() - began).toBeLessThan(2000)
+    expect(reader.unread).toBe(count * vector.bytes.length)
+    for (let i = 0; i < count; i++) {
+      expect(reader.next()).toBe('frame')
+      expect(reader.channel).toBe(vector.channel)
+    }
+    expect(reader.next()).toBeUndefined()
+  })
+
+  test('what was handed out of a chunk stays as it was when more is added behind it', () => {
+    const stream = concat(...vectors.filter(({ type, payload }) => type === 0 && payload).map(({ bytes }) => bytes))
+    const expected = readFrames(frameReader(0), [stream]).map(payloadOf)
+    const reader = frameReader(0)
+    const frames: ReadFrame[] = []
+    const half = stream.length >> 1
+    for (const byte of stream.subarray(0, half)) reader.push(Uint8Array.of(byte))
+    const take = (): void => {
+      for (let item = reader.next(); item !== undefined; item = reader.next()) {
+        if (item === 'frame')
+          frames.push({ channel: reader.channel, body: reader.body, pieces: [], left: reader.payloadLeft })
+        if (reader.payload) frames.at(-1)?.pieces.push(reader.payload)
+      }
+    }
+    // One item only, so that something is unread when more comes.
+    if (reader.next() === 'frame') {
+      frames.push({ channel: reader.channel, body: reader.body, pieces: [], left: reader.payloadLeft })
+      if (reader.payload) frames.at(-1)?.pieces.push(reader.payload)
+    }
+    for (const byte of stream.subarray(half)) reader.push(Uint8Array.of(byte))
+    take()
+    expect(frames.map(payloadOf)).toEqual(expected)
+  })
+})

@@ -351,3 +351,25 @@ it('feedback that is abandoned comes again', async () => {
   }
   expect(seen).toBe(2)
 })
+
+describe('what JavaScript may pass', () => {
+  it.each([[undefined], [null], [5], [{}], [{ hostName: 'h', deviceId: 'd' }]])(
+    'credentials %j: UsageError',
+    async it => {
+      for (const client of [DeviceClient, ServiceClient])
+        await expect(client.connect(it as never)).rejects.toMatchObject({ code: 'ERR_AMQP_USAGE' })
+    },
+  )
+
+  it.each([[undefined], ['x'], [{}], [{ body: { temperature: 21 } }]])('a message %j: UsageError', async message => {
+    const hub = await memoryHub()
+    const device = kept(
+      await DeviceClient.connect(hub.connectionString({ deviceId: 'device1' }), { transport: hub.transport() }),
+    )
+    await expect(device.sendTelemetry(message as never)).rejects.toMatchObject({ code: 'ERR_AMQP_USAGE' })
+    const service = kept(
+      await ServiceClient.connect(hub.connectionString({ service: true }), { transport: hub.transport() }),
+    )
+    await expect(service.sendToDevice('device1', message as never)).rejects.toMatchObject({ code: 'ERR_AMQP_USAGE' })
+  })
+})
