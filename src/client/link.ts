@@ -134,6 +134,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     if (this.#closure) return
     // What has been sent gets its outcome first, unless something is wrong.
     if (!options.error) await this.#settle(options)
+    if (this.#closure) return
     this.#closeEndpoint(options.error)
     await this.#leave(options)
   }

@@ -347,3 +347,29 @@ test('a session that nobody takes is refused', async () => {
   const session = await near.session()
   expect(await session.closed).toMatchObject({ by: 'remote', error: { condition: 'amqp:not-allowed' } })
 }, 5000)
+
+test('closing waits for outcomes; what ends meanwhile ends the waiting, and no outcome is lost', async () => {
+  let answer: (() => void) | undefined
+  const { near, far } = await served(async link => {
+    if (link.remoteRole !== 'sender') return
+    const receiver = await link.accept()
+    const delivery = await receiver.receive()
+    answer = () => void delivery.accept()
+  })
+  const sender = await near.sender('a')
+  const sent = sender.send({ body: 'x' })
+  const closing = near.close()
+  while (!answer) await new Promise(resolve => setTimeout(resolve, 5))
+  answer()
+  expect(await sent).toEqual({ outcome: 'accepted' })
+  await closing
+  expect(await far.closed).toMatchObject({ by: 'remote' })
+
+  const again = await served(link => (link.remoteRole === 'sender' ? link.accept({ credit: 'manual' }) : undefined))
+  const other = await again.near.sender('a')
+  const lost = settled(other.send({ body: 'x' }))
+  const closes = [settled(other.close()), settled(other.session.end()), settled(again.near.close())]
+  ;(again.far as unknown as { destroy(): void }).destroy()
+  expect(await lost).toBeInstanceOf(ClosedError)
+  expect(await Promise.all(closes)).toEqual([undefined, undefined, undefined])
+})
