@@ -133,7 +133,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     throwIfAborted(options)
     if (this.#closure) return
     // What has been sent gets its outcome first, unless something is wrong.
-    if (!options.error) await this.#settle(options)
+    if (!options.error && this.isBusy) await this.#settle(options)
     if (this.#closure) return
     this.#closeEndpoint(options.error)
     await this.#leave(options)
@@ -145,6 +145,9 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     this.owner.touch()
     await within(this.whenSettled(), this.owner.settleMs, signal)
   }
+
+  /** Whether something that was sent waits for its outcome. */
+  protected abstract get isBusy(): boolean
 
   /** Resolves when nothing that was sent waits for its outcome. */
   abstract whenSettled(): Promise<void>

@@ -36,6 +36,10 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     return this.closure?.error
   }
 
+  protected get isBusy(): boolean {
+    return false
+  }
+
   /** Receivers wait for nobody: what they have not settled, they leave. */
   whenSettled(): Promise<void> {
     return Promise.resolve()

@@ -156,6 +156,10 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     return pending
   }
 
+  protected get isBusy(): boolean {
+    return this.#unsettled > 0
+  }
+
   /** Resolves when no send waits for its outcome. */
   whenSettled(): Promise<void> {
     if (this.#unsettled === 0) return Promise.resolve()

@@ -373,3 +373,26 @@ test('closing waits for outcomes; what ends meanwhile ends the waiting, and no o
   expect(await lost).toBeInstanceOf(ClosedError)
   expect(await Promise.all(closes)).toEqual([undefined, undefined, undefined])
 })
+
+test('§2.6.1 a link may be closed and opened again under its name in one turn: the detach goes first', async () => {
+  const frames: string[] = []
+  listener = await listen({ port: null })
+  const [a, b] = memoryPair()
+  listener
+    .accept(b)
+    .then(connection =>
+      connection.on('session', async incoming => (await incoming.accept()).on('link', link => link.accept())),
+    )
+  const trace = (frame: { direction: string; body: unknown }) => {
+    const type = (frame.body as { type?: string } | undefined)?.type
+    if (frame.direction === 'out' && (type === 'attach' || type === 'detach')) frames.push(type)
+  }
+  const near = await connect({ host: 'm', transport: a, trace })
+  const first = await near.receiver('q', { name: 'n' })
+  const closing = first.close()
+  const second = await near.receiver('q', { name: 'n' })
+  await closing
+  expect(frames).toEqual(['attach', 'detach', 'attach'])
+  expect(second.name).toBe('n')
+  await near.close()
+})
