@@ -11,8 +11,11 @@ import { fileURLToPath } from 'node:url'
 const path = name => fileURLToPath(new URL(name, import.meta.url))
 const read = async name => JSON.parse(await readFile(path(name), 'utf8'))
 
+/** One pass of a short case can fall to half of its ratio by noise alone: a quick run finds what has become far slower. */
+const QUICK_TOLERANCE = 0.65
+
 /** What of the figures is not as the baseline asks: `{ name, text }` for each fault. Pure. */
-export function faultsOf(cases, { tolerance, ratios, floors }) {
+export function faultsOf(cases, { tolerance, ratios, floors }, quick = false) {
   const faults = []
   for (const [name, { ratio }] of Object.entries(cases)) {
     const floor = floors[name]
@@ -25,7 +28,7 @@ export function faultsOf(cases, { tolerance, ratios, floors }) {
       faults.push({ name, text: 'not in the baseline' })
       continue
     }
-    const allowed = tolerance[name] ?? tolerance.default
+    const allowed = Math.max(tolerance[name] ?? tolerance.default, quick ? QUICK_TOLERANCE : 0)
     if (!(ratio >= before * (1 - allowed)))
       faults.push({ name, text: `${change(ratio, before)}, where −${(allowed * 100).toFixed(0)} % is allowed` })
   }
@@ -39,9 +42,9 @@ const change = (ratio, before) =>
 
 /** Judges `out.json`. @returns whether all is well; what is not is printed */
 export async function gate() {
-  const { cases } = await read('out.json')
+  const { cases, quick } = await read('out.json')
   const baseline = await read('baseline.json')
-  const faults = faultsOf(cases, baseline)
+  const faults = faultsOf(cases, baseline, quick)
   for (const [name, { ratio }] of Object.entries(cases)) {
     const before = baseline.ratios[name]
     if (ratio > before * (1 + (baseline.tolerance[name] ?? baseline.tolerance.default)))
@@ -53,8 +56,8 @@ export async function gate() {
 }
 
 /** The cases that would fail now, so that they can be measured again. */
-export const suspects = async cases => {
-  const names = faultsOf(cases, await read('baseline.json')).map(fault => fault.name)
+export const suspects = async (cases, quick) => {
+  const names = faultsOf(cases, await read('baseline.json'), quick).map(fault => fault.name)
   return names.filter(name => name in cases)
 }
 

@@ -145,7 +145,7 @@ async function run() {
   const combined = () => Object.fromEntries(chosen.map(name => [name, combine(runs[name])]))
   for (let pass = 1; pass <= passes; pass++) await measure(chosen, `pass ${pass} of ${passes}`)
   // Noise goes away when it is measured again, a slower program does not.
-  const again = options.case ? [] : await suspects(combined())
+  const again = options.case ? [] : await suspects(combined(), options.quick)
   for (let retry = 0; retry < RETRIES; retry++) await measure(again, 'again')
   progress('')
   const results = combined()
