@@ -31,7 +31,10 @@ export interface ConnectionOptions extends Abortable {
   maxFrameSize?: number | undefined
   /** Highest channel number, 0 … 65,535. Default `limits.maxSessions − 1`. */
   channelMax?: number | undefined
-  /** Silence after which we give the peer up, in milliseconds; 0 for never. Default 60,000. §2.4.5 */
+  /**
+   * The idle-time-out that we announce, in milliseconds; 0 for none. A peer that is silent for twice as long is given up,
+   * as §2.4.5 advises. Default 30,000.
+   */
   idleTimeOut?: number | undefined
   desiredCapabilities?: readonly string[] | undefined
   offeredCapabilities?: readonly string[] | undefined
