@@ -1,4 +1,4 @@
-/** connect: a URL or options → an open connection. §2.4.1 §5.2 */
+/** connect: a URL or options → an open connection; TLS, where it is, before anything of AMQP. §2.4.1 §5.2.1 */
 
 import { DEFAULT_LIMITS } from '../engine/limits.ts'
 import { TransportError, UsageError } from '../errors.ts'

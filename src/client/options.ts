@@ -181,6 +181,6 @@ export interface SendOptions extends Abortable {
   deliveryTag?: Uint8Array | undefined
   /** Send settled: resolves once the message is handed over. Default: as the link's mode says. */
   settled?: boolean | undefined
-  /** Default 0, the format of §3.2. §2.8.11 */
+  /** Default 0 (MESSAGE-FORMAT), the format of §3.2. §2.8.11 §3.2.16 */
   messageFormat?: number | undefined
 }

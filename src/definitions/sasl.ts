@@ -18,7 +18,7 @@ import {
 /** The outcome of authentication. §5.3.3.6 */
 export type SaslCode = 'ok' | 'auth' | 'sys' | 'sys-perm' | 'sys-temp'
 
-/** What the server offers. §5.3.3.1 */
+/** What the server offers: at least one, an empty array is refused. §5.3.3.1 */
 export interface SaslMechanisms {
   readonly type: 'sasl-mechanisms'
   readonly saslServerMechanisms: readonly string[]

@@ -39,6 +39,7 @@ export const connectionTransitions: Transitions<ConnectionState, ConnectionInput
   CLOSE_PIPE: { 'R:OPEN': 'CLOSE_SENT' },
   OPENED: { 'R:CLOSE': 'CLOSE_RCVD', 'S:CLOSE': 'CLOSE_SENT', 'S:CLOSE(ERROR)': 'DISCARDING' },
   CLOSE_RCVD: { 'S:CLOSE': 'END', 'S:CLOSE(ERROR)': 'END' },
+  // Whether the peer's close answers ours or was sent at the same time makes no difference. §2.4.4
   CLOSE_SENT: { 'R:CLOSE': 'END' },
   DISCARDING: { 'R:CLOSE': 'END', 'R:OPEN': 'DISCARDING' },
   END: {},

@@ -26,6 +26,7 @@ export const sessionTransitions: Transitions<SessionState, SessionInput> = {
   BEGIN_SENT: { 'R:BEGIN': 'MAPPED', 'S:END': 'END_SENT', 'S:END(ERROR)': 'DISCARDING' },
   BEGIN_RCVD: { 'S:BEGIN': 'MAPPED', 'R:END': 'BEGIN_RCVD' },
   MAPPED: { 'S:END': 'END_SENT', 'S:END(ERROR)': 'DISCARDING', 'R:END': 'END_RCVD' },
+  // Whether the peer's end answers ours or was sent at the same time makes no difference. §2.5.3
   END_SENT: { 'R:END': 'ENDED', 'R:BEGIN': 'END_SENT' },
   END_RCVD: { 'S:END': 'ENDED', 'S:END(ERROR)': 'ENDED' },
   DISCARDING: { 'R:END': 'ENDED', 'R:BEGIN': 'DISCARDING' },

@@ -7,10 +7,12 @@
 
 import { Section } from '../definitions/sections.ts'
 import { EncodeError } from '../errors.ts'
+import { allocate } from '../types/allocate.ts'
 import { writeList, writeValue } from '../types/any-writer.ts'
 import { encodeErrorWithin } from '../types/encode-path.ts'
+import { begin, finish } from '../types/slab.ts'
 import type { AmqpValue } from '../types/values.ts'
-import { Writer } from '../types/writer.ts'
+import type { Writer } from '../types/writer.ts'
 import type { Body, MessageInit } from './message.ts'
 import { writeAnnotations, writeApplicationProperties } from './write-map.ts'
 import { writeHeader, writeProperties } from './write-properties.ts'
@@ -38,41 +40,24 @@ export interface Splice {
 }
 
 /** From this size on, a binary is copied once into the result instead of twice. */
-const COPY_ONCE = 1024
-/** Results up to this size are views of a slab; larger ones have a buffer of their own. */
-const LARGEST_VIEW = 2048
-const SLAB = 16384
-
-/** Taken away while in use: a getter in a message may well encode another. */
-let slab: Writer | undefined
+const COPY_ONCE = 4096
 
 /**
  * Encodes a message.
  *
- * @returns bytes that are never written again. Those of a small message share a buffer of 16 KiB with others, so `slice`
+ * @returns bytes that are never written again. Those of a small message share a buffer of 32 KiB with others, so `slice`
  *   them before you transfer their buffer to another thread
  * @throws {EncodeError} when a value has no encoding or does not fit its field; `path` says which, e.g. `header.ttl`
  */
 export function encodeMessage(init: MessageInit): Uint8Array {
-  // A slab whose buffer was transferred all the same has no bytes left.
-  const writer = slab !== undefined && slab.bytes.length > 0 ? slab : new Writer(SLAB, SLAB)
-  slab = undefined
-  writer.mark = writer.offset
+  const writer = begin()
   const splices = writeMessage(writer, init, COPY_ONCE)
-  const size = writer.offset - writer.mark
-  let bytes: Uint8Array
-  if (splices === undefined && size <= LARGEST_VIEW) bytes = writer.written()
-  else {
-    bytes = splices === undefined ? writer.copy() : join(writer, splices)
-    writer.offset = writer.mark
-  }
-  if (writer.bytes.length <= SLAB) slab = writer
-  return bytes
+  return finish(writer, splices && join(writer, splices))
 }
 
 function join(writer: Writer, splices: readonly Splice[]): Uint8Array {
   const written = writer.written()
-  const bytes = new Uint8Array(splices.reduce((size, splice) => size + splice.bytes.length, written.length))
+  const bytes = allocate(splices.reduce((size, splice) => size + splice.bytes.length, written.length))
   let from = 0
   let to = 0
   for (const splice of splices) {

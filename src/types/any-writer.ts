@@ -11,6 +11,7 @@ import { writeArray } from './array.ts'
 import { encodeErrorWithin } from './encode-path.ts'
 import { numberType } from './key-identity.ts'
 import { AmqpMap } from './map.ts'
+import { begin, finish } from './slab.ts'
 import {
   type AmqpArray,
   AmqpSymbol,
@@ -30,7 +31,7 @@ import {
   ulong,
   ushort,
 } from './values.ts'
-import { Writer } from './writer.ts'
+import type { Writer } from './writer.ts'
 
 /** Values may nest this deep; deeper ones are taken for circular. */
 const MAX_NESTING = 64
@@ -38,13 +39,13 @@ const MAX_NESTING = 64
 /**
  * Encodes one value.
  *
- * @returns bytes of the caller's own
+ * @returns bytes that are never written again. Small ones share a buffer of 32 KiB with others, as those of `encodeMessage`
  * @throws {EncodeError} when a value has no AMQP type or does not fit it; `path` says where
  */
 export function encodeValue(value: AmqpValue): Uint8Array {
-  const writer = new Writer()
+  const writer = begin()
   writeValue(writer, value)
-  return writer.copy()
+  return finish(writer)
 }
 
 /** Writes a value with its constructor. @throws {EncodeError} */

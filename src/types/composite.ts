@@ -156,9 +156,12 @@ export function composite<T extends { readonly type: string }>(table: {
       const out: Record<string, unknown> = { type: name }
       for (let i = 0; i < fields.length; i++) {
         const field = fields[i] as (typeof fields)[number]
-        if (i < count && !reader.takeNull()) out[field.key] = field.type.read(reader)
-        else if (field.mandatory) reader.fail(`${name} lacks the mandatory ${field.key}`)
-        else out[field.key] = field.absent
+        const given = i < count && !reader.takeNull()
+        const value = given ? field.type.read(reader) : field.absent
+        // No value and no values are the same absence.
+        if (field.mandatory && (!given || isEmptyMultiple(field, value)))
+          reader.fail(`${name} lacks the mandatory ${field.key}`)
+        out[field.key] = value
       }
       reader.leave(outer)
       return out as unknown as T

@@ -225,7 +225,8 @@ export class Reader {
   date(): Date {
     this.need(8)
     const ms = this.i32() * 0x100000000 + this.u32()
-    return new Date(Math.max(Math.min(ms, DATE_MAX), -DATE_MAX))
+    if (ms <= DATE_MAX && ms >= -DATE_MAX) return new Date(ms)
+    return new Date(ms > 0 ? DATE_MAX : -DATE_MAX)
   }
 
   /** A code point, checked to be a scalar value. §1.6.16 */

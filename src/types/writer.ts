@@ -7,6 +7,7 @@
  */
 
 import { EncodeError } from '../errors.ts'
+import { allocate } from './allocate.ts'
 import { utf8Room, writeAscii, writeUtf8 } from './utf8.ts'
 
 const words = /* @__PURE__ */ new Uint32Array(2)
@@ -41,7 +42,7 @@ export class Writer {
   readonly slabSize: number
 
   constructor(size = 256, slabSize = 0) {
-    this.bytes = new Uint8Array(size)
+    this.bytes = allocate(size)
     this.slabSize = slabSize
   }
 
@@ -52,7 +53,7 @@ export class Writer {
 
   #grow(width: number): void {
     const used = this.offset - this.mark
-    const bytes = new Uint8Array(Math.max(this.slabSize, 2 * used + width, 64))
+    const bytes = allocate(Math.max(this.slabSize, 2 * used + width, 64))
     bytes.set(this.bytes.subarray(this.mark, this.offset))
     this.bytes = bytes
     this.offset = used

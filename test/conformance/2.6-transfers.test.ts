@@ -24,6 +24,7 @@ const sent = (id: number, rest: Expected = {}): Expected => ({
   handle: 0,
   deliveryId: id,
   deliveryTag: any,
+  /** MESSAGE-FORMAT. §3.2.16 */
   messageFormat: 0,
   ...rest,
 })

@@ -123,6 +123,10 @@ describe('§5.3.2 as client', () => {
     ['an AMQP frame', s => s.peer.sendOpen()],
     ['payload behind mechanisms', s => s.peer.sendSaslMechanisms({}, Uint8Array.of(1))],
     ['mechanisms of none', s => s.peer.sendSaslMechanisms({ saslServerMechanisms: null })],
+    [
+      'mechanisms that are an empty array, which is none (§5.3.3.1)',
+      s => s.peer.sendRaw('00000012 02010000 005340 c00501 e00200a3'),
+    ],
     ['a frame of 2 GiB', s => s.peer.sendRaw('7fffffff 02010000')],
     ['doff 1', s => s.peer.sendRaw('00000008 01010000')],
     ['an open as a SASL frame', s => s.peer.sendRaw(frame(0, build('open', { containerId: 'x' }), undefined, 1))],

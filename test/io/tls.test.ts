@@ -35,7 +35,7 @@ const to = (host: string, tls: object): Promise<Connection> =>
   connect({ host, port: listener.port, tls, sasl: sasl.plain('u', 'p') })
 
 describe('§5.2 TLS', () => {
-  test('PLAIN over TLS, with the authority given; SNI carries the name', async () => {
+  test('§5.2.1 TLS first, on the port of amqps; PLAIN, with the authority given; SNI carries the name', async () => {
     await using connection = await to('localhost', { ca: certificate.ca })
     expect(connection.remote.maxFrameSize).toBe(65_536)
     expect(names).toContain('localhost')
