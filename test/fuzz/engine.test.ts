@@ -14,20 +14,10 @@ import type { ReceiverEndpoint } from '../../src/engine/receiver-endpoint.ts'
 import { UsageError } from '../../src/errors.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
 import { hear, Pair } from '../support/pair.ts'
+import { mutate, random } from './mutations.ts'
 
 const RUNS = Number(process.env.FUZZ_RUNS ?? 4000)
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() & 0x7fffffff)
-
-/** mulberry32 */
-function random(seed: number): (below: number) => number {
-  let state = seed
-  return below => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) % below
-  }
-}
 
 /** What each end says in a conversation with sessions, links both ways, messages, settlement and closing. */
 function conversation(sasl: boolean): { left: Uint8Array; right: Uint8Array } {
@@ -89,33 +79,6 @@ function conversation(sasl: boolean): { left: Uint8Array; right: Uint8Array } {
   pair.drive()
   const join = (chunks: Uint8Array[]) => new Uint8Array(Buffer.concat(chunks))
   return { left: join(said.left), right: join(said.right) }
-}
-
-function mutate(bytes: Uint8Array, below: (n: number) => number): Uint8Array {
-  let out = bytes.slice()
-  for (let times = below(4); times >= 0; times--) {
-    const at = below(out.length || 1)
-    switch (below(6)) {
-      case 0:
-        out[at] = below(256)
-        break
-      case 1:
-        out[at] = (out[at] ?? 0) ^ (1 << below(8))
-        break
-      case 2:
-        out = out.slice(0, at)
-        break
-      case 3:
-        out = new Uint8Array([...out.slice(0, at), ...out.slice(at + 1 + below(8))])
-        break
-      case 4:
-        out = new Uint8Array([...out.slice(0, at), ...out.slice(below(out.length || 1)).slice(0, 64), ...out.slice(at)])
-        break
-      default:
-        out.fill([0, 0xff, 0x7f, 0x80][below(4)] ?? 0, at, at + 4)
-    }
-  }
-  return out
 }
 
 /**
