@@ -12,10 +12,12 @@ export type {
   IncomingSession,
   Link,
   Listener,
+  ProcessOptions,
   Receiver,
   RemoteOpen,
   Sender,
   Session,
+  StreamedInit,
 } from './client/api.ts'
 export { connect } from './client/connect.ts'
 export { listen } from './client/listen.ts'

@@ -146,6 +146,24 @@ export interface Link extends AsyncDisposable {
   close(options?: Abortable & { error?: ErrorInit }): Promise<void>
 }
 
+/**
+ * A message whose body is made while it is sent. The sections in front of it, and the footer, are encoded at the call;
+ * each piece of the body becomes a data section, and leaves in transfers of its own.
+ *
+ * The source is pulled when the message is the next of its link, and only while less than 256 KiB of it are queued:
+ * the receiver's credit, the session's window and the socket hold it back. A piece below 4 KiB is copied; a larger one
+ * must not change until the promise settles. Messages sent later on the same link wait until it is complete; other links
+ * do not. Closing the link does not wait longer for it than `limits.settleMs` and `limits.closeMs` say.
+ *
+ * Where the source throws, the signal fires, or a piece is no `Uint8Array`, the message is taken back: removed when
+ * nothing of it has been sent, else aborted (§2.7.5), and the promise rejects with that error. A receiver that decides
+ * before all of it has come ends it the same way, and the promise resolves with the outcome. In each case, and when the
+ * link ends, the source is left: its iterator's `return()` is called, or its reader cancelled.
+ */
+export interface StreamedInit extends Omit<MessageInit, 'body'> {
+  readonly body: AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>
+}
+
 /** Sends messages. §2.6 */
 export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCredit: number; drain: boolean } }> {
   /** Deliveries that the receiver still allows. §2.6.7 */
@@ -163,8 +181,11 @@ export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCre
    *
    * Cancellation: a queued message is removed; one partly sent is aborted (§2.7.5); for one fully sent the promise
    * rejects and the outcome is unknown.
+   *
+   * A body that is an async iterable or a `ReadableStream` is sent while it is made, each piece as a data section
+   * (§3.2.6 §2.6.14): see `StreamedInit`.
    */
-  send(message: MessageInit | EncodedMessage, options?: SendOptions): Promise<Outcome>
+  send(message: MessageInit | StreamedInit | EncodedMessage, options?: SendOptions): Promise<Outcome>
   /** Resolves when fewer than half of `maxPending` messages wait, so that producers can pace themselves. */
   ready(options?: Abortable): Promise<void>
 }
@@ -181,6 +202,53 @@ export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emit
   addCredit(count: number): void
   /** Uses up or cancels the credit that is out: resolves when the sender has none left. §2.6.7 */
   drain(options?: Abortable): Promise<void>
+  /**
+   * One message if there is one: what waits here already, else what the sender has, asked by a flow that drains. With
+   * `credit: 'manual'` it grants one credit where none is out; credit of a window, or granted before, is drained with it,
+   * and what that brings waits here for the next call.
+   *
+   * @returns `undefined` when the sender has nothing
+   * @throws {ClosedError} when the link ends
+   * Cancellation loses nothing: a message that comes all the same waits here. A sender that never answers a drain is
+   * waited for until then.
+   * @see §2.6.8
+   */
+  get(options?: Abortable): Promise<Delivery | undefined>
+  /**
+   * Takes all credit back. Resolves when the sender has confirmed it; what was under way by then is still handed out,
+   * and nothing more comes. From then on credit is manual: `addCredit` starts the link again.
+   *
+   * @throws {ClosedError} when the link ends first
+   * Cancellation stops the waiting, not the stopping.
+   * @see §2.6.10
+   */
+  stop(options?: Abortable): Promise<void>
+  /**
+   * Calls `handler` for every delivery, `concurrency` of them at a time, which is also how many are under way or waiting:
+   * credit comes back when a delivery is settled. One is accepted when its handler returns, unless the handler has
+   * settled it. Where a handler throws, its delivery is modified as failed (§3.4.5), so that the sender counts the
+   * attempt; the error goes to `onError`, and nothing else happens.
+   *
+   * The handler's signal fires when the link ends. While this runs, `receive`, `get`, `drain`, `addCredit` and loops over
+   * the receiver are refused; afterwards credit is manual, as after `stop()`.
+   *
+   * @returns resolves when the link has ended as a loop over the receiver would, and every handler has returned
+   * @throws {ClosedError} the link ended otherwise
+   * @throws {UsageError} `process` runs already, or `concurrency` is out of range
+   * Cancellation takes credit back, waits for the handlers that run, and rejects with `signal.reason`.
+   */
+  process(handler: (delivery: Delivery, signal: AbortSignal) => unknown, options?: ProcessOptions): Promise<void>
+}
+
+/** How deliveries are handled. */
+export interface ProcessOptions extends Abortable {
+  /** Deliveries handled at a time, 1 … 2^31 − 1. Default 1. */
+  concurrency?: number | undefined
+  /**
+   * Told what a handler threw. Default: a warning of the process (`process.emitWarning`). Throwing ends the processing:
+   * no more is taken, handlers that run are waited for, and `process` rejects with what was thrown.
+   */
+  onError?: ((error: unknown, delivery: Delivery) => void) | undefined
 }
 
 /** One message on a link, to be settled once. §2.6.12 */
@@ -190,14 +258,29 @@ export interface Delivery {
   readonly messageFormat: number
   /** Sent settled: nothing to decide. */
   readonly settled: boolean
-  /** Decoded when read. Reading it or one of its fields throws `DecodeError` where the bytes are not valid. */
+  /**
+   * Decoded when read. Reading it or one of its fields throws `DecodeError` where the bytes are not valid. On a
+   * streaming receiver it has the sections in front of the body, and the footer once the body has been read; its `body`
+   * throws `UsageError`, and `toInit()` and `toJSON()` leave it out. A body that is no data is there as a whole.
+   */
   readonly message: Message
-  /** The payload as it came, in pieces, not copied. */
+  /** The payload as it came, in pieces, not copied. @throws {UsageError} on a streaming receiver, unless whole */
   readonly chunks: readonly Uint8Array[]
-  /** The payload in one piece, joined once, when first read. */
+  /** The payload in one piece, joined once, when first read. @throws {UsageError} as `chunks` */
   readonly bytes: Uint8Array
-  /** `lost`: the link ended before this delivery was settled. */
-  readonly state: 'live' | 'settled' | 'lost'
+  /**
+   * The bytes of the data sections, to be read once. Pieces are views of what arrived. On a streaming receiver
+   * (`ReceiverOptions.streaming`) they may be read while transfers still arrive, and the sender is held back as long as
+   * they are not: read it to the end, cancel it, or settle the delivery. Settling it before `body` is first used drops
+   * what is left. The stream fails with `DeliveryError` when the sender aborts the delivery (§2.7.5), with `ClosedError`
+   * when the link ends first, with `DecodeError` when the bytes are no message.
+   *
+   * @throws {UsageError} the body is a value or a sequence: `message.body` has it
+   * @see §2.6.14
+   */
+  readonly body: ReadableStream<Uint8Array>
+  /** `lost`: the link ended before this delivery was settled. `aborted`: the sender gave it up half-way. §2.7.5 */
+  readonly state: 'live' | 'settled' | 'lost' | 'aborted'
   /**
    * Each settles the delivery once; doing it again is a no-op if the outcome is the same.
    * They resolve at once, or, on a link that settles second, when the sender has settled.

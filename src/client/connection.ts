@@ -13,7 +13,7 @@ import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session } from './api.ts'
 import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } from './authentication.ts'
-import { isHeard, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
+import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
@@ -34,6 +34,7 @@ import type { ClientReceiver } from './receiver.ts'
 import type { SaslMechanism, SaslServerMechanism } from './sasl.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
+import { streamingReceiver } from './streaming-receiver.ts'
 import { errorFields, optionalFields, orEmpty } from './termini.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
@@ -204,6 +205,7 @@ export class ClientConnection
   }
 
   async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
+    if (options.streaming) return streamingReceiver(this, source, options)
     return (await this.#sharedSession(options)).receiver(source, options)
   }
 
@@ -352,6 +354,8 @@ export class ClientConnection
         return (event.link.context as ClientSender | undefined)?.onFlow()
       case 'link.drained':
         return (event.link.context as ClientReceiver | undefined)?.onDrained()
+      case 'delivery.continued':
+        return (event.delivery.link.context as ClientReceiver | undefined)?.onContinued(event.stream)
       case 'delivery.settled':
         return (event.delivery.link.context as ClientReceiver | undefined)?.onSettled(event.delivery)
       case 'protocol.error':
@@ -437,12 +441,3 @@ const styleOf = (profile: WireProfile = {}): Partial<WireStyle> => ({
   arrays: profile.symbolArrays === true,
   omitNextIncomingId: profile.omitNextIncomingId === true,
 })
-
-/** Prints a frame on stderr; what formats it is loaded when it is first needed. */
-function printFrame(connection: string, frame: TracedFrame): void {
-  void import('./trace-format.ts').then(({ formatFrame }) =>
-    globalThis.process?.stderr.write(
-      `${connection.slice(0, 8)} ${frame.direction === 'out' ? '→' : '←'} ${formatFrame(frame)}\n`,
-    ),
-  )
-}

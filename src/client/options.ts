@@ -140,7 +140,7 @@ export interface LinkOptions extends Abortable {
   name?: string | undefined
   /** Keys are sent as symbols. */
   properties?: Readonly<Record<string, AmqpValue>> | undefined
-  /** Largest message this end takes, in bytes. Default for receivers: `limits.maxMessageSize`. */
+  /** Largest message this end takes, in bytes. Default for receivers: `limits.maxMessageSize`; none when streaming. */
   maxMessageSize?: bigint | undefined
   desiredCapabilities?: readonly string[] | undefined
 }
@@ -157,8 +157,20 @@ export interface SenderOptions extends LinkOptions {
 
 /** How a receiver is attached. */
 export interface ReceiverOptions extends LinkOptions {
-  /** `{ window }` keeps that many deliveries coming, `'manual'` leaves it to `addCredit`. Default `{ window: 100 }`. §2.6.7 */
+  /**
+   * `{ window }` keeps that many deliveries coming, `'manual'` leaves it to `addCredit`. Default `{ window: 100 }`; 1 when
+   * streaming. §2.6.7
+   */
   credit?: { readonly window: number } | 'manual' | undefined
+  /**
+   * Hands out each delivery as soon as the sections in front of its body are here; `delivery.body` is read while the
+   * rest arrives. What has arrived and is not read takes up the session's incoming-window (§2.5.6), so that at most
+   * `incomingWindow` × `maxFrameSize` bytes lie here, `limits.maxIncompleteBytes` over all links of the connection, and
+   * everything on the session waits for a reader who does not read. `connection.receiver` therefore begins a session of
+   * its own for it, with a window of 64 frames: 4 MiB. No limit on the size of a message is announced unless
+   * `maxMessageSize` is given. Default false. §2.6.14
+   */
+  streaming?: boolean | undefined
   /** Whether we settle first, or wait for the sender to. Default `first`. §2.8.3 */
   settle?: 'first' | 'second' | undefined
   /** How the sender is asked to settle. Default: as it likes. §2.8.2 */

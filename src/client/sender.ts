@@ -5,12 +5,13 @@ import { COPY_BELOW, type DeliveryInit, type SenderEndpoint } from '../engine/se
 import { UsageError } from '../errors.ts'
 import { EncodedMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
-import type { Closure, Sender } from './api.ts'
+import type { Closure, Sender, StreamedInit } from './api.ts'
 import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
 import type { Abortable, SendOptions } from './options.ts'
 import { ACCEPTED_OUTCOME, type Outcome, outcomeOf } from './outcome.ts'
+import { isStreamed, StreamedSend } from './streamed-send.ts'
 
 type SenderEvents = { closed: Closure; credit: { linkCredit: number; drain: boolean } }
 
@@ -53,8 +54,9 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     return this.endpoint.queue.length
   }
 
-  send(message: MessageInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
+  send(message: MessageInit | StreamedInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
     let delivery: OutgoingDelivery
+    let stream: StreamedSend | undefined
     try {
       if (this.closure || this.isClosing) throw this.closedError()
       if (options.signal?.aborted) throw options.signal.reason
@@ -64,7 +66,10 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         )
       if (typeof message !== 'object' || message === null)
         throw new UsageError('a message is an object such as { body: … }', '3.2')
-      delivery = this.#queue(message, options)
+      if (isStreamed(message)) {
+        stream = new StreamedSend(this.endpoint, message, this.#initOf(options), this.owner)
+        delivery = stream.delivery
+      } else delivery = this.#queue(message, options)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -73,6 +78,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
       delivery.context = pending
       this.#unsettled++
       if (options.signal) this.#watch(delivery, pending, options.signal)
+      if (stream) this.#feed(stream, pending)
     })
     // Not earlier: this may flush at once, and a message that is sent settled then has its outcome.
     this.owner.touch()
@@ -82,11 +88,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   /** Encodes a message and queues it, or changes nothing. */
   #queue(message: MessageInit | EncodedMessage, options: SendOptions): OutgoingDelivery {
     const { endpoint } = this
-    const init: DeliveryInit = {
-      deliveryTag: options.deliveryTag,
-      messageFormat: options.messageFormat,
-      settled: options.settled ?? endpoint.sndSettleMode === 'settled',
-    }
+    const init = this.#initOf(options)
     if (message instanceof EncodedMessage) {
       this.#checkSize(message.bytes.length)
       return endpoint.transfer(message.bytes, {
@@ -106,6 +108,27 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
       endpoint.cancelMessage()
       throw error
     }
+  }
+
+  #initOf(options: SendOptions): DeliveryInit {
+    return {
+      deliveryTag: options.deliveryTag,
+      messageFormat: options.messageFormat,
+      settled: options.settled ?? this.endpoint.sndSettleMode === 'settled',
+    }
+  }
+
+  /** Starts sending a body that is made meanwhile. However the send ends, its source is left. */
+  #feed(stream: StreamedSend, pending: PendingSend): void {
+    const unwatch = pending.detach
+    pending.detach = () => {
+      unwatch?.()
+      stream.leave()
+    }
+    stream.run().catch(error => {
+      this.#done(stream.delivery)?.reject(error)
+      this.owner.touch()
+    })
   }
 
   #checkSize(size: number): void {

@@ -162,7 +162,9 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   #newReceiver(endpoint: ReceiverEndpoint, options: ReceiverOptions): ClientReceiver {
     const { credit } = options
     checkCredit(credit)
-    endpoint.useWindow(credit === 'manual' ? undefined : (credit?.window ?? DEFAULT_WINDOW))
+    endpoint.isStreaming = options.streaming === true
+    const window = credit === 'manual' ? undefined : (credit?.window ?? (options.streaming ? 1 : DEFAULT_WINDOW))
+    endpoint.useWindow(window)
     return this.#adopt(new ClientReceiver(this, endpoint))
   }
 
@@ -319,9 +321,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.emit('closed', closure)
   }
 
-  /** Resolves when nothing that was sent on this session waits for its outcome. */
+  /** Before a close: resolves when nothing that was sent waits for its outcome, and gives back what nobody has taken. */
   async whenSettled(): Promise<void> {
     await Promise.all([...this.#links].map(link => link.whenSettled()))
+    for (const link of this.#links) if (link instanceof ClientReceiver) link.releaseBuffered()
   }
 
   forget(link: ClientLink<never>): void {

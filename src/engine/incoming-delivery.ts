@@ -2,6 +2,7 @@
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import type { SequenceNo } from '../definitions/restricted.ts'
+import type { IncomingStream } from './incoming-stream.ts'
 import type { ReceiverEndpoint } from './receiver-endpoint.ts'
 
 /** Smallest buffer for pieces that are copied. */
@@ -29,6 +30,8 @@ export class IncomingDelivery {
   /** What we have decided, once we have. */
   localState: DeliveryState | undefined
   localSettled = false
+  /** Of a delivery that is handed out before it is complete. §2.6.14 */
+  stream: IncomingStream | undefined = undefined
   /** For the owner. */
   context: unknown
 
@@ -51,6 +54,15 @@ export class IncomingDelivery {
     this.remoteSettled = remoteSettled
     this.remoteState = remoteState
     this.context = undefined
+  }
+
+  /** Takes out the first piece: what comes behind it must not be gathered where it lies. */
+  shift(): Uint8Array | undefined {
+    const piece = this.chunks.shift()
+    if (this.chunks.length > 0) return piece
+    this.#tail = NO_BYTES
+    this.#tailUsed = 0
+    return piece
   }
 
   /**

@@ -22,8 +22,10 @@ export class OutgoingDelivery {
   /** Or in pieces, none of which is ours to change. */
   pieces: Uint8Array[] | undefined
   /** Bytes of payload, and how many of them are framed. */
-  readonly size: number
+  size: number
   sent = 0
+  /** More payload is to come: see `outgoing-stream.ts`. §2.6.14 */
+  isOpen = false
   /** The transfer-id of its latest frame. §2.5.6 */
   transferId: SequenceNo = 0
   /** Given up after a part of it was framed: the next frame says so. §2.7.5 */
@@ -65,6 +67,7 @@ export class OutgoingDelivery {
 
   /** Lets go of the payload. */
   release(): void {
+    this.isOpen = false
     this.bytes = NO_BYTES
     this.start = 0
     this.end = 0

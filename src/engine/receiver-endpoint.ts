@@ -11,6 +11,7 @@ import { AmqpCondition, LinkCondition, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import { fittedState } from './error-fields.ts'
 import { IncomingDelivery } from './incoming-delivery.ts'
+import { IncomingStream } from './incoming-stream.ts'
 import { ReceiverCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
 import type { SessionEndpoint } from './session-endpoint.ts'
@@ -21,12 +22,18 @@ export class ReceiverEndpoint extends LinkEndpoint {
   credit: ReceiverCredit = new ReceiverCredit(undefined)
   /** Largest message that is accepted, in bytes. */
   maxMessageSize: number
+  /** Deliveries are handed out when they begin, and read as they come. Before attaching only. §2.6.14 */
+  isStreaming = false
+  /** Those that are not complete, or not read. */
+  #streams: Set<IncomingStream> | undefined
   /** The delivery whose last frame has not come. */
   #partial: IncomingDelivery | undefined
   /** Memory that its pieces keep alive. */
   #pinned = 0
   /** The frame being read is the last of its delivery. */
   #lastFrame = false
+  /** A drain is over but for the delivery whose last frame has not come. */
+  #drainedLate = false
 
   constructor(session: SessionEndpoint, name: string, initiated: 'local' | 'remote') {
     super(session, name, initiated)
@@ -56,12 +63,33 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /** Asks the sender to use up or give back its credit; `link.drained` follows. §2.6.7 */
   drain(): void {
-    if (this.credit.linkCredit === 0) {
-      this.session.connection.emit({ type: 'link.drained', link: this })
-      return
-    }
+    if (this.credit.linkCredit === 0) return this.#drained()
     this.credit.drain = true
     this.session.flowDue(this)
+  }
+
+  /**
+   * Takes all credit back, the automatic kind for good, and asks the sender to confirm; `link.drained` follows. What is
+   * under way may still arrive. A sender that only answers drains is asked for one, of no credit. §2.6.10
+   */
+  stop(): void {
+    this.credit.resize(undefined)
+    if (this.credit.revoked === 0) return this.#drained()
+    this.credit.drain = true
+    this.credit.isStopping = true
+    this.session.flowDue(this)
+  }
+
+  /** Keeps another number of deliveries coming, those that are held included; less credit is taken back. §2.6.7 */
+  resize(window: number): void {
+    this.credit.resize(window)
+    this.session.flowDue(this)
+  }
+
+  /** Says that no credit is out, once nothing that had it is unfinished. */
+  #drained(): void {
+    this.#drainedLate = this.#partial !== undefined && !this.isStreaming
+    if (!this.#drainedLate) this.session.connection.emit({ type: 'link.drained', link: this })
   }
 
   /** The owner has taken a delivery: credit for the next may be granted. */
@@ -84,6 +112,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
     if (transfer.state) delivery.remoteState = transfer.state
     if (transfer.rcvSettleMode === 'first') delivery.settlesFirst = true
     this.#partial = delivery
+    if (delivery.stream) return this.#streamed(delivery, delivery.stream, payload, left, true)
     if (payload && !this.#add(delivery, payload, transfer.more || left > 0)) return
     if (left === 0 && this.#lastFrame) this.#complete(delivery)
   }
@@ -92,6 +121,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
   onPayload(piece: Uint8Array, left: number): void {
     const delivery = this.#partial
     if (this.state !== 'ATTACHED' || !delivery) return
+    if (delivery.stream) return this.#streamed(delivery, delivery.stream, piece, left, false)
     if (!this.#add(delivery, piece, true)) return
     if (left === 0 && this.#lastFrame) this.#complete(delivery)
   }
@@ -140,7 +170,33 @@ export class ReceiverEndpoint extends LinkEndpoint {
       incoming.add(deliveryId, delivery)
       this.unsettledCount++
     }
+    if (this.isStreaming) this.#handOut(delivery)
     return delivery
+  }
+
+  /** Hands out a delivery that has begun. §2.6.14 */
+  #handOut(delivery: IncomingDelivery): void {
+    this.#streams ??= new Set()
+    delivery.stream = new IncomingStream(delivery, this.#streams)
+    this.session.connection.deliveries.push(delivery)
+  }
+
+  /** A piece of a delivery that has been handed out, or a frame without payload. */
+  #streamed(
+    delivery: IncomingDelivery,
+    stream: IncomingStream,
+    piece: Uint8Array | undefined,
+    left: number,
+    begins: boolean,
+  ): void {
+    if (begins) stream.onFrame()
+    if (piece && !this.#fits(delivery, piece)) return
+    if (piece && !stream.add(piece)) return this.#overfull()
+    if (left > 0) return
+    stream.onFrameEnd()
+    if (!this.#lastFrame) return
+    this.#forgetPartial()
+    stream.end('complete')
   }
 
   #continued(delivery: IncomingDelivery, transfer: Transfer): IncomingDelivery | undefined {
@@ -157,23 +213,21 @@ export class ReceiverEndpoint extends LinkEndpoint {
   #aborted(delivery: IncomingDelivery): void {
     this.#forget(delivery)
     this.#forgetPartial()
-    this.consumed()
+    // One that was handed out has been consumed by its owner, or will be.
+    if (delivery.stream) delivery.stream.end('aborted')
+    else this.consumed()
   }
 
   #forgetPartial(): void {
     this.session.connection.incompleteBytes -= this.#pinned
     this.#pinned = 0
     this.#partial = undefined
+    if (this.#drainedLate) this.#drained()
   }
 
   /** Keeps a piece of payload. @returns false when it was one too many */
   #add(delivery: IncomingDelivery, piece: Uint8Array, incomplete: boolean): boolean {
-    delivery.size += piece.length
-    if (delivery.size > this.maxMessageSize) {
-      this.#forgetPartial()
-      this.fail(LinkCondition.messageSizeExceeded, `message larger than ${this.maxMessageSize} bytes`, '2.7.3')
-      return false
-    }
+    if (!this.#fits(delivery, piece)) return false
     if (!incomplete) {
       delivery.chunks.push(piece)
       return true
@@ -183,9 +237,21 @@ export class ReceiverEndpoint extends LinkEndpoint {
     const { connection } = this.session
     connection.incompleteBytes += taken
     if (connection.incompleteBytes <= connection.limits.maxIncompleteBytes) return true
+    this.#overfull()
+    return false
+  }
+
+  #fits(delivery: IncomingDelivery, piece: Uint8Array): boolean {
+    delivery.size += piece.length
+    if (delivery.size <= this.maxMessageSize) return true
+    this.#forgetPartial()
+    this.fail(LinkCondition.messageSizeExceeded, `message larger than ${this.maxMessageSize} bytes`, '2.7.3')
+    return false
+  }
+
+  #overfull(): void {
     this.#forgetPartial()
     this.fail(AmqpCondition.resourceLimitExceeded, 'unfinished messages hold too much memory', '2.6.14')
-    return false
   }
 
   #complete(delivery: IncomingDelivery): void {
@@ -233,7 +299,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
   /** The sender's flow for this link; what it says of credit is not a grant. §2.6.7 */
   onFlow(flow: Flow): void {
     const drained = this.credit.onFlow(flow)
-    if (drained) this.session.connection.emit({ type: 'link.drained', link: this })
+    if (drained) this.#drained()
     if (flow.echo || (drained && this.credit.isLow)) this.session.flowDue(this)
   }
 
@@ -242,17 +308,21 @@ export class ReceiverEndpoint extends LinkEndpoint {
   }
 
   abandonQueue(): void {
+    this.#partial?.stream?.end('lost')
     if (this.#partial) this.#forgetPartial()
   }
 
   protected onEnded(): void {
+    for (const stream of this.#streams ?? []) stream.onLinkEnded()
     if (this.unsettledCount === 0) return
     for (const delivery of [...this.session.incoming]) if (delivery.link === this) this.#forget(delivery)
   }
 
   protected attachFields(init: AttachInit): Init<Attach> {
     if (init.maxMessageSize !== undefined && init.maxMessageSize > 0n) this.maxMessageSize = Number(init.maxMessageSize)
-    return { maxMessageSize: BigInt(this.maxMessageSize) }
+    // What is read as it comes needs no limit: the session's window bounds what lies here. 0: none. §2.7.3
+    else if (this.isStreaming) this.maxMessageSize = Number.POSITIVE_INFINITY
+    return { maxMessageSize: Number.isFinite(this.maxMessageSize) ? BigInt(this.maxMessageSize) : 0n }
   }
 
   protected onAttachFields(attach: Attach): boolean {

@@ -31,6 +31,8 @@ export interface DeliveryInit {
   /** §2.8.11 */
   readonly messageFormat?: number | undefined
   readonly settled?: boolean | undefined
+  /** More payload follows, by `extend` of `outgoing-stream.ts`. Default: no. §2.6.14 */
+  readonly isOpen?: boolean | undefined
   /** For the owner: `OutgoingDelivery.context`. */
   readonly context?: unknown
 }
@@ -111,19 +113,14 @@ export class SenderEndpoint extends LinkEndpoint {
   transfer(payload: Uint8Array | readonly Uint8Array[], init: DeliveryInit = {}): OutgoingDelivery {
     const parts = payload instanceof Uint8Array ? [payload] : payload
     const size = parts.reduce((sum, part) => sum + part.length, 0)
-    if (size < COPY_BELOW) {
+    if (size < COPY_BELOW && !init.isOpen) {
       const writer = this.beginMessage(init)
       for (const part of parts) writer.raw(part)
       return this.commitMessage(init)
     }
     this.checkSendable(init)
-    return this.#enqueue(
-      init,
-      parts[0] as Uint8Array,
-      0,
-      0,
-      parts.filter(part => part.length > 0),
-    )
+    const pieces = parts.filter(part => part.length > 0)
+    return this.#enqueue(init, parts[0] as Uint8Array, 0, 0, pieces)
   }
 
   checkSendable(init: DeliveryInit): void {
@@ -165,6 +162,7 @@ export class SenderEndpoint extends LinkEndpoint {
       size,
       init.context,
     )
+    delivery.isOpen = init.isOpen === true
     if (init.deliveryTag && !delivery.settled) (this.#tags ??= new Set()).add(tagText(init.deliveryTag))
     this.queue.push(delivery)
     this.session.connection.pendingBytes += size
@@ -182,7 +180,10 @@ export class SenderEndpoint extends LinkEndpoint {
   /** Whether something is queued that credit allows. */
   get maySend(): boolean {
     const next = this.queue.peek()
-    return next !== undefined && this.state === 'ATTACHED' && (this.credit.linkCredit > 0 || next.deliveryId >= 0)
+    if (next === undefined || this.state !== 'ATTACHED') return false
+    // The rest of a message that is still being made waits for its maker, and what is behind it waits, too. §2.6.14
+    if (next.isOpen && next.sent === next.size) return false
+    return this.credit.linkCredit > 0 || next.deliveryId >= 0
   }
 
   /** Frames deliveries until `quantum` bytes are written, or nothing may be sent. */
@@ -216,7 +217,7 @@ export class SenderEndpoint extends LinkEndpoint {
     fields.deliveryTag = delivery.tag
     fields.messageFormat = delivery.messageFormat
     fields.settled = delivery.settled
-    fields.more = false
+    fields.more = delivery.isOpen
     const left = delivery.size - delivery.sent
     let width = left
     if (left > writer.capacity(fields, maxFrameSize)) {
@@ -313,6 +314,7 @@ export class SenderEndpoint extends LinkEndpoint {
    * @returns what it came to; `sent` means that it is too late
    */
   abort(delivery: OutgoingDelivery): 'removed' | 'aborted' | 'sent' {
+    if (delivery.aborted) return 'sent'
     const isPartial = delivery.deliveryId >= 0
     if (isPartial ? this.queue.peek() !== delivery : !this.queue.remove(delivery)) return 'sent'
     this.session.connection.pendingBytes -= delivery.size - delivery.sent
