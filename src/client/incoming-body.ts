@@ -45,9 +45,9 @@ export class IncomingBody {
     return this.#stream.ended === 'aborted'
   }
 
-  /** Whether nothing more of it will come. */
+  /** Whether its end has come, in a way that the end of the link changes nothing about. */
   get hasEnded(): boolean {
-    return this.#stream.ended !== undefined
+    return this.#stream.ended === 'complete' || this.isAborted
   }
 
   /** Whether it can only be decoded whole: its body is a value or a sequence. */
