@@ -111,7 +111,8 @@ export class SectionScanner {
     this.#last = code
     if (code >= Section.data && code < Section.footer) this.bodyCode = code
     if (code !== Section.data) this.#keep(Uint8Array.from(this.#head))
-    this.#left = size
+    // What can only be decoded whole is checked then.
+    this.#left = this.isOpaque ? 0 : size
     this.#head = []
   }
 
