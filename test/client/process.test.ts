@@ -119,6 +119,26 @@ describe.each<[string, ReceiverOptions]>([
   })
 })
 
+test('what a window had brought before is worked off first, and no more comes meanwhile', async () => {
+  const { receiver, far } = await linked({ credit: { window: 20 } })
+  const sends = Array.from({ length: 15 }, (_, i) => far.send({ body: `m${i}` }))
+  await tick()
+  const credit: number[] = []
+  const processing = receiver.process(
+    async () => {
+      await tick(2)
+      credit.push(far.linkCredit)
+    },
+    { concurrency: 2 },
+  )
+  expect(await outcomes(sends)).toEqual(Array(15).fill('accepted'))
+  await tick()
+  expect(credit.slice(0, 13)).toEqual(Array(13).fill(0))
+  expect(far.linkCredit).toBe(2)
+  await receiver.close()
+  await processing
+})
+
 describe('its end', () => {
   test('the signal stops taking and waits for those that run; what comes late waits for whoever asks', async () => {
     const { receiver, far } = await linked({ credit: 'manual' })

@@ -173,6 +173,18 @@ describe.each(sides)('§2.6.14 handed out while it arrives (%s)', role => {
     peer.finished()
   })
 
+  test('§2.5.6 a flow for another reason does not open the window over what is unread', () => {
+    const { s, peer, receiver } = streaming(role, 4)
+    peer.sendTransfer({ deliveryId: 0, deliveryTag: tag(0), more: true }, bytes(0, 10))
+    peer.sendTransfer({ more: true }, bytes(10, 10))
+    const stream = handedOut(s)
+    receiver.flow(1)
+    expect(peer.all()).toMatchObject([{ name: 'flow', fields: { incomingWindow: { v: 2 } } }])
+    taken(stream)
+    receiver.flow(1)
+    expect(peer.all()).toMatchObject([{ name: 'flow', fields: { incomingWindow: { v: 4 } } }])
+  })
+
   test('§2.5.6 a sender that does not mind the window is told so', () => {
     const { peer } = streaming(role, 3)
     peer.sendTransfer({ deliveryId: 0, deliveryTag: tag(0), more: true }, bytes(0, 1))
