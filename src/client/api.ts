@@ -142,7 +142,12 @@ export interface Link extends AsyncDisposable {
   readonly closed: Promise<Closure>
   /** Detaches and keeps the terminus. §2.6.4 */
   detach(options?: Abortable): Promise<void>
-  /** Closes the link, as a connection is closed: a sender's messages go first, and get their outcomes. §2.6.6 */
+  /**
+   * Closes the link, as a connection is closed: a sender's messages go first, and get their outcomes; a receiver's credit
+   * is taken back, and what nobody has taken is released, what is under way included (§2.6.10). Either waits for the
+   * peer no longer than `limits.settleMs`, then for its detach no longer than `limits.closeMs`. With an error only the
+   * detach is waited for. §2.6.6
+   */
   close(options?: Abortable & { error?: ErrorInit }): Promise<void>
 }
 

@@ -94,7 +94,7 @@ export class StreamedSend {
     }
   }
 
-  /** Nothing more is to be sent: what is not finished is taken back, and the source is told. */
+  /** Nothing more is to be sent: what is not finished is removed or aborted (§2.7.5), and the source is told. */
   leave(): void {
     if (this.#isLeft) return
     this.#isLeft = true

@@ -8,7 +8,7 @@
 
 import type { IncomingDelivery } from './incoming-delivery.ts'
 
-/** How the payload of a delivery ended. `lost`: its link did, first. */
+/** How the payload of a delivery ended. `aborted`: the sender gave it up (§2.7.5); `lost`: its link ended first. */
 export type StreamEnd = 'complete' | 'aborted' | 'lost'
 
 export class IncomingStream {
