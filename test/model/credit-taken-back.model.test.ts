@@ -6,6 +6,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { ReceiverCredit, SenderCredit } from '../../src/engine/link-credit.ts'
+import { patience, runs } from './world.ts'
 
 type Flow = { deliveryCount: number; linkCredit: number; drain: boolean; available: undefined }
 
@@ -15,7 +16,7 @@ const step = fc.tuple(
   fc.integer({ min: 1, max: 6 }),
 )
 
-test('nothing that had credit when it was sent is refused', () => {
+test('nothing that had credit when it was sent is refused', patience, () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: 0, max: 0xffffffff }), (steps, initial) => {
       const sender = new SenderCredit(initial)
@@ -80,6 +81,6 @@ test('nothing that had credit when it was sent is refused', () => {
       while (toReceiver.length > 0) take()
       expect([receiver.deliveryCount, receiver.linkCredit]).toEqual([sender.deliveryCount, sender.linkCredit])
     }),
-    { numRuns: 2000 },
+    runs(2000),
   )
 })
