@@ -162,8 +162,8 @@ export interface Link extends AsyncDisposable {
  *
  * Where the source throws, the signal fires, or a piece is no `Uint8Array`, the message is taken back: removed when
  * nothing of it has been sent, else aborted (§2.7.5), and the promise rejects with that error. A receiver that decides
- * before all of it has come ends it the same way, and the promise resolves with the outcome. In each case, and when the
- * link ends, the source is left: its iterator's `return()` is called, or its reader cancelled.
+ * before all of it has come ends it the same way, unless it accepts, and the promise resolves with the outcome. In each
+ * case, and when the link ends, the source is left: its iterator's `return()` is called, or its reader cancelled.
  */
 export interface StreamedInit extends Omit<MessageInit, 'body'> {
   readonly body: AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>

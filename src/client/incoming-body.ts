@@ -26,6 +26,7 @@ export class IncomingBody {
   /** The link ended before the delivery did. */
   #lost: AmqpError | undefined
   #waiting: Deferred<void> | undefined
+  #isCancelled = false
 
   /** @param touch  something may be due for sending */
   constructor(incoming: IncomingDelivery, stream: IncomingStream, touch: () => void) {
@@ -104,7 +105,7 @@ export class IncomingBody {
   }
 
   async #pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
-    for (;;) {
+    while (!this.#isCancelled) {
       const piece = this.#ready.length > 0 || this.#fault !== undefined ? undefined : this.#stream.next()
       if (piece) this.#ready = this.#scan(piece)
       this.#touchIfDue()
@@ -124,6 +125,7 @@ export class IncomingBody {
   }
 
   #cancel(): void {
+    this.#isCancelled = true
     this.#ready = []
     this.#stream.discard()
     this.#touchIfDue()

@@ -40,6 +40,8 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   /** Sends whose promise is not settled, and who waits until there are none. */
   #unsettled = 0
   #allSettled: Deferred<void> | undefined
+  /** Accepted before all of it was sent: sent to its end all the same. */
+  #acceptedEarly: Set<OutgoingDelivery> | undefined
 
   constructor(owner: LinkOwner, endpoint: SenderEndpoint, maxPending: number) {
     super(owner, endpoint)
@@ -125,10 +127,16 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
       unwatch?.()
       stream.leave()
     }
-    stream.run().catch(error => {
-      this.#done(stream.delivery)?.reject(error)
-      this.owner.touch()
-    })
+    const { delivery } = stream
+    stream.run().then(
+      () => {
+        if (this.#acceptedEarly?.has(delivery)) this.onOutcome(delivery)
+      },
+      error => {
+        this.#done(delivery)?.reject(error)
+        this.owner.touch()
+      },
+    )
   }
 
   #checkSize(size: number): void {
@@ -165,6 +173,11 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   /** A delivery's outcome is known. */
   onOutcome(delivery: OutgoingDelivery): void {
+    if (delivery.isOpen && delivery.remoteState?.type === 'accepted') {
+      this.#acceptedEarly ??= new Set()
+      this.#acceptedEarly.add(delivery)
+      return
+    }
     const pending = this.#done(delivery)
     pending?.resolve(delivery.settled ? ACCEPTED_OUTCOME : this.#outcome(delivery))
   }
@@ -174,6 +187,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const pending = delivery.context as PendingSend | undefined
     if (!pending) return undefined
     delivery.context = undefined
+    this.#acceptedEarly?.delete(delivery)
     pending.detach?.()
     if (--this.#unsettled === 0) this.#allSettled?.resolve()
     return pending
@@ -209,6 +223,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   protected ended(): void {
     const error = this.closedError()
     const { endpoint } = this
+    for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery))
     const open = new Set([...endpoint.abandoned.splice(0), ...endpoint.queue, ...endpoint.unsettled()])
     for (const delivery of open) this.#done(delivery)?.reject(error)
     this.owner.flushed.delete(this.#onFlush)

@@ -272,6 +272,28 @@ describe('sending a message while it is made', () => {
     expect(await next).toEqual({ outcome: 'accepted' })
   })
 
+  test('the receiver accepts before all of it has come: the rest is sent all the same, or as far as the link lives', async () => {
+    const { sender, receiver } = await linked()
+    const body = counted(30)
+    const sending = sender.send({ body })
+    const delivery = await receiver.receive()
+    const reading = all(delivery.body)
+    await delivery.accept()
+    expect((await reading).length).toBe(300_000)
+    expect(await sending).toEqual({ outcome: 'accepted' })
+    expect([body.left, sender.pending]).toEqual([false, 0])
+    const endless = counted(1_000_000)
+    const cut = sender.send({ body: endless })
+    const second = await receiver.receive()
+    const reader = second.body.getReader()
+    await reader.read()
+    await second.accept()
+    await tick()
+    await receiver.close({ error: { condition: 'amqp:link:detach-forced' } })
+    expect(await cut).toEqual({ outcome: 'accepted' })
+    expect(endless.left).toBe(true)
+  })
+
   test('the link ends half-way: both ends hear of it, and the source is left', async () => {
     const { sender, receiver } = await linked()
     const body = counted(1_000_000)
