@@ -1,4 +1,8 @@
-/** §2.6.14: messages that are sent while they are made and read while they arrive, over sockets. */
+/**
+ * §2.6.14: messages that are sent while they are made and read while they arrive, over sockets.
+ *
+ * FAIRLEAD_STREAM_MIB sets the size of the message that goes through a process of its own, and prints what that cost.
+ */
 
 import { fork } from 'node:child_process'
 import { createHash } from 'node:crypto'
