@@ -38,7 +38,7 @@ const choice = <C extends string>(name: string, source: FieldType<number>, choic
   },
   write(writer, value) {
     const index = choices.indexOf(value)
-    if (index < 0) throw new EncodeError(`${value} is not a ${name}`)
+    if (index < 0) throw new EncodeError(`${String(value)} is not a ${name}`)
     source.write(writer, index)
   },
 })

@@ -111,6 +111,11 @@ export interface AmqpArray<V = unknown> {
   readonly elements: readonly V[]
 }
 
+/** Text has a length as well, and would be written as zeros. */
+function checkBytes(type: 'uuid' | 'decimal', bytes: unknown): void {
+  if (!(bytes instanceof Uint8Array)) throw new EncodeError(`a ${type} is made from a Uint8Array`)
+}
+
 const hexOf = (bytes: Uint8Array): string => Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
 
 /** A universally unique identifier, RFC 4122; 16 bytes in network order. §1.6.18 */
@@ -118,8 +123,9 @@ export class Uuid {
   /** 16 bytes. A view of the bytes given, not a copy. */
   readonly bytes: Uint8Array
 
-  /** @throws {EncodeError} unless there are 16 bytes */
+  /** @throws {EncodeError} unless it is a `Uint8Array` of 16 bytes */
   constructor(bytes: Uint8Array) {
+    checkBytes('uuid', bytes)
     if (bytes.length !== 16) throw new EncodeError(`a uuid has 16 bytes, not ${bytes.length}`)
     this.bytes = bytes
   }
@@ -146,8 +152,9 @@ export class Decimal {
   /** 4, 8 or 16 bytes, big-endian. A view of the bytes given, not a copy. */
   readonly bytes: Uint8Array
 
-  /** @throws {EncodeError} unless there are 4, 8 or 16 bytes */
+  /** @throws {EncodeError} unless it is a `Uint8Array` of 4, 8 or 16 bytes */
   constructor(bytes: Uint8Array) {
+    checkBytes('decimal', bytes)
     const width = bytes.length * 8
     if (width !== 32 && width !== 64 && width !== 128)
       throw new EncodeError(`a decimal has 4, 8 or 16 bytes, not ${bytes.length}`)
@@ -200,6 +207,7 @@ export const double: (value: number) => Typed<'double', number> = /* @__PURE__ *
 
 /** One Unicode scalar value. §1.6.16 @throws {EncodeError} for a surrogate, or a string of another length */
 export function char(value: string): Typed<'char', string> {
+  if (typeof value !== 'string') return refuse('char', value)
   const code = value.codePointAt(0)
   if (code === undefined || value.length !== (code > 0xffff ? 2 : 1) || (code >= 0xd800 && code <= 0xdfff))
     return refuse('char', value)
