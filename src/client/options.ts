@@ -29,7 +29,10 @@ export interface ConnectionOptions extends Abortable {
   hostname?: string | undefined
   /** Largest frame we take, in bytes, 512 … 2^32 − 1. Default 65,536. */
   maxFrameSize?: number | undefined
-  /** Highest channel number, 0 … 65,535. Default `limits.maxSessions − 1`. */
+  /**
+   * Highest channel number, 0 … 65,535: one less than the sessions at once, whoever begins them.
+   * Default `limits.maxSessions − 1`.
+   */
   channelMax?: number | undefined
   /**
    * The idle-time-out that we announce, in milliseconds; 0 for none. A peer that is silent for twice as long is given up,
@@ -104,7 +107,10 @@ export interface ListenOptions extends ConnectionOptions {
 export interface SessionOptions extends Abortable {
   /** Transfer frames that may be on their way to us. Default 2,048. §2.5.6 */
   incomingWindow?: number | undefined
-  /** Highest handle the peer may use. Default `limits.maxLinks − 1`. */
+  /**
+   * Highest handle on the session: one less than the links at once, whoever attaches them.
+   * Default `limits.maxLinks − 1`.
+   */
   handleMax?: number | undefined
   properties?: Readonly<Record<string, AmqpValue>> | undefined
 }

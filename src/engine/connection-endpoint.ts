@@ -111,6 +111,8 @@ export class ConnectionEndpoint {
     frameBody.named('open').write(new Writer(), { ...value, type: 'open' }, this.style)
     this.localOpen = value
     this.#remoteChannels.max = channelMax
+    // The answer to a begin of ours needs a channel as well: both limits bound the sessions at once. §2.7.1
+    this.#channels.max = Math.min(this.#channels.max, channelMax)
   }
 
   /** Closes: what is queued goes first, unless there is an error. @throws {UsageError} when it is closing. §2.4.3 */
@@ -313,7 +315,7 @@ export class ConnectionEndpoint {
     this.remoteOpen = open
     // §2.7.1: a peer that says less than 512 must still take 512.
     this.remoteMaxFrameSize = Math.max(open.maxFrameSize, MIN_MAX_FRAME_SIZE)
-    this.#channels.max = Math.min(open.channelMax, this.limits.maxSessions - 1)
+    this.#channels.max = Math.min(this.#channels.max, open.channelMax)
     this.emit({ type: 'connection.opened', open })
     this.#afterOpens()
   }
@@ -358,8 +360,12 @@ export class ConnectionEndpoint {
     if (this.#remoteChannels.get(channel))
       return this.fail(AmqpCondition.notAllowed, `begin on channel ${channel}, which is in use`, '2.5.1')
     let session: SessionEndpoint | undefined
-    if (begin.remoteChannel === undefined) session = new SessionEndpoint(this, 'remote')
-    else session = this.#channels.get(begin.remoteChannel) ?? this.#endedEarly.get(begin.remoteChannel)
+    if (begin.remoteChannel === undefined) {
+      if (!this.#channels.hasRoom)
+        return this.fail(AmqpCondition.notAllowed, 'begin of one session more than channel-max allows', '2.7.1')
+      this.#channels.owed++
+      session = new SessionEndpoint(this, 'remote')
+    } else session = this.#channels.get(begin.remoteChannel) ?? this.#endedEarly.get(begin.remoteChannel)
     if (!session)
       return this.fail(
         AmqpCondition.notAllowed,
@@ -401,8 +407,9 @@ export class ConnectionEndpoint {
 
   // ---- channels ------------------------------------------------------------------------------------------------
 
+  /** @returns −1 when no channel is left */
   assignChannel(session: SessionEndpoint): number {
-    return this.#channels.assign(session)
+    return this.#channels.assign(session, session.initiated === 'remote')
   }
 
   /** Sessions that we have begun and ended before the peer's begin came. */

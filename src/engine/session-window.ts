@@ -8,6 +8,9 @@ import { serialAdd, serialDistance, serialMax } from './serial.ts'
 /** Deliveries to the peer are not limited by us: the window that we announce for them is the largest. */
 export const OUTGOING_WINDOW = 0xffffffff
 
+/** Transfer frames that may be on their way to us, unless said otherwise. */
+export const DEFAULT_INCOMING_WINDOW = 2048
+
 export class SessionWindow {
   /** The transfer-id of the next transfer we send. */
   nextOutgoingId: SequenceNo
