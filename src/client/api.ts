@@ -95,6 +95,7 @@ export interface Session extends AsyncDisposable, Emits<{ closed: Closure; link:
 /** A session that the peer has begun and we have not yet answered. §2.5.1 */
 export interface IncomingSession {
   readonly connection: Connection
+  /** @throws {ClosedError} the peer has ended it meanwhile */
   accept(options?: SessionOptions): Promise<Session>
   /** Begins and ends it at once, with the error. */
   refuse(error: ErrorInit): void
@@ -116,7 +117,10 @@ interface IncomingLinkBase {
   refuse(error: ErrorInit): void
 }
 
-/** A link that the peer has attached and we have not yet answered: what the peer wants to be. §2.6.3 */
+/**
+ * A link that the peer has attached and we have not yet answered: what the peer wants to be. `accept` throws
+ * `ClosedError` when the peer has taken it back meanwhile. §2.6.3
+ */
 export type IncomingLink =
   | (IncomingLinkBase & {
       readonly remoteRole: 'sender'

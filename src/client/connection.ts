@@ -408,7 +408,7 @@ export class ClientConnection
         return incoming
       },
       refuse: (error: ErrorInit) => {
-        if (endpoint.state === 'BEGIN_RCVD') {
+        if (endpoint.state === 'BEGIN_RCVD' && !incoming.hasEnded) {
           endpoint.begin()
           endpoint.end(errorFields(error))
         }

@@ -64,6 +64,12 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     return this.#closed.promise
   }
 
+  /** It has ended, or what carries it has: told here already, or about to be. */
+  protected get isOver(): boolean {
+    const { hasEnded, session } = this.endpoint
+    return this.#closure !== undefined || hasEnded || session.hasEnded || session.connection.hasEnded
+  }
+
   /** Why the link has ended; `undefined` while it lives. */
   protected get closure(): Closure | undefined {
     return this.#closure
@@ -119,13 +125,15 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   /** The error for using the link after its end. */
   protected closedError(): AmqpError {
     if (!this.#closure && this.isClosing) return new ClosedError(this.endpoint.label, 'link', undefined, 'local')
-    return new ClosedError(this.endpoint.label, 'link', this.#closure?.error, this.#closure?.by)
+    const { label, session } = this.endpoint
+    const cause = this.#closure ? this.#closure.error : session.connection.cause
+    return new ClosedError(label, 'link', cause, this.#closure?.by)
   }
 
   async detach(options: Abortable = {}): Promise<void> {
     throwIfAborted(options)
     if (this.#closure) return
-    if (this.endpoint.isAttached) this.endpoint.detach()
+    if (this.endpoint.isAttached && !this.isOver) this.endpoint.detach()
     await this.#leave(options)
   }
 
@@ -158,7 +166,8 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
 
   #closeEndpoint(error?: ErrorInit): void {
     const { endpoint } = this
-    if (endpoint.isAttached || endpoint.state === 'ATTACH_SENT') endpoint.close(error && errorFields(error))
+    if (!this.isOver && (endpoint.isAttached || endpoint.state === 'ATTACH_SENT'))
+      endpoint.close(error && errorFields(error))
     this.owner.touch()
   }
 

@@ -91,14 +91,14 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   }
 
   addCredit(count: number): void {
-    if (this.closure) throw this.closedError()
+    if (this.isOver) throw this.closedError()
     this.endpoint.flow(count)
     this.owner.touch()
   }
 
   async drain(options: Abortable = {}): Promise<void> {
     throwIfAborted(options)
-    if (this.closure) throw this.closedError()
+    if (this.isOver) throw this.closedError()
     const drained = deferred<void>()
     this.#drains.push(drained)
     this.endpoint.drain()

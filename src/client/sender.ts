@@ -56,7 +56,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   send(message: MessageInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
     let delivery: OutgoingDelivery
     try {
-      if (this.closure || this.isClosing) throw this.closedError()
+      if (this.isOver || this.isClosing) throw this.closedError()
       if (options.signal?.aborted) throw options.signal.reason
       if (this.pending >= this.#maxPending)
         throw new UsageError(
@@ -152,7 +152,10 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     if (!pending) return undefined
     delivery.context = undefined
     pending.detach?.()
-    if (--this.#unsettled === 0) this.#allSettled?.resolve()
+    if (--this.#unsettled === 0) {
+      this.#allSettled?.resolve()
+      this.#allSettled = undefined
+    }
     return pending
   }
 
@@ -163,7 +166,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   /** Resolves when no send waits for its outcome. */
   whenSettled(): Promise<void> {
     if (this.#unsettled === 0) return Promise.resolve()
-    this.#allSettled = deferred()
+    this.#allSettled ??= deferred()
     return this.#allSettled.promise
   }
 

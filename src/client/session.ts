@@ -90,7 +90,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   }
 
   get hasEnded(): boolean {
-    return this.#closure !== undefined
+    return this.#closure !== undefined || this.endpoint.hasEnded || this.endpoint.connection.hasEnded
   }
 
   get closeMs(): number {
@@ -107,6 +107,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   /** Sends our begin; with `wait`, waits for the peer's. */
   async begin(options: SessionOptions, wait: boolean): Promise<void> {
+    this.#checkOpen(options)
     this.endpoint.begin({
       incomingWindow: options.incomingWindow,
       handleMax: options.handleMax,
@@ -176,6 +177,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       link.endpoint.attach(init)
     } catch (error) {
       this.#links.delete(link)
+      // Its name is free again.
+      this.endpoint.releaseLink(link.endpoint)
       throw error
     }
     this.touch()
@@ -183,7 +186,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   #checkOpen(options: Abortable): void {
     throwIfAborted(options)
-    if (this.#closure) throw new ClosedError(this.endpoint.label, 'session', this.#closure.error, this.#closure.by)
+    // The engine knows first: what it tells in one turn, listeners hear in order.
+    const { label, connection } = this.endpoint
+    if (this.hasEnded)
+      throw new ClosedError(label, 'session', this.#closure ? this.#closure.error : connection.cause, this.#closure?.by)
   }
 
   incoming(): AsyncIterable<IncomingLink, undefined> {
@@ -218,7 +224,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       sndSettleMode: attach.sndSettleMode,
       rcvSettleMode: attach.rcvSettleMode,
       refuse: (error: ErrorInit) => {
-        if (endpoint.state === 'ATTACH_RCVD') endpoint.refuse(errorFields(error))
+        if (endpoint.state === 'ATTACH_RCVD' && !this.hasEnded) endpoint.refuse(errorFields(error))
         this.touch()
       },
     }
@@ -227,7 +233,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
         ...base,
         remoteRole: 'sender',
         accept: async (options: ReceiverOptions & { reply?: LinkReply } = {}) => {
-          this.#checkOpen(options)
+          this.#checkIncoming(endpoint, options)
           const receiver = this.#newReceiver(endpoint, options)
           this.#accept(receiver, attach, options, {
             sndSettleMode: attach.sndSettleMode,
@@ -240,13 +246,18 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       ...base,
       remoteRole: 'receiver',
       accept: async (options: SenderOptions & { reply?: LinkReply } = {}) => {
-        this.#checkOpen(options)
+        this.#checkIncoming(endpoint, options)
         const sender = this.#newSender(endpoint, options)
         const sndSettleMode = options.settle ?? attach.sndSettleMode
         this.#accept(sender, attach, options, { sndSettleMode, rcvSettleMode: attach.rcvSettleMode })
         return sender
       },
     }
+  }
+
+  #checkIncoming(endpoint: LinkEndpoint, options: Abortable): void {
+    this.#checkOpen(options)
+    if (endpoint.hasEnded) throw new ClosedError(endpoint.label, 'link', undefined, 'remote')
   }
 
   /** Attaches our end of a link that the peer has initiated; both termini are echoed unless the reply says otherwise. */
