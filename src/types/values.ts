@@ -8,6 +8,7 @@
  */
 
 import { EncodeError } from '../errors.ts'
+import { formatDecimal, parseDecimal } from './decimal.ts'
 import type { AmqpMap } from './map.ts'
 
 /** Anything that a `*` position may hold, in or out. */
@@ -146,7 +147,11 @@ export class Uuid {
   }
 }
 
-/** An IEEE 754-2008 decimal in its interchange bytes, kept exactly. §1.6.13–15 */
+/**
+ * An IEEE 754-2008 decimal in its interchange bytes, kept exactly whatever they are; text when asked. §1.6.13–15
+ *
+ * Two decimals are the same number and yet differ: `1.5` and `1.50` have other bytes, and are two keys of a map.
+ */
 export class Decimal {
   readonly width: 32 | 64 | 128
   /** 4, 8 or 16 bytes, big-endian. A view of the bytes given, not a copy. */
@@ -160,6 +165,26 @@ export class Decimal {
       throw new EncodeError(`a decimal has 4, 8 or 16 bytes, not ${bytes.length}`)
     this.width = width
     this.bytes = bytes
+  }
+
+  /**
+   * Keeps sign, digits and exponent exactly: `1.50` keeps its zero, `-0` its sign.
+   *
+   * @param text  `-12.50`, `1E+7`, `Infinity`, `NaN`, `sNaN12`; any case, no spaces
+   * @param width  bits: 32 for 7 digits, 64 for 16, 128 for 34
+   * @throws {EncodeError} any other text, more digits, or an exponent that the width does not reach; never rounds
+   */
+  static parse(text: string, width: 32 | 64 | 128): Decimal {
+    return new Decimal(parseDecimal(text, width))
+  }
+
+  /** The scientific string of General Decimal Arithmetic; `parse` reads it back. */
+  toString(): string {
+    return formatDecimal(this.bytes)
+  }
+
+  toJSON(): string {
+    return this.toString()
   }
 }
 
