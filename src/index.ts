@@ -35,6 +35,7 @@ export type {
   TargetInit,
   TerminusInit,
   TracedFrame,
+  WebSocketOptions,
   WireProfile,
 } from './client/options.ts'
 export { assertAccepted, type Outcome } from './client/outcome.ts'
@@ -53,7 +54,9 @@ export type { MessageId } from './definitions/restricted.ts'
 export { DEFAULT_LIMITS, type Limits } from './engine/limits.ts'
 export * from './errors.ts'
 export { type MemoryPairOptions, memoryPair } from './io/memory.ts'
+export type { ProxyHook } from './io/proxy.ts'
 export type { Transport, TransportSink } from './io/transport.ts'
+export { type WebSocketClass, type WebSocketLike, webSocketTransport } from './io/websocket.ts'
 export { EncodedMessage } from './message/encode.ts'
 export type {
   Body,

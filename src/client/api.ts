@@ -69,7 +69,7 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
   /** Sessions that the peer begins. Without a taker, neither here nor by `on('session')`, they are refused. */
   incoming(): AsyncIterable<IncomingSession>
-  /** Lets the process live as long as this connection does (the default), or not. */
+  /** Lets the process live as long as this connection does (the default), or not. A WebSocket holds it either way. */
   ref(): void
   unref(): void
   /**

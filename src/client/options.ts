@@ -1,7 +1,9 @@
 /** Options of connections, sessions and links: units, ranges and defaults. */
 
 import type { Limits } from '../engine/limits.ts'
+import type { ProxyHook } from '../io/proxy.ts'
 import type { Transport } from '../io/transport.ts'
+import type { WebSocketClass } from '../io/websocket.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Outcome } from './outcome.ts'
 import type { SaslMechanism, SaslServerMechanism } from './sasl.ts'
@@ -75,16 +77,36 @@ export interface TracedFrame {
 export interface ConnectOptions extends ConnectionOptions {
   /** Name or address; IPv6 without brackets. */
   host: string
-  /** Default 5671 with TLS, 5672 without. */
+  /** Default 5671 with TLS, 5672 without; over a WebSocket 443 and 80. */
   port?: number | undefined
-  /** TLS with verification; options go to `node:tls`. Default: true for port 5671 and `amqps:`, else false. */
+  /**
+   * TLS with verification; options go to `node:tls`. Default: true for `amqps:`, `wss:` and the default port with TLS,
+   * else false.
+   */
   tls?: boolean | import('node:tls').ConnectionOptions | undefined
-  /** Instead of a socket. The caller vouches for its privacy. */
+  /** Instead of a socket; what says how to connect is then not used. The caller vouches for its privacy. */
   transport?: Transport | undefined
+  /** Over a WebSocket. Default: only for `ws:` and `wss:`. */
+  webSocket?: WebSocketOptions | undefined
+  /** Makes the connection in place of a socket, e.g. by HTTP CONNECT; TLS is done over it. Not with `webSocket`. */
+  proxy?: ProxyHook | undefined
   /** In order of preference; none: no SASL layer. Default: ANONYMOUS, or PLAIN when the URL has a user. §5.3 */
   sasl?: SaslMechanism | readonly SaslMechanism[] | false | undefined
   /** Allow PLAIN and bearer tokens over a connection without TLS. Default false. */
   allowInsecureAuth?: boolean | undefined
+}
+
+/** How a WebSocket is opened. AMQP WebSocket Binding 1.0. */
+export interface WebSocketOptions {
+  /**
+   * That of the package `ws`, or one like it. Default: the standard class, which Node has from 22 on and which takes no
+   * TLS options.
+   */
+  class?: WebSocketClass | undefined
+  /** Begins with a slash; may have a query. Default: that of the URL, else `/`; of an IoT Hub `/$iothub/websocket`. */
+  path?: string | undefined
+  /** Sub-protocols offered, of which the peer must take one. Default `amqp`; for an IoT Hub `AMQPWSB10`. */
+  protocols?: readonly string[] | undefined
 }
 
 /** How `listen` accepts peers. */
