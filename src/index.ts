@@ -39,17 +39,21 @@ export type {
   WireProfile,
 } from './client/options.ts'
 export { assertAccepted, type Outcome } from './client/outcome.ts'
-export {
-  type SaslContext,
-  type SaslExchange,
-  type SaslMechanism,
-  type SaslServerContext,
-  type SaslServerExchange,
-  type SaslServerMechanism,
-  type SaslStep,
-  sasl,
-  saslServer,
-} from './client/sasl.ts'
+export type { TokenCheck, TokenSource } from './client/sasl/bearer.ts'
+export type { ExternalCheck } from './client/sasl/external.ts'
+export type {
+  SaslContext,
+  SaslExchange,
+  SaslMechanism,
+  SaslServerContext,
+  SaslServerExchange,
+  SaslServerMechanism,
+  SaslStep,
+} from './client/sasl/mechanism.ts'
+export type { PlainCheck } from './client/sasl/plain.ts'
+export type { ScramLookup, ScramServerOptions } from './client/sasl/scram.ts'
+export { type ScramCredentials, type ScramHash, scramCredentials } from './client/sasl/scram-keys.ts'
+export { sasl, saslServer } from './client/sasl.ts'
 export type { MessageId } from './definitions/restricted.ts'
 export { DEFAULT_LIMITS, type Limits } from './engine/limits.ts'
 export * from './errors.ts'

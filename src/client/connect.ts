@@ -9,7 +9,10 @@ import { connectWebSocket } from '../io/websocket.ts'
 import type { Connection } from './api.ts'
 import { ClientConnection, type Security } from './connection.ts'
 import type { ConnectOptions } from './options.ts'
-import { type SaslMechanism, sasl } from './sasl.ts'
+import { anonymous } from './sasl/anonymous.ts'
+import { external } from './sasl/external.ts'
+import type { SaslMechanism } from './sasl/mechanism.ts'
+import { plain } from './sasl/plain.ts'
 
 /**
  * Connects to an AMQP 1.0 peer and resolves when both ends have opened the connection.
@@ -109,7 +112,7 @@ export function parseTarget(target: string | URL | ConnectOptions): ConnectOptio
   const options: ConnectOptions = { host: url.hostname.replace(/^\[|\]$/g, ''), tls: scheme[2] === 's' }
   if (scheme[1] === 'ws') options.webSocket = { path: `${url.pathname}${url.search}` }
   if (url.port !== '') options.port = Number(url.port)
-  if (url.username !== '') options.sasl = sasl.plain(decoded(url.username), decoded(url.password))
+  if (url.username !== '') options.sasl = plain(decoded(url.username), decoded(url.password))
   return options
 }
 
@@ -137,10 +140,15 @@ function tlsOptions({ tls, port, webSocket }: ConnectOptions): TlsOptions {
   return (tls ?? port === (webSocket ? 443 : 5671)) ? {} : undefined
 }
 
-function security({ sasl: chosen, allowInsecureAuth }: ConnectOptions): Security {
+/** A certificate says who we are, where the server asks for that; else nobody does. */
+const unchosen = (tls: ConnectOptions['tls']): readonly SaslMechanism[] =>
+  typeof tls === 'object' && (tls?.cert !== undefined || tls?.pfx !== undefined)
+    ? [external(), anonymous()]
+    : [anonymous()]
+
+function security({ tls, sasl: chosen = unchosen(tls), allowInsecureAuth }: ConnectOptions): Security {
   if (chosen === false) return { role: 'none' }
-  const mechanisms: readonly SaslMechanism[] =
-    chosen === undefined ? [sasl.anonymous()] : Array.isArray(chosen) ? chosen : [chosen as SaslMechanism]
+  const mechanisms: readonly SaslMechanism[] = Array.isArray(chosen) ? chosen : [chosen as SaslMechanism]
   if (mechanisms.some(mechanism => typeof mechanism?.start !== 'function'))
     throw new UsageError('sasl is a mechanism such as sasl.plain(user, password), a list of them, or false')
   return { role: 'client', mechanisms, allowInsecure: allowInsecureAuth === true }

@@ -31,7 +31,7 @@ import type {
   WireProfile,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
-import type { SaslMechanism, SaslServerMechanism } from './sasl.ts'
+import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
 import { errorFields, optionalFields, orEmpty } from './termini.ts'
@@ -97,6 +97,7 @@ export class ClientConnection
     this.engine = new Engine({
       sasl: security.role,
       mechanisms: security.role === 'server' ? security.mechanisms.map(have => have.name) : undefined,
+      holdOutcome: true,
       allowNoSasl: security.role === 'server' ? security.allowNoSasl : undefined,
       limits: options.limits,
       style: styleOf(options.wireProfile),

@@ -10,7 +10,7 @@ import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
 import { handled } from './operation.ts'
 import type { Abortable, ListenOptions } from './options.ts'
-import { saslServer } from './sasl.ts'
+import { anonymousServer } from './sasl/anonymous.ts'
 
 type ListenerEvents = { connection: Connection; error: Error }
 
@@ -98,7 +98,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
 
   #build(accepted: Transport): ClientConnection {
     const { signal: _signal, ...options } = this.#options
-    const mechanisms = options.sasl ?? [saslServer.anonymous()]
+    const mechanisms = options.sasl ?? [anonymousServer()]
     const security: Security = {
       role: 'server',
       mechanisms,

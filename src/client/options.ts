@@ -6,7 +6,7 @@ import type { Transport } from '../io/transport.ts'
 import type { WebSocketClass } from '../io/websocket.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Outcome } from './outcome.ts'
-import type { SaslMechanism, SaslServerMechanism } from './sasl.ts'
+import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 
 /** An operation that can be cancelled: it rejects with `signal.reason`, untouched. */
 export interface Abortable {
@@ -90,7 +90,11 @@ export interface ConnectOptions extends ConnectionOptions {
   webSocket?: WebSocketOptions | undefined
   /** Makes the connection in place of a socket, e.g. by HTTP CONNECT; TLS is done over it. Not with `webSocket`. */
   proxy?: ProxyHook | undefined
-  /** In order of preference; none: no SASL layer. Default: ANONYMOUS, or PLAIN when the URL has a user. §5.3 */
+  /**
+   * In order of preference, strongest first: the first that the server offers is used, and there is no second try.
+   * `false`: no SASL layer. Default: PLAIN when the URL has a user; else EXTERNAL when `tls` has a client certificate,
+   * then ANONYMOUS. §5.3
+   */
   sasl?: SaslMechanism | readonly SaslMechanism[] | false | undefined
   /** Allow PLAIN and bearer tokens over a connection without TLS. Default false. */
   allowInsecureAuth?: boolean | undefined
@@ -117,7 +121,7 @@ export interface ListenOptions extends ConnectionOptions {
   port?: number | null | undefined
   /** Certificate and key for TLS; without it connections are plain. */
   tls?: import('node:tls').TlsOptions | undefined
-  /** Mechanisms offered, in order. Default: ANONYMOUS. */
+  /** Mechanisms offered, in order: put the strongest first. Default: ANONYMOUS. §5.3.3.1 */
   sasl?: readonly SaslServerMechanism[] | undefined
   /** Accept peers that skip SASL. Default: only where ANONYMOUS is offered, which proves as little. */
   allowNoSasl?: boolean | undefined
