@@ -1,4 +1,9 @@
-/** The SASL mechanisms there are, for `connect` and for `listen`. Each has a file of its own in `sasl/`. §5.3 */
+/**
+ * The SASL mechanisms there are, for `connect` and for `listen`. Each has a file of its own in `sasl/`. §5.3
+ *
+ * No bundler takes an object apart: who names `sasl` carries all of it, 2.5 KiB min+gzip, of which SCRAM is most.
+ * `connect` and `listen` themselves take the few that they need from their files.
+ */
 
 import { anonymous, anonymousServer } from './sasl/anonymous.ts'
 import type { TokenCheck, TokenSource } from './sasl/bearer.ts'

@@ -1,5 +1,6 @@
 /** SCRAM, both ends: the RFCs' exchanges byte for byte, and every way in which a peer may cheat or stammer. §5.3.2 */
 
+import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { SaslExchange, SaslServerExchange, SaslStep } from '../../../src/client/sasl/mechanism.ts'
 import { scram, scramMechanism, scramServer, scramServerMechanism } from '../../../src/client/sasl/scram.ts'
@@ -169,6 +170,10 @@ describe('a server that cheats or stammers', () => {
     ['a signature with another bit', FINAL.replace('v=6', 'v=7')],
     ['a signature that is cut short', FINAL.slice(0, 20)],
     ['a signature without its end', `v=${Buffer.from(FINAL.slice(2), 'base64').subarray(0, 31).toString('base64')}`],
+    [
+      'a signature with more behind it',
+      `v=${Buffer.concat([Buffer.from(FINAL.slice(2), 'base64'), Buffer.alloc(1)]).toString('base64')}`,
+    ],
     ['an empty signature', 'v='],
     ['zeros', `v=${Buffer.alloc(32).toString('base64')}`],
     ['an error', 'e=other-error'],
@@ -262,21 +267,34 @@ describe('a client that cheats or stammers', () => {
     }
   })
 
-  test('`y`: it could bind channels, and thinks that we cannot; it may act as itself', async () => {
-    const { server, credentials } = await replay('SHA-256')
-    const step = await server.step(bytes('y,a=user,n=user,r=abc'))
-    expect(step).toHaveProperty('challenge')
-    const first = text((step as { challenge: Uint8Array }).challenge)
-    const { createHmac, createHash } = await import('node:crypto')
-    const withoutProof = `c=${Buffer.from('y,a=user,').toString('base64')},r=${nonceIn(first)}`
-    const salted = await import('node:crypto').then(({ pbkdf2Sync }) =>
-      pbkdf2Sync('pencil', credentials.salt, credentials.iterations, 32, 'sha256'),
-    )
+  /** The last message of a client that knows the password, and says otherwise what it likes; made with other means. */
+  function proving(bare: string, serverFirst: string, withoutProof: string): string {
+    const salted = pbkdf2Sync('pencil', saltIn(serverFirst), 4096, 32, 'sha256')
     const clientKey = createHmac('sha256', salted).update('Client Key').digest()
     const storedKey = createHash('sha256').update(clientKey).digest()
-    const signature = createHmac('sha256', storedKey).update(`n=user,r=abc,${first},${withoutProof}`).digest()
-    const proof = Buffer.from(clientKey.map((byte, i) => byte ^ (signature[i] ?? 0))).toString('base64')
-    expect(await server.step(bytes(`${withoutProof},p=${proof}`))).toMatchObject({ outcome: 'ok', identity: 'user' })
+    const signature = createHmac('sha256', storedKey).update(`${bare},${serverFirst},${withoutProof}`).digest()
+    const proof = Buffer.from(clientKey.map((byte, i) => byte ^ (signature[i] ?? 0)))
+    return `${withoutProof},p=${proof.toString('base64')}`
+  }
+
+  test.each<[string, string, string, string, string]>([
+    ['`n`, as all do', 'n,,', 'n,,', 'NONCE', 'ok'],
+    [
+      '`y`: it could bind channels, and thinks that we cannot; it acts as itself',
+      'y,a=user,',
+      'y,a=user,',
+      'NONCE',
+      'ok',
+    ],
+    ['another header in the second message: somebody has changed the first', 'n,,', 'y,,', 'NONCE', 'auth'],
+    ['a nonce of another exchange', 'n,,', 'n,,', 'abcdef', 'auth'],
+  ])('%s', async (_what, header, repeated, nonce, outcome) => {
+    const { server } = await replay('SHA-256')
+    const step = await server.step(bytes(`${header}n=user,r=abc`))
+    const first = text((step as { challenge: Uint8Array }).challenge)
+    const withoutProof = `c=${Buffer.from(repeated).toString('base64')},r=${nonce.replace('NONCE', nonceIn(first))}`
+    const last = proving('n=user,r=abc', first, withoutProof)
+    expect(await server.step(bytes(last))).toMatchObject({ outcome })
   })
 
   test('no initial response: it is asked for', async () => {
@@ -311,7 +329,6 @@ describe('users who are not known', () => {
     const options = { iterations: 10_000, saltSize: 64, secret: bytes('kept'), hashes: ['SHA-1'] as const }
     const message = await ask('eve', options, 0)
     expect(message).toMatch(/,i=10000$/)
-    const { createHmac } = await import('node:crypto')
     expect(salt(message)).toBe(createHmac('sha512', 'kept').update('SHA-1,eve').digest('hex'))
   })
 
