@@ -15,6 +15,8 @@ import { type PlainCheck, plain, plainServer } from './sasl/plain.ts'
 import { type ScramLookup, type ScramServerOptions, scram, scramServer } from './sasl/scram.ts'
 import { xoauth2, xoauth2Server } from './sasl/xoauth2.ts'
 
+export type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
+
 /** Mechanisms for `connect`. */
 export const sasl: {
   /** RFC 4505. `trace` is text for the server's log. */

@@ -67,7 +67,7 @@ export class SaslEndpoint {
 
   /**
    * Client, with the option `holdOutcome`: the server has proved itself as the mechanism demands, AMQP may begin. Until
-   * then nothing is sent, and nothing is read. §5.3.2 D-032
+   * then nothing is sent, and nothing is read. §5.3.2 D-036
    * @throws {UsageError} there is no outcome `ok` that waits
    */
   proceed(): void {

@@ -113,7 +113,7 @@ describe('§5.3.2 as client', () => {
     s.event('connection.opened')
   })
 
-  test('§5.3.2 D-032 an outcome that is held: nothing is sent or read before `proceed`', () => {
+  test('§5.3.2 D-036 an outcome that is held: nothing is sent or read before `proceed`', () => {
     const s = scenario({ role: 'initiator', sasl: 'client', holdOutcome: true })
     s.engine.connection.open({ containerId: 'us' })
     s.peer.expectHeader(saslHeader).sendHeader(saslHeader).sendSaslMechanisms()
@@ -135,7 +135,7 @@ describe('§5.3.2 as client', () => {
     expect(() => s.engine.sasl?.proceed()).toThrow(UsageError)
   })
 
-  test('§5.3.2 D-032 an outcome that is held for too long: given up', () => {
+  test('§5.3.2 D-036 an outcome that is held for too long: given up', () => {
     const s = scenario({ role: 'initiator', sasl: 'client', holdOutcome: true })
     s.engine.connection.open({ containerId: 'us' })
     s.peer.expectHeader(saslHeader).sendHeader(saslHeader).sendSaslMechanisms()

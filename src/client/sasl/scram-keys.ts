@@ -1,7 +1,7 @@
 /**
  * The arithmetic of SCRAM, by the platform's Web Crypto: salted passwords, keys, proofs. RFC 5802, section 3; RFC 7677
  *
- * Policy (D-031): 4,096 iterations at least, for every hash, and 1,000,000 at most.
+ * Policy (D-035): 4,096 iterations at least, for every hash, and 1,000,000 at most.
  */
 
 import { SaslError, UsageError } from '../../errors.ts'

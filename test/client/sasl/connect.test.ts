@@ -132,7 +132,7 @@ describe('§5.3.3.6 each mechanism refuses whom it should', () => {
   })
 })
 
-describe('D-032 a server that does not prove itself sees no AMQP', () => {
+describe('D-036 a server that does not prove itself sees no AMQP', () => {
   const rogue = (...steps: (Uint8Array | undefined)[]): readonly SaslServerMechanism[] => [
     {
       name: 'SCRAM-SHA-256',
