@@ -10,7 +10,7 @@ import type { TokenCheck, TokenSource } from './sasl/bearer.ts'
 import { type ExternalCheck, external, externalServer } from './sasl/external.ts'
 import type { Maybe, SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 import { mssbcbs, mssbcbsServer } from './sasl/mssbcbs.ts'
-import { oauthbearer, oauthbearerServer } from './sasl/oauthbearer.ts'
+import { oauthBearer, oauthBearerServer } from './sasl/oauth-bearer.ts'
 import { type PlainCheck, plain, plainServer } from './sasl/plain.ts'
 import { type ScramLookup, type ScramServerOptions, scram, scramServer } from './sasl/scram.ts'
 import { xoauth2, xoauth2Server } from './sasl/xoauth2.ts'
@@ -37,12 +37,12 @@ export const sasl: {
    * RFC 7628: an OAuth 2 bearer token, or what fetches a fresh one for each connection. `authorizationId`: whom to act
    * as, where the token does not say. Refused without TLS unless `allowInsecureAuth`.
    */
-  oauthbearer(token: TokenSource, authorizationId?: string): SaslMechanism
-  /** What came before `oauthbearer`. Refused without TLS unless `allowInsecureAuth`. @throws {SaslError} control characters */
+  oauthBearer(token: TokenSource, authorizationId?: string): SaslMechanism
+  /** What came before `oauthBearer`. Refused without TLS unless `allowInsecureAuth`. @throws {SaslError} control characters */
   xoauth2(username: string, token: TokenSource): SaslMechanism
   /** Microsoft's: authenticated later, by CBS. */
   mssbcbs(): SaslMechanism
-} = { anonymous, plain, external, scram, oauthbearer, xoauth2, mssbcbs }
+} = { anonymous, plain, external, scram, oauthBearer, xoauth2, mssbcbs }
 
 /** Mechanisms for `listen`. In each, a `check` that gives false or throws refuses, and one that gives text names the peer. */
 export const saslServer: {
@@ -65,7 +65,7 @@ export const saslServer: {
    */
   scram(lookup: ScramLookup, options?: ScramServerOptions): readonly SaslServerMechanism[]
   /** Asks `check` about the token and whom its owner wants to act as ('' for nobody in particular). */
-  oauthbearer(check: TokenCheck): SaslServerMechanism
+  oauthBearer(check: TokenCheck): SaslServerMechanism
   /** Asks `check`. The identity is the user name unless `check` returns another. */
   xoauth2(check: (username: string, token: string) => Maybe<boolean | string>): SaslServerMechanism
   /** Lets everybody in, to authenticate by CBS. */
@@ -75,7 +75,7 @@ export const saslServer: {
   plain: plainServer,
   external: externalServer,
   scram: scramServer,
-  oauthbearer: oauthbearerServer,
+  oauthBearer: oauthBearerServer,
   xoauth2: xoauth2Server,
   mssbcbs: mssbcbsServer,
 }

@@ -38,13 +38,13 @@ const TOKEN = 'eyJ.secret.part'
 
 describe('the client', () => {
   test('OAUTHBEARER says what RFC 7628 has, host and port left out', async () => {
-    const exchange = begin(sasl.oauthbearer(OAUTH_TOKEN, 'user@example.com'))
+    const exchange = begin(sasl.oauthBearer(OAUTH_TOKEN, 'user@example.com'))
     expect(text(await exchange.initial())).toBe(messageIn('OAUTHBEARER'))
   })
 
   test('OAUTHBEARER for nobody in particular; a name with a comma', async () => {
-    expect(text(await begin(sasl.oauthbearer('t')).initial())).toBe('n,,\x01auth=Bearer t\x01\x01')
-    const named = await begin(sasl.oauthbearer('t', 'a,b=c')).initial()
+    expect(text(await begin(sasl.oauthBearer('t')).initial())).toBe('n,,\x01auth=Bearer t\x01\x01')
+    const named = await begin(sasl.oauthBearer('t', 'a,b=c')).initial()
     expect(text(named)).toBe('n,a=a=2Cb=3Dc,\x01auth=Bearer t\x01\x01')
   })
 
@@ -55,20 +55,20 @@ describe('the client', () => {
 
   test('a token that is fetched: once for each attempt, and told when it is of no use any more', async () => {
     const signals: AbortSignal[] = []
-    const mechanism = sasl.oauthbearer(async signal => `t${signals.push(signal)}`)
+    const mechanism = sasl.oauthBearer(async signal => `t${signals.push(signal)}`)
     expect(text(await begin(mechanism).initial())).toContain('Bearer t1\x01')
     expect(text(await begin(mechanism).initial())).toContain('Bearer t2\x01')
     expect(signals).toEqual([controller.signal, controller.signal])
   })
 
   test('both are secrets: refused without TLS', () => {
-    expect(sasl.oauthbearer('t').secret && sasl.xoauth2('u', 't').secret).toBe(true)
+    expect(sasl.oauthBearer('t').secret && sasl.xoauth2('u', 't').secret).toBe(true)
   })
 
   test.each(['', ' tok9', 'tok9 ', 'a\x01b', 'a\nb', 'tökén'])(
     'the token %j is refused, and not shown',
     async token => {
-      for (const mechanism of [sasl.oauthbearer(token), sasl.xoauth2('u', () => token)]) {
+      for (const mechanism of [sasl.oauthBearer(token), sasl.xoauth2('u', () => token)]) {
         const error = await failure(() => begin(mechanism).initial())
         expect(error).toBeInstanceOf(SaslError)
         if (token !== '') expect(error.message).not.toContain(token)
@@ -81,7 +81,7 @@ describe('the client', () => {
   })
 
   test.each([
-    ['OAUTHBEARER', sasl.oauthbearer(TOKEN), '\x01'],
+    ['OAUTHBEARER', sasl.oauthBearer(TOKEN), '\x01'],
     ['XOAUTH2', sasl.xoauth2('u', TOKEN), ''],
   ])('%s: a refusal is answered, and its status kept', async (_name, mechanism, dismissal) => {
     const exchange = begin(mechanism)
@@ -110,7 +110,7 @@ describe('the client', () => {
     ['{"status":"\\u001b[31m"}', undefined],
     ['{"status":{}}', undefined],
   ])('the refusal %s: %s', async (refusal, expected) => {
-    const exchange = begin(sasl.oauthbearer(TOKEN))
+    const exchange = begin(sasl.oauthBearer(TOKEN))
     await exchange.initial()
     await exchange.respond(bytes(refusal))
     expect(exchange.failure?.()).toBe(expected)
@@ -124,7 +124,7 @@ describe('the server', () => {
     return token === TOKEN
   }
   const oauth = (): SaslServerExchange =>
-    saslServer.oauthbearer(check).start({ secure: true, peerCertificate: undefined })
+    saslServer.oauthBearer(check).start({ secure: true, peerCertificate: undefined })
   const x = (): SaslServerExchange =>
     saslServer.xoauth2((user, token) => check(token, user)).start({ secure: true, peerCertificate: undefined })
 
@@ -184,7 +184,7 @@ describe('the server', () => {
   })
 
   test('a check that gives text names the peer', async () => {
-    const exchange = saslServer.oauthbearer(async () => 'device1').start({ secure: true, peerCertificate: undefined })
+    const exchange = saslServer.oauthBearer(async () => 'device1').start({ secure: true, peerCertificate: undefined })
     expect(await exchange.step(bytes('n,,\x01auth=Bearer t\x01\x01'))).toEqual({ outcome: 'ok', identity: 'device1' })
   })
 })

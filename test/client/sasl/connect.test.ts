@@ -80,8 +80,8 @@ describe('§5.3.2 each mechanism lets in whom it should', () => {
     ['SCRAM beyond ASCII, in another spelling', scramUsers(), sasl.scram('ju\u0308rgen', 'pa\u0308sswörd€'), 'jürgen'],
     [
       'OAUTHBEARER with a token of 20,000 bytes (§5.3.1)',
-      [saslServer.oauthbearer(given => (given === token ? 'device1' : false))],
-      sasl.oauthbearer(async () => token),
+      [saslServer.oauthBearer(given => (given === token ? 'device1' : false))],
+      sasl.oauthBearer(async () => token),
       'device1',
     ],
     [
@@ -104,8 +104,8 @@ describe('§5.3.3.6 each mechanism refuses whom it should', () => {
     ['SCRAM, unknown user', scramUsers(), sasl.scram('eve', 'secret'), /SCRAM-SHA-512 failed: .*\(code auth\)$/],
     [
       'OAUTHBEARER',
-      [saslServer.oauthbearer(() => false)],
-      sasl.oauthbearer('secret'),
+      [saslServer.oauthBearer(() => false)],
+      sasl.oauthBearer('secret'),
       /OAUTHBEARER failed: .*\(code auth\); the server says: status invalid_token$/,
     ],
     [
@@ -311,26 +311,26 @@ describe('which mechanism is used', () => {
 
   test('without TLS: SCRAM is used, what shows a secret is not, whatever the server would rather have', async () => {
     const check = saslServer.plain(() => true)
-    const bearer = saslServer.oauthbearer(() => true)
+    const bearer = saslServer.oauthBearer(() => true)
     const listener = await listen({ sasl: [check, bearer, ...scramUsers()], allowNoSasl: false })
     listeners.push(listener)
     listener.on('error', () => {})
     const to = { host: '127.0.0.1', port: listener.port }
     const inits: unknown[] = []
     const trace = ({ body }: TracedFrame): void => void inits.push((body as { mechanism?: string }).mechanism)
-    const own = [sasl.plain('user', 'pencil'), sasl.oauthbearer('t'), ...sasl.scram('user', 'pencil')]
+    const own = [sasl.plain('user', 'pencil'), sasl.oauthBearer('t'), ...sasl.scram('user', 'pencil')]
     await using _connection = await connect({ ...to, sasl: own, trace })
     expect(inits.filter(Boolean)).toEqual(['SCRAM-SHA-512'])
-    const error = await connect({ ...to, sasl: sasl.oauthbearer('t') }).catch(error => error)
+    const error = await connect({ ...to, sasl: sasl.oauthBearer('t') }).catch(error => error)
     expect(error).toBeInstanceOf(SaslError)
     expect(error.message).toContain('OAUTHBEARER is refused without TLS')
-    await using _allowed = await connect({ ...to, sasl: sasl.oauthbearer('t'), allowInsecureAuth: true })
+    await using _allowed = await connect({ ...to, sasl: sasl.oauthBearer('t'), allowInsecureAuth: true })
   })
 })
 
 describe('§5.3.1 frames above 512 bytes', () => {
   test('are taken up to limits.saslFrame by the server', async () => {
-    const meeting = await meet([saslServer.oauthbearer(() => true)], sasl.oauthbearer(token), {
+    const meeting = await meet([saslServer.oauthBearer(() => true)], sasl.oauthBearer(token), {
       listen: { limits: { saslFrame: 20_000 } },
     })
     expect(meeting.near).toBeInstanceOf(Error)

@@ -15,7 +15,7 @@ import { escapeName, unescapeName } from './names.ts'
 const SEPARATOR = '\x01'
 
 /** Host and port, which the RFC leaves optional, are not said: the init frame names the host. §5.3.3.2 */
-export const oauthbearer = (token: TokenSource, authorizationId = ''): SaslMechanism => {
+export const oauthBearer = (token: TokenSource, authorizationId = ''): SaslMechanism => {
   const header = authorizationId === '' ? 'n,,' : `n,a=${escapeName(authorizationId)},`
   const message = (text: string): string => `${header}${SEPARATOR}auth=Bearer ${text}${SEPARATOR}${SEPARATOR}`
   return {
@@ -26,7 +26,7 @@ export const oauthbearer = (token: TokenSource, authorizationId = ''): SaslMecha
 }
 
 /** Asks `check` about the token and whom its owner wants to act as; '' for nobody in particular. */
-export const oauthbearerServer = (check: TokenCheck): SaslServerMechanism => ({
+export const oauthBearerServer = (check: TokenCheck): SaslServerMechanism => ({
   name: 'OAUTHBEARER',
   start: () => bearerServer(read, check),
 })
