@@ -55,7 +55,8 @@ export class SessionWindow {
   /** One transfer frame arrived. @returns false when the window that we announced had no room for it. */
   onTransferReceived(): boolean {
     if (this.incomingWindow <= 0) return false
-    this.nextIncomingId = serialAdd(this.nextIncomingId ?? 0, 1)
+    // A transfer comes behind the begin that told it.
+    this.nextIncomingId = serialAdd(this.nextIncomingId as SequenceNo, 1)
     this.incomingWindow--
     if (this.remoteOutgoingWindow > 0) this.remoteOutgoingWindow--
     return true
