@@ -37,7 +37,9 @@ export default defineConfig({
       exclude: ['src/cli/**'],
       reporter: ['text-summary', ['text', { skipFull: true }]],
       thresholds: {
-        'src/types/*.ts': all,
+        // All but three that only the compiler asks for: behind `??` in constructors.ts and writer.ts, and in array.ts
+        // a boolean that is neither true nor false.
+        'src/types/*.ts': { branches: -3, lines: 100 },
         'src/framing/*.ts': all,
         [`src/engine/{${PURE}}.ts`]: all,
         [`src/engine/{${ENDPOINTS}}.ts`]: most,

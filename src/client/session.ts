@@ -2,7 +2,7 @@
 
 import type { Attach } from '../definitions/performatives.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
-import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
+import type { AttachInit } from '../engine/link-endpoint.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
@@ -343,9 +343,6 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return this.#owner.flushed
   }
 }
-
-/** The client's link of an endpoint; `undefined` for one that nobody has taken. */
-export const linkOf = (endpoint: LinkEndpoint): AnyLink | undefined => endpoint.context as AnyLink | undefined
 
 const attachFields = (options: SenderOptions | ReceiverOptions): AttachInit => ({
   properties: optionalFields(options.properties),

@@ -1,10 +1,13 @@
 /** AmqpMap: look-ups with and without an index, keys that are alike, and what the map looks like elsewhere. §1.6.23 */
 
 import { describe, expect, test } from 'vitest'
+import { decodeValue } from '../../src/types/any-reader.ts'
+import { encodeValue } from '../../src/types/any-writer.ts'
 import { AmqpMap } from '../../src/types/map.ts'
 import {
   AmqpSymbol,
   type AmqpValue,
+  array,
   Decimal,
   described,
   double,
@@ -36,6 +39,13 @@ const KEYS: readonly AmqpValue[] = [
   ['a', 'list'],
   new AmqpMap([['a', 'map']]),
   new Typed('list', [uint(1)]),
+  new Typed('map', [[uint(1), uint(2)]]),
+  array('uint', [1, 2]),
+  array('uint', [1, 3]),
+  new Uint8Array(300),
+  new Uint8Array(300).fill(1),
+  'x'.repeat(300),
+  'y'.repeat(300),
 ]
 
 describe.each([
@@ -129,4 +139,16 @@ test('JSON: maps within maps, of both classes; the first of two keys with the sa
 test('a symbol is no text: two AmqpSymbols of one name are one key', () => {
   const map = new AmqpMap([[new AmqpSymbol('x'), 1]])
   expect(map.get(new AmqpSymbol('x'))).toBe(1)
+})
+
+test('§1.6.23 no key twice: in few entries and in many, of whatever kind', () => {
+  const few: AmqpValue[] = ['text', symbol('text'), 7, null, true]
+  for (const keys of [few, KEYS]) {
+    const once = new AmqpMap(keys.map((key, i) => [key, i]))
+    expect((decodeValue(encodeValue(once)) as AmqpMap).size).toBe(keys.length)
+    for (const key of keys) {
+      const twice = new AmqpMap([...once, [key, 'again']])
+      expect(() => encodeValue(twice)).toThrow('the same key twice')
+    }
+  }
 })

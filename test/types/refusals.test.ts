@@ -1,7 +1,7 @@
 /** What the constructors, the writer and the reader refuse, and what they let through. §1.4 §1.6 */
 
 import { describe, expect, test } from 'vitest'
-import { deliveryStateField, received } from '../../src/definitions/delivery-state.ts'
+import { deliveryStateField, received, rejected } from '../../src/definitions/delivery-state.ts'
 import { begin, open } from '../../src/definitions/performatives.ts'
 import { saslMechanisms } from '../../src/definitions/sasl.ts'
 import { properties } from '../../src/definitions/sections.ts'
@@ -13,6 +13,7 @@ import type { Composite } from '../../src/types/composite.ts'
 import { fixedWidth } from '../../src/types/constructors.ts'
 import { AmqpMap } from '../../src/types/map.ts'
 import { Reader } from '../../src/types/reader.ts'
+import { valueEnd } from '../../src/types/skip.ts'
 import {
   type AmqpValue,
   array,
@@ -35,6 +36,8 @@ import {
 } from '../../src/types/values.ts'
 import { Writer } from '../../src/types/writer.ts'
 import { fromHex, toHex } from '../peer/wire.ts'
+
+const read = <T>(table: Composite<T>, hex: string): T => table.read(new Reader(fromHex(hex)))
 
 const wrong = (value: unknown): never => value as never
 
@@ -100,6 +103,18 @@ describe('§1.6 constructors of values', () => {
 })
 
 describe('§1.6 encoding', () => {
+  test('§1.6.13–15 decimals: their bytes behind the constructor of their width', () => {
+    const hex = [4, 8, 16].map(length => toHex(encodeValue(new Decimal(new Uint8Array(length).fill(1)))))
+    expect(hex).toEqual([`74${'01'.repeat(4)}`, `84${'01'.repeat(8)}`, `94${'01'.repeat(16)}`])
+  })
+
+  test('§1.2 a descriptor that was a long stays one, and is not taken for a ulong', () => {
+    for (const hex of ['00 55 05 40', '00 81 00000000000001f4 40', '00 55 ff 40', '00 53 05 40']) {
+      const bytes = fromHex(hex)
+      expect(toHex(encodeValue(decodeValue(bytes)))).toBe(toHex(bytes))
+    }
+  })
+
   test('§1.6.17 a timestamp may be given as a Date', () => {
     expect(toHex(encodeValue(new Typed('timestamp', new Date(1))))).toBe('830000000000000001')
   })
@@ -200,7 +215,6 @@ describe('§1.6.24 arrays', () => {
 })
 
 describe('§1.4 composites', () => {
-  const read = <T>(table: Composite<T>, hex: string): T => table.read(new Reader(fromHex(hex)))
   const write = <T>(table: Composite<T>, value: object): string => {
     const writer = new Writer()
     table.write(writer, value)
@@ -261,6 +275,16 @@ describe('§1.4 composites', () => {
     expect(writer.copy()[5]).toBe(begin.fields.length)
   })
 
+  test('§1.4 a field that holds one composite takes that one, by code and by symbol', () => {
+    const error = (descriptor: string, width: number): string =>
+      `c0 ${(width + 10).toString(16).padStart(2, '0')} 01 00 ${descriptor} c0 06 01 a3 03 613a62`
+    const symbol = 'a3 0f 616d71703a6572726f723a6c697374'
+    expect(read(rejected, error('53 1d', 2)).error).toMatchObject({ condition: 'a:b' })
+    expect(read(rejected, error(symbol, 17)).error).toMatchObject({ condition: 'a:b' })
+    expect(() => read(rejected, error('53 1e', 2))).toThrow('expected error')
+    expect(() => read(rejected, error(symbol.replace('6c697374', '6c697375'), 17))).toThrow('expected error')
+  })
+
   test('§1.4 only the members of an archetype are written', () => {
     expect(() => deliveryStateField.write(new Writer(), { type: 'open' } as never)).toThrow('open is not a')
   })
@@ -283,6 +307,7 @@ test('§1.2 the width behind a constructor: of fixed ones, and of no others', ()
 describe('§1.6 the reader’s verbs refuse what is of another type', () => {
   test.each([
     ['readUshort', '50 01'],
+    ['readUlong', '70 00000001'],
     ['readUuid', '40'],
     ['readBinary', '41'],
     ['readString', 'a30161'],
@@ -294,6 +319,26 @@ describe('§1.6 the reader’s verbs refuse what is of another type', () => {
     const reader = new Reader(fromHex(hex))
     expect(() => reader[verb]()).toThrow(DecodeError)
     expect(() => new Reader(fromHex(hex))[verb]()).toThrow(/found|expected/)
+  })
+
+  test('§1.6.21 a symbol of the long form; §1.6.17 an instant', () => {
+    expect(new Reader(fromHex('b3 00000001 61')).readSymbol()).toBe('a')
+    expect(new Reader(fromHex('83 0000000000000005')).readTimestamp()).toEqual(new Date(5))
+    expect(read(properties, 'c0 12 09 40 40 40 40 40 40 40 40 83 0000000000000005')).toMatchObject({
+      absoluteExpiryTime: new Date(5),
+    })
+  })
+
+  test('§1.2 one value and nothing behind it', () => {
+    for (const decode of [decodeValue, decodeTyped])
+      expect(() => decode(fromHex('41 41'))).toThrow('1 bytes behind the value')
+  })
+
+  test('§1.2 skipping refuses what no value begins with, also below descriptors', () => {
+    for (const hex of ['3f', '00 53 01 3f', '99 00 00']) {
+      const bytes = fromHex(hex)
+      expect(() => valueEnd(bytes, 0, bytes.length)).toThrow('unknown constructor')
+    }
   })
 
   test('§1.5 a descriptor may be a ulong of any width, or a symbol of either', () => {
