@@ -98,6 +98,12 @@ describe('takers', () => {
     // It does not count as a taker either: the item is refused in time.
     vi.advanceTimersByTime(1100)
     expect(refused).toEqual([item])
+    // The next loop does count, also while it is busy with something else.
+    const next = queue[Symbol.asyncIterator]()
+    const kept = push()
+    vi.advanceTimersByTime(5000)
+    expect(refused).toEqual([item])
+    expect(await next.next()).toEqual({ done: false, value: kept })
   })
 
   test('a listener that comes late is given what waits, but not what is over', () => {

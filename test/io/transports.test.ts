@@ -60,14 +60,16 @@ describe('a memory pair', () => {
   test('paused in the middle: the rest comes first when it goes on, and counts until then', async () => {
     const [a, b] = memoryPair({ highWaterMark: 3 })
     const log = heard(b, ([byte]) => {
-      if (byte === 1) b.pause?.()
+      if (byte !== 1) return
+      a.write(chunks(4))
+      b.pause?.()
     })
     a.write(chunks(1, 2, 3))
     await turn(5)
     expect(log).toEqual(['data 1'])
-    expect(a.write(chunks(4))).toBe(false)
+    expect(a.write(chunks(5))).toBe(false)
     b.resume?.()
-    await expect.poll(() => log).toEqual(['data 1', 'data 2', 'data 3', 'data 4'])
+    await expect.poll(() => log).toEqual(['data 1', 'data 2', 'data 3', 'data 4', 'data 5'])
   })
 
   test('paused between a turn and its delivery', async () => {
