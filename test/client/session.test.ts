@@ -35,7 +35,7 @@ describe('§2.5.1 what the peer begins', () => {
     const beginning = ends.near.session()
     await turn(20)
     ends.far.on('session', incoming => taken.push(incoming))
-    expect(taken).toHaveLength(1)
+    await expect.poll(() => taken.length).toBe(1)
     expect(taken[0]?.connection).toBe(ends.far)
     const far = (await taken[0]?.accept()) as Session
     const near = await beginning
