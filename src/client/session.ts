@@ -2,7 +2,7 @@
 
 import type { Attach } from '../definitions/performatives.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
-import type { AttachInit } from '../engine/link-endpoint.ts'
+import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'

@@ -120,7 +120,12 @@ test('no test is skipped, focused or left for later', () => {
 
 test('each source but the commands has its share of coverage demanded, once', () => {
   const globs = Object.keys(config.test?.coverage?.thresholds ?? {}).map(glob => {
-    const pattern = glob.replaceAll('.', '\\.').replaceAll('*', '[^/]*').replaceAll('{', '(').replaceAll('}', ')')
+    const pattern = glob
+      .replaceAll('.', '\\.')
+      .replaceAll('**/', '(.*/)?')
+      .replace(/(?<![.)])\*/g, '[^/]*')
+      .replaceAll('{', '(')
+      .replaceAll('}', ')')
     return new RegExp(`^${pattern.replaceAll(',', '|')}$`)
   })
   const demands = SOURCES.filter(({ path }) => !path.startsWith('src/cli/')).map(

@@ -122,15 +122,15 @@ describe('§1.6 encoding', () => {
   test.each([
     ['in a list', (value: AmqpValue): AmqpValue => [value]],
     ['in a map', (value: AmqpValue): AmqpValue => new Map([['key', value]])],
-    ['in an array', (value: AmqpValue): AmqpValue => array('char', [value])],
+    ['in an array', (value: AmqpValue): AmqpValue => array('map', [value])],
   ])('what a value of the caller’s own throws comes through as it is: %s', (_where, within) => {
     const cause = new RangeError('thrown by the caller’s own object')
-    const value = new Typed('char', {
-      toString() {
+    class Failing extends Map<AmqpValue, AmqpValue> {
+      override [Symbol.iterator](): never {
         throw cause
-      },
-    })
-    expect(() => encodeValue(within(value as AmqpValue))).toThrow(cause)
+      }
+    }
+    expect(() => encodeValue(within(new Failing()))).toThrow(cause)
   })
 
   test.each([
