@@ -2,6 +2,7 @@
 
 import { ACCEPTED, type DeliveryState, RELEASED } from '../definitions/delivery-state.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
+import { joined } from '../engine/payload-position.ts'
 import { ClosedError, UsageError } from '../errors.ts'
 import { decodeMessage } from '../message/decode.ts'
 import type { Message } from '../message/message.ts'
@@ -125,15 +126,4 @@ export class ClientDelivery implements Delivery {
       Promise.reject(new UsageError(`delivery ${deliveryId} on ${link.label} was ${before.type} before`, '2.6.12')),
     )
   }
-}
-
-function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {
-  if (chunks.length === 1) return chunks[0] as Uint8Array
-  const bytes = new Uint8Array(size)
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
-  return bytes
 }

@@ -163,13 +163,17 @@ export class ConnectionEndpoint {
   // ---- writing -------------------------------------------------------------------------------------------------
 
   /** Writes a frame; before the connection is open it is kept. */
-  control(channel: number, name: Performative['type'], value: object): void {
+  control(channel: number, name: Performative['type'], value: object, payload: readonly Uint8Array[] = []): void {
     const writer = this.#maySend ? this.writer : this.#early
     if (legalSends[this.state] === '-') return
     const max = this.remoteOpen ? this.remoteMaxFrameSize : 0xffffffff
-    writer.frame(0, channel, max, w => frameBody.named(name).write(w, value as never, this.style))
+    writer.frame(0, channel, max, w => {
+      frameBody.named(name).write(w, value as never, this.style)
+      for (const piece of payload) w.raw(piece)
+    })
     if (!this.tracing) return
-    if (this.#maySend) this.traceOut(channel, value as Performative, 0)
+    const size = payload.reduce((sum, piece) => sum + piece.length, 0)
+    if (this.#maySend) this.traceOut(channel, value as Performative, size)
     else this.#earlyTrace.push(() => this.traceOut(channel, value as Performative, 0))
   }
 

@@ -11,8 +11,9 @@ const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
 /** What is known of a delivery that the peer sends. */
 export class IncomingDelivery {
-  readonly link: ReceiverEndpoint
-  readonly deliveryId: SequenceNo
+  /** These two change when the delivery is resumed. */
+  link: ReceiverEndpoint
+  deliveryId: SequenceNo
   /** BORROWS from the chunk that it came in. */
   readonly deliveryTag: Uint8Array
   readonly messageFormat: number
@@ -29,6 +30,10 @@ export class IncomingDelivery {
   /** What we have decided, once we have. */
   localState: DeliveryState | undefined
   localSettled = false
+  /** It is complete, and the owner has it. */
+  handedOver = false
+  /** Bytes that come once more, and are let pass. */
+  skip = 0
   /** For the owner. */
   context: unknown
 
@@ -51,6 +56,13 @@ export class IncomingDelivery {
     this.remoteSettled = remoteSettled
     this.remoteState = remoteState
     this.context = undefined
+  }
+
+  /** What is left of bytes behind those that are let pass. */
+  unskipped(bytes: Uint8Array): Uint8Array {
+    const passed = Math.min(this.skip, bytes.length)
+    this.skip -= passed
+    return new Uint8Array(bytes.buffer, bytes.byteOffset + passed, bytes.length - passed)
   }
 
   /**

@@ -6,9 +6,23 @@ import type { SenderEndpoint } from './sender-endpoint.ts'
 
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
+/** Bytes that stay the caller's and are sent from `at`, a place in the message as it was written. */
+export interface Splice {
+  readonly at: number
+  readonly bytes: Uint8Array
+}
+
+/** How a delivery of an earlier endpoint is taken up. §2.7.5 */
+export interface Resume {
+  /** On its first transfer: where the payload goes on, or the outcome. */
+  readonly state: DeliveryState | undefined
+  readonly settled: boolean
+  readonly aborted: boolean
+}
+
 /** What is known of a delivery that we send. */
 export class OutgoingDelivery {
-  readonly link: SenderEndpoint
+  link: SenderEndpoint
   /** Assigned when its first frame is written; −1 before. */
   deliveryId: SequenceNo = -1
   /** A number stands for its four bytes. */
@@ -30,6 +44,12 @@ export class OutgoingDelivery {
   aborted = false
   /** The last state that the receiver told. */
   remoteState: DeliveryState | undefined
+  /** The payload, for as long as it may have to be sent again; on links that can be resumed. */
+  kept: readonly Uint8Array[] | undefined
+  /** A frame of it has been written, on this endpoint or an earlier one: the target may know of it. */
+  hasBegun = false
+  /** Its next frame resumes it. */
+  resumption: Resume | undefined
   /** For the owner. */
   context: unknown
 
@@ -55,7 +75,25 @@ export class OutgoingDelivery {
     this.pieces = pieces
     this.size = size
     this.remoteState = undefined
+    this.kept = undefined
+    this.resumption = undefined
     this.context = context
+  }
+
+  /**
+   * Makes it a delivery of another endpoint, to be sent from `offset` of its payload.
+   * @returns false when there is payload to send that was not kept
+   */
+  rebind(link: SenderEndpoint, offset: number): boolean {
+    this.link = link
+    this.deliveryId = -1
+    this.aborted = false
+    this.resumption = undefined
+    this.sent = 0
+    this.pieces = [...(this.kept ?? [])]
+    if (this.kept) this.take(offset)
+    this.sent = offset
+    return this.kept !== undefined || offset === this.size
   }
 
   get deliveryTag(): Uint8Array {
@@ -95,4 +133,24 @@ export class OutgoingDelivery {
     this.sent += width
     return views
   }
+}
+
+/** A message in pieces: what was written from `start` to `end`, with the caller's bytes between, counted from `base`. */
+export function spliced(
+  bytes: Uint8Array,
+  base: number,
+  start: number,
+  end: number,
+  splices: readonly Splice[],
+): Uint8Array[] {
+  const pieces: Uint8Array[] = []
+  let from = start
+  for (const splice of splices) {
+    const at = base + splice.at
+    if (at > from) pieces.push(bytes.subarray(from, at))
+    if (splice.bytes.length > 0) pieces.push(splice.bytes)
+    from = at
+  }
+  if (end > from) pieces.push(bytes.subarray(from, end))
+  return pieces
 }

@@ -7,12 +7,17 @@
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import type { Attach, Disposition, Flow, Transfer } from '../definitions/performatives.ts'
+import type { UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { AmqpCondition, LinkCondition, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import { fittedState } from './error-fields.ts'
 import { IncomingDelivery } from './incoming-delivery.ts'
 import { ReceiverCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
+import { isOutcome } from './outcomes.ts'
+import { joined, offsetOf } from './payload-position.ts'
+import { ReceiverRecovery } from './receiver-recovery.ts'
+import { positionOf } from './resumption.ts'
 import type { SessionEndpoint } from './session-endpoint.ts'
 
 export class ReceiverEndpoint extends LinkEndpoint {
@@ -73,6 +78,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
   /** A transfer with the first piece of its payload; `left` bytes of it follow. §2.7.5 */
   onTransfer(transfer: Transfer, payload: Uint8Array | undefined, left: number): void {
     if (!this.isAttached) return this.#passed(transfer)
+    if (this.#ignored) return this.#ignore(transfer)
     const delivery = this.#partial ? this.#continued(this.#partial, transfer) : this.#begun(transfer)
     if (!delivery) return
     if (transfer.aborted) return this.#aborted(delivery)
@@ -83,6 +89,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
     }
     if (transfer.state) delivery.remoteState = transfer.state
     if (transfer.rcvSettleMode === 'first') delivery.settlesFirst = true
+    if (transfer.resume && delivery.localState) return this.#confirmed(delivery, delivery.localState, transfer)
     this.#partial = delivery
     if (payload && !this.#add(delivery, payload, transfer.more || left > 0)) return
     if (left === 0 && this.#lastFrame) this.#complete(delivery)
@@ -118,15 +125,22 @@ export class ReceiverEndpoint extends LinkEndpoint {
       return undefined
     }
     const settled = transfer.settled === true
-    const delivery = new IncomingDelivery(
-      this,
-      deliveryId,
-      // A view would keep its chunk alive for as long as the delivery is unfinished.
-      transfer.more ? deliveryTag.slice() : deliveryTag,
-      transfer.messageFormat ?? 0,
-      settled,
-      transfer.state,
-    )
+    const delivery = transfer.resume
+      ? this.#resumed(transfer, deliveryId, deliveryTag)
+      : new IncomingDelivery(
+          this,
+          deliveryId,
+          // A view would keep its chunk alive for as long as the delivery is unfinished.
+          transfer.more ? deliveryTag.slice() : deliveryTag,
+          transfer.messageFormat ?? 0,
+          settled,
+          transfer.state,
+        )
+    if (!delivery) return undefined
+    if (!transfer.resume && !this.mapComplete) {
+      this.fail(AmqpCondition.notAllowed, 'a new delivery, where only resumed ones are allowed', '2.7.3')
+      return undefined
+    }
     if (!settled) {
       const { incoming, connection } = this.session
       if (incoming.count >= connection.limits.maxUnsettled) {
@@ -167,7 +181,9 @@ export class ReceiverEndpoint extends LinkEndpoint {
   }
 
   /** Keeps a piece of payload. @returns false when it was one too many */
-  #add(delivery: IncomingDelivery, piece: Uint8Array, incomplete: boolean): boolean {
+  #add(delivery: IncomingDelivery, bytes: Uint8Array, incomplete: boolean): boolean {
+    const piece = delivery.skip > 0 ? delivery.unskipped(bytes) : bytes
+    if (piece.length === 0) return true
     delivery.size += piece.length
     if (delivery.size > this.maxMessageSize) {
       this.#forgetPartial()
@@ -190,7 +206,90 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   #complete(delivery: IncomingDelivery): void {
     this.#forgetPartial()
+    // The owner has had a delivery that was complete before it was resumed.
+    if (delivery.handedOver) return this.consumed()
+    delivery.handedOver = true
     this.session.connection.deliveries.push(delivery)
+  }
+
+  // ---- resuming ------------------------------------------------------------------------------------------------
+
+  /** Deliveries of an earlier endpoint of this link that the sender has not resumed. */
+  #recovery: ReceiverRecovery | undefined
+  /** The delivery whose frames are let pass, the last of which has not come. */
+  #ignored = false
+
+  /**
+   * Takes over what an earlier endpoint of this link has left: deliveries that came in part, that are not decided, or
+   * whose decision was not confirmed. To be called before `attach`, which tells the peer. §2.6.13
+   */
+  adopt(deliveries: readonly IncomingDelivery[]): void {
+    this.#recovery = new ReceiverRecovery(deliveries)
+  }
+
+  /** What was taken over and not resumed. */
+  get adopted(): readonly IncomingDelivery[] {
+    return this.#recovery?.left ?? []
+  }
+
+  /** Deliveries that this endpoint leaves: what another may take over. In the order in which they came. */
+  get open(): IncomingDelivery[] {
+    const open = this.#left
+    for (const delivery of this.session.incoming)
+      if (delivery.link === this && !open.includes(delivery)) open.push(delivery)
+    return [...this.adopted, ...open]
+  }
+
+  /** What the link had when it ended. */
+  #left: IncomingDelivery[] = []
+
+  protected get unsettledState(): Iterable<UnsettledEntry> | undefined {
+    return this.#recovery?.unsettled()
+  }
+
+  protected resume(unsettled: readonly UnsettledEntry[] | undefined): void {
+    for (const delivery of this.#recovery?.settledAtSource(unsettled, this.remoteMapComplete) ?? []) {
+      delivery.remoteSettled = true
+      this.#settled(delivery)
+      this.session.connection.emit({ type: 'delivery.settled', delivery })
+    }
+  }
+
+  /** The delivery that a transfer resumes. One that is not known is let pass, all of it. §2.6.13 */
+  #resumed(transfer: Transfer, deliveryId: number, deliveryTag: Uint8Array): IncomingDelivery | undefined {
+    const delivery = this.#recovery?.take(deliveryTag)
+    const from = delivery && offsetOf(joined(delivery.chunks, delivery.size), positionOf(transfer.state))
+    if (!delivery || (from === undefined && !delivery.localState && !transfer.aborted)) {
+      this.#ignored = true
+      this.#ignore(transfer)
+      return undefined
+    }
+    delivery.link = this
+    delivery.deliveryId = deliveryId
+    delivery.skip = delivery.size - (from ?? delivery.size)
+    this.#pinned = delivery.handedOver ? 0 : delivery.size
+    this.session.connection.incompleteBytes += this.#pinned
+    return delivery
+  }
+
+  #ignore(transfer: Transfer): void {
+    if (transfer.more && !transfer.aborted) return
+    this.#ignored = false
+    this.consumed()
+  }
+
+  /** The sender has taken up a delivery that is decided: it confirms that, or says what holds instead. §3.4.6 */
+  #confirmed(delivery: IncomingDelivery, decided: DeliveryState, { state, settled, more }: Transfer): void {
+    this.#forgetPartial()
+    this.#ignored = more
+    if (!more) this.consumed()
+    const isSaid = state !== undefined && isOutcome(state)
+    if (isSaid) delivery.localState = state
+    const first = this.rcvSettleMode === 'first' || delivery.settlesFirst || isSaid
+    if (!settled) this.session.dispositionDue(true, delivery.deliveryId, first, delivery.localState ?? decided)
+    if (!settled && !first) return
+    this.#settled(delivery)
+    this.session.connection.emit({ type: 'delivery.settled', delivery })
   }
 
   /**
@@ -247,7 +346,11 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   protected onEnded(): void {
     if (this.unsettledCount === 0) return
-    for (const delivery of [...this.session.incoming]) if (delivery.link === this) this.#forget(delivery)
+    for (const delivery of [...this.session.incoming]) {
+      if (delivery.link !== this) continue
+      this.#left.push(delivery)
+      this.#forget(delivery)
+    }
   }
 
   protected attachFields(init: AttachInit): Init<Attach> {

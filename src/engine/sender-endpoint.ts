@@ -6,9 +6,9 @@
  * `commitMessage` queues what was written. Framing fills the headroom.
  */
 
-import { ACCEPTED } from '../definitions/delivery-state.ts'
 import { type TransferFields, transferWidth } from '../definitions/hot-paths.ts'
 import type { Attach, Disposition, Flow } from '../definitions/performatives.ts'
+import { tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { Writer } from '../types/writer.ts'
@@ -16,13 +16,9 @@ import { Fifo } from './fifo.ts'
 import { transferOf } from './frame-trace.ts'
 import { SenderCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
-import { OutgoingDelivery } from './outgoing-delivery.ts'
-
-/** Bytes that stay the caller's and are sent from `at`, a place in the message as it was written. */
-export interface Splice {
-  readonly at: number
-  readonly bytes: Uint8Array
-}
+import { isOutcome } from './outcomes.ts'
+import { OutgoingDelivery, type Resume, type Splice, spliced } from './outgoing-delivery.ts'
+import { planRecovery, unsettledAtSource } from './sender-recovery.ts'
 
 /** What a delivery may be given. */
 export interface DeliveryInit {
@@ -37,6 +33,9 @@ export interface DeliveryInit {
 
 /** Payload below this is copied when it is queued. */
 export const COPY_BELOW: number = 4096
+
+/** Bytes of a frame that are left for all but the payload of a transfer that resumes. */
+const RESUME_REST = 128
 
 /** The fields of the transfer being framed: one object serves all. */
 const fields: TransferFields = {
@@ -165,6 +164,7 @@ export class SenderEndpoint extends LinkEndpoint {
       size,
       init.context,
     )
+    if (this.keepsPayload) delivery.kept = pieces ? [...pieces] : [bytes.subarray(start, end)]
     if (init.deliveryTag && !delivery.settled) (this.#tags ??= new Set()).add(tagText(init.deliveryTag))
     this.queue.push(delivery)
     this.session.connection.pendingBytes += size
@@ -182,7 +182,8 @@ export class SenderEndpoint extends LinkEndpoint {
   /** Whether something is queued that credit allows. */
   get maySend(): boolean {
     const next = this.queue.peek()
-    return next !== undefined && this.state === 'ATTACHED' && (this.credit.linkCredit > 0 || next.deliveryId >= 0)
+    if (next === undefined || this.state !== 'ATTACHED' || (this.mustReattach && !isResumed(next))) return false
+    return this.credit.linkCredit > 0 || next.deliveryId >= 0
   }
 
   /** Frames deliveries until `quantum` bytes are written, or nothing may be sent. */
@@ -205,9 +206,11 @@ export class SenderEndpoint extends LinkEndpoint {
     const { connection } = session
     const writer = connection.writer
     if (delivery.aborted) return this.#frameAborted(delivery)
+    if (delivery.resumption) return this.#frameResumed(delivery, delivery.resumption, maxFrameSize)
     const first = delivery.deliveryId < 0
     if (first) {
       delivery.deliveryId = session.nextDeliveryId()
+      delivery.hasBegun = true
       this.credit.onSend()
       if (!delivery.settled) this.#remember(delivery)
     }
@@ -261,6 +264,49 @@ export class SenderEndpoint extends LinkEndpoint {
     this.queue.shift()
   }
 
+  // ---- resuming ------------------------------------------------------------------------------------------------
+
+  /** Payload is kept until its delivery is settled, so that it can be sent again. Set before anything is sent. */
+  keepsPayload = false
+  /** Deliveries of an earlier endpoint of this link, until both maps are known; then those that wait for another. */
+  adopted: OutgoingDelivery[] = []
+  /** A map was incomplete: nothing new is sent, and the link is to be detached and attached again. §2.6.13 */
+  mustReattach = false
+
+  /**
+   * Takes over what an earlier endpoint of this link has left without an outcome, in the order in which it was sent. To
+   * be called before `attach`, which tells the peer. What cannot be resumed is in `abandoned` once both have attached.
+   */
+  adopt(deliveries: readonly OutgoingDelivery[]): void {
+    this.adopted = [...deliveries]
+    for (const { tag } of deliveries) {
+      if (typeof tag !== 'number') (this.#tags ??= new Set()).add(tagText(tag))
+      else if (tag >= this.#nextTag) this.#nextTag = tag + 1
+    }
+  }
+
+  /** The first frame of a delivery that is taken up. §2.7.5 */
+  #frameResumed(delivery: OutgoingDelivery, { state, settled, aborted }: Resume, maxFrameSize: number): void {
+    const { session } = this
+    delivery.resumption = undefined
+    delivery.deliveryId = session.nextDeliveryId()
+    delivery.hasBegun = true
+    this.credit.onSend()
+    if (!settled && !aborted) this.#remember(delivery)
+    const width = Math.min(delivery.size - delivery.sent, maxFrameSize - RESUME_REST)
+    delivery.transferId = session.window.onTransferSent()
+    const payload = delivery.take(width)
+    const more = delivery.sent < delivery.size
+    const { deliveryId, deliveryTag, messageFormat } = delivery
+    const own = { deliveryId, deliveryTag, messageFormat, settled, more, state, resume: true, aborted }
+    session.control('transfer', { type: 'transfer', handle: this.handle, ...own }, payload)
+    session.connection.pendingBytes -= width
+    if (more) return
+    this.queue.shift()
+    delivery.release()
+    if (settled) session.connection.outcomes.push(delivery)
+  }
+
   #isDraining = false
 
   /** Joins the senders whose receivers drain, once. */
@@ -299,7 +345,7 @@ export class SenderEndpoint extends LinkEndpoint {
     const { session } = this
     session.window.acknowledge(delivery.transferId)
     if (disposition.state) delivery.remoteState = disposition.state
-    const terminal = disposition.state !== undefined && isTerminal(disposition.state.type)
+    const terminal = disposition.state !== undefined && isOutcome(disposition.state)
     if (!disposition.settled && !terminal) return
     this.#forget(delivery)
     this.#forgetTag(delivery)
@@ -329,7 +375,8 @@ export class SenderEndpoint extends LinkEndpoint {
   readonly abandoned: OutgoingDelivery[] = []
 
   get mayDetach(): boolean {
-    return this.queue.length === 0 || this.state !== 'ATTACHED'
+    const next = this.queue.peek()
+    return next === undefined || this.state !== 'ATTACHED' || (this.mustReattach && !isResumed(next))
   }
 
   /** What is queued will not be framed any more. One that is partly framed is unsettled, too, and taken as such. */
@@ -339,6 +386,12 @@ export class SenderEndpoint extends LinkEndpoint {
       delivery.release()
       if (delivery.deliveryId < 0 || delivery.settled) this.abandoned.push(delivery)
     }
+  }
+
+  /** Deliveries without an outcome, as another endpoint may take them over: what has begun, then what has not. */
+  get open(): OutgoingDelivery[] {
+    const open = [...new Set([...this.adopted, ...this.unsettled(), ...this.abandoned, ...this.queue])]
+    return [...open.filter(({ hasBegun }) => hasBegun), ...open.filter(({ hasBegun }) => !hasBegun)]
   }
 
   /** Deliveries that are framed, wholly or partly, and not settled. */
@@ -358,7 +411,12 @@ export class SenderEndpoint extends LinkEndpoint {
 
   protected attachFields(init: AttachInit): Init<Attach> {
     this.credit.onAttach(init.initialDeliveryCount ?? 0)
-    return { initialDeliveryCount: this.credit.initialDeliveryCount }
+    const { initialDeliveryCount } = this.credit
+    return { initialDeliveryCount }
+  }
+
+  protected get unsettledState(): Iterable<UnsettledEntry> | undefined {
+    return this.adopted.length > 0 ? unsettledAtSource(this.adopted) : undefined
   }
 
   protected onAttachFields(attach: Attach): boolean {
@@ -370,34 +428,23 @@ export class SenderEndpoint extends LinkEndpoint {
     return true
   }
 
+  protected resume(unsettled: readonly UnsettledEntry[] | undefined): void {
+    this.mustReattach = !this.mapComplete || !this.remoteMapComplete
+    const plan = planRecovery(this, this.adopted, unsettled, !this.mustReattach)
+    this.adopted = [...plan.held]
+    this.abandoned.push(...plan.lost)
+    for (const delivery of plan.queue) {
+      this.queue.push(delivery)
+      this.session.connection.pendingBytes += delivery.size - delivery.sent
+    }
+    this.wake()
+  }
+
   protected onAttached(): void {
     // A receiver may ask for a drain behind its attach, before ours.
     if (this.isAttached && this.credit.drain) this.#drainDue()
   }
 }
 
-const tagText = (tag: Uint8Array): string => String.fromCharCode(...tag)
-
-/** Whether a state is an outcome. §3.4 §4.5.5 */
-const isTerminal = (type: string): boolean =>
-  type === ACCEPTED.type || type === 'rejected' || type === 'released' || type === 'modified' || type === 'declared'
-
-/** The message in pieces: what was written, with the caller's bytes between. */
-function spliced(
-  bytes: Uint8Array,
-  base: number,
-  start: number,
-  end: number,
-  splices: readonly Splice[],
-): Uint8Array[] {
-  const pieces: Uint8Array[] = []
-  let from = start
-  for (const splice of splices) {
-    const at = base + splice.at
-    if (at > from) pieces.push(bytes.subarray(from, at))
-    if (splice.bytes.length > 0) pieces.push(splice.bytes)
-    from = at
-  }
-  if (end > from) pieces.push(bytes.subarray(from, end))
-  return pieces
-}
+/** Whether the next frame of a delivery resumes it, or goes on with that. */
+const isResumed = (delivery: OutgoingDelivery): boolean => delivery.resumption !== undefined || delivery.deliveryId >= 0

@@ -171,8 +171,8 @@ export class SessionEndpoint {
   // ---- what its links ask of it --------------------------------------------------------------------------------
 
   /** Writes a frame on our channel, in the order of the calls. */
-  control(name: Performative['type'], value: object): void {
-    this.connection.control(this.channel, name, value)
+  control(name: Performative['type'], value: object, payload?: readonly Uint8Array[]): void {
+    this.connection.control(this.channel, name, value, payload)
   }
 
   assignHandle(link: { initiated: 'local' | 'remote' }): number {
