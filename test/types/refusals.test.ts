@@ -109,7 +109,15 @@ describe('§1.6 encoding', () => {
   })
 
   test('§1.2 a descriptor that was a long stays one, and is not taken for a ulong', () => {
-    for (const hex of ['00 55 05 40', '00 81 00000000000001f4 40', '00 55 ff 40', '00 53 05 40']) {
+    for (const hex of [
+      '00 55 05 40',
+      '00 81 00000000000001f4 40',
+      '00 55 ff 40',
+      '00 53 05 40',
+      '00 70 fcf7bde8 40',
+      '00 52 05 40',
+      '00 72 3f800000 40',
+    ]) {
       const bytes = fromHex(hex)
       expect(toHex(encodeValue(decodeValue(bytes)))).toBe(toHex(bytes))
     }
