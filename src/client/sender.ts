@@ -1,7 +1,7 @@
 /** Sender: encodes at the call, waits for credit in order, resolves with the outcome. §2.6.7 §2.6.12 */
 
-import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
-import { COPY_BELOW, type DeliveryInit, type SenderEndpoint } from '../engine/sender-endpoint.ts'
+import type { DeliveryInit, OutgoingDelivery } from '../engine/outgoing-delivery.ts'
+import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
 import { UsageError } from '../errors.ts'
 import { EncodedMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'

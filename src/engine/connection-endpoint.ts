@@ -71,6 +71,8 @@ export class ConnectionEndpoint {
   readonly draining: Fifo<SenderEndpoint> = new Fifo()
   /** Bytes of payload queued and not framed. */
   pendingBytes = 0
+  /** Deliveries posted under a transaction that have not come to their end. §4.4.1 */
+  readonly partialPostings: Set<IncomingDelivery> = new Set()
   /** Memory that partly received messages keep alive. */
   incompleteBytes = 0
   /** Our open, and the peer's. */

@@ -12,6 +12,19 @@ export interface Splice {
   readonly bytes: Uint8Array
 }
 
+/** What a delivery may be given. */
+export interface DeliveryInit {
+  /** At most 32 bytes, unique among the link's unsettled deliveries. Default: a counter. §2.8.7 */
+  readonly deliveryTag?: Uint8Array | undefined
+  /** §2.8.11 */
+  readonly messageFormat?: number | undefined
+  readonly settled?: boolean | undefined
+  /** Told with every frame of it: a transactional-state, to post it under a transaction. Must not change. §4.4.1 */
+  readonly state?: DeliveryState | undefined
+  /** For the owner: `OutgoingDelivery.context`. */
+  readonly context?: unknown
+}
+
 /** How a delivery of an earlier endpoint is taken up. §2.7.5 */
 export interface Resume {
   /** On its first transfer: where the payload goes on, or the outcome. */
@@ -42,8 +55,15 @@ export class OutgoingDelivery {
   transferId: SequenceNo = 0
   /** Given up after a part of it was framed: the next frame says so. §2.7.5 */
   aborted = false
+  /** What every frame of it says of its state, and the same as it is encoded. §4.4.1 */
+  state: DeliveryState | undefined
+  stateBytes: Uint8Array | undefined
+  /** Not yet framed to its end, nor taken back. */
+  isQueued = true
   /** The last state that the receiver told. */
   remoteState: DeliveryState | undefined
+  /** The receiver has settled it. */
+  remoteSettled = false
   /** The payload, for as long as it may have to be sent again; on links that can be resumed. */
   kept: readonly Uint8Array[] | undefined
   /** A frame of it has been written, on this endpoint or an earlier one: the target may know of it. */
@@ -74,6 +94,8 @@ export class OutgoingDelivery {
     this.end = end
     this.pieces = pieces
     this.size = size
+    this.state = undefined
+    this.stateBytes = undefined
     this.remoteState = undefined
     this.kept = undefined
     this.resumption = undefined

@@ -10,6 +10,7 @@ import type { Attach, Disposition, Flow, Transfer } from '../definitions/perform
 import type { UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { AmqpCondition, LinkCondition, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
+import type { AmqpMap } from '../types/map.ts'
 import { fittedState } from './error-fields.ts'
 import { IncomingDelivery } from './incoming-delivery.ts'
 import { ReceiverCredit } from './link-credit.ts'
@@ -32,6 +33,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
   #pinned = 0
   /** The frame being read is the last of its delivery. */
   #lastFrame = false
+  /** What every flow of ours says besides credit. §2.7.4 */
+  flowProperties: AmqpMap | undefined
 
   constructor(session: SessionEndpoint, name: string, initiated: 'local' | 'remote') {
     super(session, name, initiated)
@@ -91,6 +94,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
     if (transfer.rcvSettleMode === 'first') delivery.settlesFirst = true
     if (transfer.resume && delivery.localState) return this.#confirmed(delivery, delivery.localState, transfer)
     this.#partial = delivery
+    if (transfer.more && delivery.remoteState?.type === 'transactional-state')
+      this.session.connection.partialPostings.add(delivery)
     if (payload && !this.#add(delivery, payload, transfer.more || left > 0)) return
     if (left === 0 && this.#lastFrame) this.#complete(delivery)
   }
@@ -177,6 +182,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
   #forgetPartial(): void {
     this.session.connection.incompleteBytes -= this.#pinned
     this.#pinned = 0
+    const { partialPostings } = this.session.connection
+    if (this.#partial && partialPostings.size > 0) partialPostings.delete(this.#partial)
     this.#partial = undefined
   }
 
@@ -294,10 +301,13 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /**
    * Decides on a delivery, once. In mode first it is settled with that; in mode second the sender settles, and
-   * `delivery.settled` follows. @throws {UsageError} when it has been decided already. §2.6.12 §2.8.3
+   * `delivery.settled` follows. A transactional-state is no decision yet: another state may follow it, or `revert`.
+   *
+   * @param settles  false: the delivery stays, whatever the mode, until a state follows. §4.4.2
+   * @throws {UsageError} when it has been decided already. §2.6.12 §2.8.3
    */
-  disposition(delivery: IncomingDelivery, state: DeliveryState): void {
-    if (delivery.localState)
+  disposition(delivery: IncomingDelivery, state: DeliveryState, settles = true): void {
+    if (delivery.localState && (delivery.localState.type !== 'transactional-state' || delivery.localSettled))
       throw new UsageError(`delivery ${delivery.deliveryId} on ${this.label} is decided already`, '2.6.12')
     const sendable = fittedState(state, this.session.connection.remoteMaxFrameSize)
     delivery.localState = sendable
@@ -305,9 +315,14 @@ export class ReceiverEndpoint extends LinkEndpoint {
       this.#settled(delivery)
       return
     }
-    const first = this.rcvSettleMode === 'first' || delivery.settlesFirst
+    const first = settles && (this.rcvSettleMode === 'first' || delivery.settlesFirst)
     if (first) this.#settled(delivery)
     this.session.dispositionDue(true, delivery.deliveryId, first, sendable)
+  }
+
+  /** The transaction under which a delivery was decided on is rolled back: it is undecided again. §4.4.4 */
+  revert(delivery: IncomingDelivery): void {
+    if (!delivery.localSettled) delivery.localState = undefined
   }
 
   /** The session knows the delivery no longer. */

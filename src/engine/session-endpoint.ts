@@ -251,6 +251,7 @@ export class SessionEndpoint {
       linkCredit: link?.credit.linkCredit,
       available: link?.role === 'sender' ? link.queue.length : undefined,
       drain: link?.credit.drain === true,
+      properties: receiver?.flowProperties,
     })
   }
 
@@ -313,8 +314,7 @@ export class SessionEndpoint {
   payloadLink: ReceiverEndpoint | undefined
 
   #onDisposition(disposition: Disposition): void {
-    const { first } = disposition
-    const last = disposition.last ?? first
+    const { first, last = first } = disposition
     // It says nothing: not worth a walk.
     if (!disposition.settled && !disposition.state) return
     if (disposition.role === 'receiver') {

@@ -24,7 +24,8 @@ import { tables } from './tables.ts'
 /** The name of our field type for a field of the standard. */
 function fieldTypeOf({ type, requires }: StandardField): string {
   // A transaction-id is the one thing that the standard allows as txn-id (§4.5.4); for a global-id it names none.
-  if (type === '*') return requires === 'txn-id' ? 'binary' : requires === 'global-tx-id' ? '*' : (requires ?? '*')
+  if (type === '*')
+    return requires === 'txn-id' ? 'transaction-id' : requires === 'global-tx-id' ? '*' : (requires ?? '*')
   const found = standard.restricted[type]
   if (!found || found.choices || type === 'delivery-tag' || type === 'fields') return type
   return fieldTypeOf({ name: '', type: found.source })
