@@ -6,6 +6,7 @@ export { CbsSession, type CbsToken } from './cbs/cbs-session.ts'
 export type {
   Closure,
   Connection,
+  CoordinatedTransaction,
   Delivery,
   Emits,
   IncomingLink,
@@ -14,8 +15,10 @@ export type {
   Listener,
   Receiver,
   RemoteOpen,
+  Retirement,
   Sender,
   Session,
+  Transaction,
 } from './client/api.ts'
 export { connect } from './client/connect.ts'
 export { listen } from './client/listen.ts'
@@ -23,6 +26,7 @@ export type {
   Abortable,
   ConnectionOptions,
   ConnectOptions,
+  CoordinatorOptions,
   ErrorInit,
   LinkOptions,
   LinkReply,
@@ -35,6 +39,7 @@ export type {
   TargetInit,
   TerminusInit,
   TracedFrame,
+  Transacted,
   WebSocketOptions,
   WireProfile,
 } from './client/options.ts'

@@ -11,9 +11,10 @@ import { AmqpCondition, type AmqpError, ClosedError, type SaslError } from '../e
 import { Driver, type DriverOwner } from '../io/driver.ts'
 import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
-import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session } from './api.ts'
+import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session, Transaction } from './api.ts'
 import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } from './authentication.ts'
-import { isHeard, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
+import { Coordinator } from './coordinator.ts'
+import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
@@ -62,6 +63,7 @@ export class ClientConnection
   readonly engine: Engine
   readonly opened: Promise<void>
   readonly flushed: Set<() => void> = new Set()
+  readonly coordinator: Coordinator | undefined
   readonly #driver: Driver
   readonly #transport: Transport
   readonly #options: ConnectionOptions
@@ -94,6 +96,7 @@ export class ClientConnection
     this.#transport = transport
     this.#options = options
     this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
+    this.coordinator = options.coordinator ? new Coordinator(this, options.coordinator) : undefined
     this.engine = new Engine({
       sasl: security.role,
       mechanisms: security.role === 'server' ? security.mechanisms.map(have => have.name) : undefined,
@@ -186,6 +189,10 @@ export class ClientConnection
     return this.engine.limits.maxPending
   }
 
+  get closure(): Closure | undefined {
+    return this.#closure
+  }
+
   touch(): void {
     this.#driver.touch()
   }
@@ -206,6 +213,10 @@ export class ClientConnection
 
   async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
     return (await this.#sharedSession(options)).receiver(source, options)
+  }
+
+  async transaction(options: Abortable = {}): Promise<Transaction> {
+    return (await this.#sharedSession(options)).transaction(options)
   }
 
   /** The session of all links that are opened on the connection itself; begun again after it has ended. */
@@ -438,12 +449,3 @@ const styleOf = (profile: WireProfile = {}): Partial<WireStyle> => ({
   arrays: profile.symbolArrays === true,
   omitNextIncomingId: profile.omitNextIncomingId === true,
 })
-
-/** Prints a frame on stderr; what formats it is loaded when it is first needed. */
-function printFrame(connection: string, frame: TracedFrame): void {
-  void import('./trace-format.ts').then(({ formatFrame }) =>
-    globalThis.process?.stderr.write(
-      `${connection.slice(0, 8)} ${frame.direction === 'out' ? '→' : '←'} ${formatFrame(frame)}\n`,
-    ),
-  )
-}

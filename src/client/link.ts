@@ -5,6 +5,7 @@ import { type AmqpError, ClosedError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
+import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ErrorInit, SourceInit, TargetInit } from './options.ts'
@@ -21,6 +22,8 @@ export interface LinkOwner {
   readonly closeMs: number
   /** Milliseconds that outcomes are waited for before a close. */
   readonly settleMs: number
+  /** Whoever keeps the peer's transactions; none where they are not offered. §4.5 */
+  readonly coordinator: Coordinator | undefined
   /** The link has ended. */
   forget(link: ClientLink<never>): void
 }

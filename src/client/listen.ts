@@ -5,6 +5,7 @@ import { listenSocket, type SocketListener } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Connection, Listener } from './api.ts'
 import { ClientConnection, type Security } from './connection.ts'
+import { checkCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
@@ -21,10 +22,12 @@ type ListenerEvents = { connection: Connection; error: Error }
  * by `on('error')` and concerns that peer alone.
  *
  * @throws {TransportError} the port cannot be used
+ * @throws {UsageError} an option of the coordinator is out of range
  * Cancellation: `signal` closes the listener.
  */
 export async function listen(options: ListenOptions = {}): Promise<Listener> {
   options.signal?.throwIfAborted()
+  checkCoordinator(options.coordinator)
   const listener = new PortListener(options)
   await listener.start()
   return listener

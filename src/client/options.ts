@@ -5,6 +5,7 @@ import type { ProxyHook } from '../io/proxy.ts'
 import type { Transport } from '../io/transport.ts'
 import type { WebSocketClass } from '../io/websocket.ts'
 import type { AmqpValue } from '../types/values.ts'
+import type { CoordinatedTransaction, Transaction } from './api.ts'
 import type { Outcome } from './outcome.ts'
 import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 
@@ -46,10 +47,38 @@ export interface ConnectionOptions extends Abortable {
   /** Connection properties; keys are sent as symbols. */
   properties?: Readonly<Record<string, AmqpValue>> | undefined
   limits?: Partial<Limits> | undefined
+  /** Lets the peer use transactions on what this end takes and sends. Default: its control links are refused. §4.5 */
+  coordinator?: boolean | CoordinatorOptions | undefined
   /** Quirks for a peer that needs them. Default: none. */
   wireProfile?: WireProfile | undefined
   /** Sees every frame and header, both ways, before it is acted on. For tracing; must not throw. */
   trace?: ((frame: TracedFrame) => void) | undefined
+}
+
+/**
+ * How this end coordinates the peer's transactions: local ones, any number at a time, on all sessions of the
+ * connection. §4.5.7
+ *
+ * A delivery posted under one comes as any other, with `Delivery.transaction`; what is decided on it is told as its
+ * provisional outcome. A commit waits until all are decided, then for `commit`, and is then accepted. §4.4.1 §4.4.4
+ */
+export interface CoordinatorOptions {
+  /** Milliseconds without work after which a transaction is rolled back. Default 60,000. */
+  idleMs?: number | undefined
+  /** Transactions of one connection that may be open at once. Default 100. */
+  maxTransactions?: number | undefined
+  /**
+   * Before a transaction begins. What it throws refuses it, with the `condition` of the error if it has one, else
+   * `amqp:internal-error`.
+   */
+  declare?: ((transaction: CoordinatedTransaction) => unknown) | undefined
+  /**
+   * Makes the work hold, all or none. What it throws rolls the transaction back, with the `condition` of the error if it
+   * has one, else `amqp:transaction:rollback`.
+   */
+  commit?: ((transaction: CoordinatedTransaction) => unknown) | undefined
+  /** After a rollback: asked for, by time-out, or as the control link ended. What it throws is an uncaught exception. */
+  rollback?: ((transaction: CoordinatedTransaction) => unknown) | undefined
 }
 
 /** Other ways to write the same frames, for old or strict peers. Each is off unless it is true. */
@@ -155,7 +184,10 @@ export interface TerminusInit {
 }
 
 /** Where messages of a link go. §3.5.4 */
-export interface TargetInit extends TerminusInit {}
+export interface TargetInit extends TerminusInit {
+  /** Of a link that controls transactions; only `capabilities` count beside it. §4.5.1 */
+  coordinator?: boolean | undefined
+}
 
 /** Where messages of a link come from. §3.5.3 */
 export interface SourceInit extends TerminusInit {
@@ -207,8 +239,14 @@ export interface LinkReply {
   offeredCapabilities?: readonly string[] | undefined
 }
 
-/** How one message is sent. */
-export interface SendOptions extends Abortable {
+/** Work under a transaction. §4.4 */
+export interface Transacted {
+  /** Of the same connection, and of the same session unless the coordinator allows more. */
+  transaction?: Transaction | undefined
+}
+
+/** How one message is sent. With a transaction the outcome is provisional: it holds when that commits. §4.4.1 */
+export interface SendOptions extends Abortable, Transacted {
   /** At most 32 bytes, unique among the unsettled deliveries of the link. Default: a counter. §2.8.7 */
   deliveryTag?: Uint8Array | undefined
   /** Send settled: resolves once the message is handed over. Default: as the link's mode says. */

@@ -1,15 +1,19 @@
 /** Receiver: deliveries in order, to whoever asks next; credit comes back as they are taken. §2.6.7 */
 
+import type { TransactionalState } from '../definitions/delivery-state.ts'
 import { Fifo } from '../engine/fifo.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
-import type { AmqpError } from '../errors.ts'
+import { type AmqpError, UsageError } from '../errors.ts'
+import { fields } from '../types/composite.ts'
 import type { Closure, Delivery, Receiver } from './api.ts'
 import { ClientDelivery } from './delivery.ts'
 import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
-import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
-import type { Abortable } from './options.ts'
+import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
+import type { Abortable, Transacted } from './options.ts'
+import { UNKNOWN_ID } from './sender.ts'
+import { type ClientTransaction, liveTransaction } from './transaction.ts'
 
 export class ClientReceiver extends ClientLink<{ closed: Closure }> implements Receiver {
   static {
@@ -20,6 +24,8 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   readonly #buffer = new Fifo<ClientDelivery>()
   readonly #takers = new Fifo<Deferred<Delivery | undefined>>()
   #drains: Deferred<void>[] = []
+  #acquiring: ClientTransaction | undefined
+  #hasAcquired = false
   /** Settlements that wait for the sender, in mode second. */
   readonly settling: Set<Deferred<void>> = new Set()
 
@@ -81,6 +87,8 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   /** A complete delivery has come. */
   onDelivery(incoming: IncomingDelivery): void {
     const delivery = new ClientDelivery(this, incoming)
+    const state = incoming.remoteState
+    if (state?.type === 'transactional-state' && !this.#isUnderTransaction(delivery, state)) return this.#consumed()
     const taker = this.#takers.shift()
     if (!taker) {
       this.#buffer.push(delivery)
@@ -90,10 +98,41 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     taker.resolve(delivery)
   }
 
-  addCredit(count: number): void {
+  addCredit(count: number, options: Transacted = {}): void {
     if (this.isOver) throw this.closedError()
+    const transaction = options.transaction && liveTransaction(options.transaction, this.session)
+    if (transaction && this.#acquiring && this.#acquiring !== transaction)
+      throw new UsageError(`${this.endpoint.label} acquires under another transaction`, '4.4.3')
     this.endpoint.flow(count)
+    if (transaction) this.acquireUnder(transaction)
     this.owner.touch()
+  }
+
+  /** What the sender is asked to acquire under; said with every flow until it is over. §4.4.3 */
+  acquireUnder(transaction: ClientTransaction | undefined): void {
+    this.#acquiring = transaction
+    this.endpoint.flowProperties = transaction && fields({ 'txn-id': transaction.id })
+    if (!transaction) return
+    this.#hasAcquired = true
+    transaction.acquireOn(this)
+  }
+
+  /** Whether a delivery that says it is under a transaction may be handed out. */
+  #isUnderTransaction(delivery: ClientDelivery, state: TransactionalState): boolean {
+    const acquiring = this.#acquiring
+    if (acquiring && sameBytes(acquiring.id, state.txnId)) {
+      delivery.acquired = acquiring
+      acquiring.acquired(delivery)
+      return true
+    }
+    // Acquired while the discharge was on its way: it is here all the same.
+    if (this.#hasAcquired) return true
+    const { coordinator } = this.owner
+    const refusal = coordinator ? coordinator.post(delivery, state) : UNKNOWN_ID
+    if (!refusal) return true
+    if (delivery.settled) void handled(this.close({ error: refusal }))
+    else void delivery.reject(refusal)
+    return false
   }
 
   async drain(options: Abortable = {}): Promise<void> {
@@ -156,3 +195,6 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     return { done: true, value: undefined }
   }
 }
+
+export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((byte, i) => byte === b[i])

@@ -41,8 +41,10 @@ function terminusFields(init: TerminusInit) {
 }
 
 /** §3.5.4; null is a target without an address, which asks for the anonymous relay. */
-export function targetFields(init: string | TargetInit | null): Init<Target> & { type: 'target' } {
+export function targetFields(init: string | TargetInit | null): (Init<Target> & { type: 'target' }) | Coordinator {
   if (init === null) return { type: 'target' }
+  if (typeof init === 'object' && init.coordinator)
+    return { type: 'coordinator', capabilities: init.capabilities ?? [] }
   return { type: 'target', ...terminusFields(typeof init === 'string' ? { address: init } : init) }
 }
 
@@ -117,7 +119,7 @@ export function sourceInit(source: Source | undefined): SourceInit | null {
 }
 
 /** What the peer's target says; a coordinator is told apart by its flag. §4.5.1 */
-export function targetInit(target: Target | Coordinator | undefined): (TargetInit & { coordinator?: boolean }) | null {
+export function targetInit(target: Target | Coordinator | undefined): TargetInit | null {
   if (!target) return null
   if (target.type === 'coordinator') return { coordinator: true, capabilities: target.capabilities }
   return terminusInit(target)
