@@ -27,7 +27,7 @@ export class ResourceTransaction implements CoordinatedTransaction, Posting {
   stage: 'live' | 'deciding' | 'committing' | 'committed' | 'rolled-back' = 'live'
   /** Why it was rolled back, in the words of §4.5.8. */
   condition: string = TransactionCondition.transactionRollback
-  /** A message that was sent settled could not be processed: it must not commit. §4.4.4 */
+  /** A message that was sent settled could not be processed: it must not commit. §4.4.4.1 */
   isSpoilt = false
   readonly #retired = new Map<OutgoingDelivery, Retired>()
   readonly #undecided = new Set<ClientDelivery>()

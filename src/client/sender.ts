@@ -210,7 +210,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     if (refusal) void handled(this.close({ error: refusal }))
   }
 
-  /** The transaction is over that a delivery was retired under: with its outcome, or as if it had not been. §4.4.4 */
+  /** The transaction is over that a delivery was retired under: with its outcome, or as if it had not been. §4.4.4.2 */
   concludeRetirement(delivery: OutgoingDelivery, outcome: OutcomeState | undefined): void {
     delivery.remoteState = outcome
     if (!outcome && !delivery.remoteSettled) return

@@ -69,6 +69,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   readonly #closed = deferred<Closure>()
   #closure: Closure | undefined
   #controller: TransactionController | undefined
+  /** Control links of the peer's that came before our begin. */
+  readonly #controlLinks: IncomingLink[] = []
   #beginning: Deferred<void> | undefined
   readonly #incoming = new IncomingQueue<IncomingLink>(
     link => {
@@ -126,6 +128,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       handleMax: options.handleMax,
       properties: optionalFields(options.properties),
     } as never)
+    for (const link of this.#controlLinks.splice(0)) this.#onControlLink(link)
     this.touch()
     if (!wait) return
     this.#beginning = deferred()
@@ -229,11 +232,16 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   onAttached(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): void {
     const link = endpoint.context as AnyLink | undefined
     if (link) return link.onAttached(orEmpty(attach.properties))
-    const { coordinator } = this
-    if (attach.target?.type !== 'coordinator')
-      this.#incoming.push(this.#incomingLink(endpoint, attach), () => endpoint.hasEnded)
-    else if (coordinator) coordinator.serve(this.#incomingLink(endpoint, attach))
-    else this.#incomingLink(endpoint, attach).refuse(NO_COORDINATOR)
+    const incoming = this.#incomingLink(endpoint, attach)
+    if (attach.target?.type !== 'coordinator') this.#incoming.push(incoming, () => endpoint.hasEnded)
+    else if (this.endpoint.maySend) this.#onControlLink(incoming)
+    else this.#controlLinks.push(incoming)
+  }
+
+  /** Not the application's to take: a coordinator answers in states that no application can. §4.2 */
+  #onControlLink(link: IncomingLink): void {
+    if (this.coordinator) this.coordinator.serve(link)
+    else link.refuse(NO_COORDINATOR)
   }
 
   #incomingLink(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): IncomingLink {

@@ -40,7 +40,7 @@ function terminusFields(init: TerminusInit) {
   }
 }
 
-/** §3.5.4; null is a target without an address, which asks for the anonymous relay. */
+/** §3.5.4 §4.5.1; null is a target without an address, which asks for the anonymous relay. */
 export function targetFields(init: string | TargetInit | null): (Init<Target> & { type: 'target' }) | Coordinator {
   if (init === null) return { type: 'target' }
   if (typeof init === 'object' && init.coordinator)

@@ -104,7 +104,7 @@ class ControlLink implements TransactionOwner {
     })
   }
 
-  /** One that names no capabilities has not said that it lacks any. D-035 */
+  /** One that names no capabilities has not said that it lacks any. D-037 */
   #offers(capability: string): boolean {
     return this.#capabilities.length === 0 || this.#capabilities.includes(capability)
   }

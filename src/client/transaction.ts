@@ -2,7 +2,7 @@
  * A transaction as its controller holds it: the work that was done under it, and its end. §4.3 §4.4
  *
  * The first end counts: an answer to the discharge, or the loss of the control link, which rolls back by definition
- * unless the discharge was on its way.
+ * unless the discharge was on its way. Of what was acquired under it, a rollback leaves nothing here. §4.4.4.3
  */
 
 import type { DeliveryState, Outcome, TransactionalState } from '../definitions/delivery-state.ts'

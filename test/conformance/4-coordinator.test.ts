@@ -1,4 +1,4 @@
-/** §4: a coordinator of ours and a scripted controller. The other way round is in `4-transactions.test.ts`. */
+/** §4, with §4.4.4: a coordinator of ours and a scripted controller. The other way round is in `4-transactions.test.ts`. */
 
 import { describe, expect, test } from 'vitest'
 import type { CoordinatedTransaction, Delivery, Receiver, Sender } from '../../src/client/api.ts'
@@ -213,6 +213,20 @@ describe('§4.2 §4.3 declare and discharge', () => {
     c.answered(await c.discharge(two, true), accepted())
     c.answered(await c.discharge(one), rejecting('amqp:transaction:unknown-id'))
     expect(c.log).toHaveLength(2)
+  })
+
+  test.each([
+    ['offered', true],
+    ['not offered', false],
+  ])('a control link right behind open and begin, %s', async (_name, offered) => {
+    const { peer } = await scriptedServer({ coordinator: offered }, p =>
+      p.sendAttach({ name: 'ctl', handle: 0, role: 'sender', target: coordinator() }),
+    )
+    await quiet()
+    const [attach, next] = peer.all()
+    expect([attach?.name, attach?.fields.name?.v]).toEqual(['attach', 'ctl'])
+    expect(attach?.fields.target?.t).toBe(offered ? 'described' : undefined)
+    expect(next?.name).toBe(offered ? 'flow' : 'detach')
   })
 
   test('a global-id is refused (§4.5.2)', async () => {

@@ -7,6 +7,7 @@ import * as restricted from '../../src/definitions/restricted.ts'
 import { saslFrame, saslOutcome } from '../../src/definitions/sasl.ts'
 import { Section, sectionSymbols } from '../../src/definitions/sections.ts'
 import { sourceField, targetField } from '../../src/definitions/terminus.ts'
+import { TransactionCapability } from '../../src/definitions/transactions.ts'
 import {
   AmqpCondition,
   ConnectionCondition,
@@ -123,7 +124,8 @@ describe('choices', () => {
     ['session-error', SessionCondition],
     ['link-error', LinkCondition],
     ['transaction-error', TransactionCondition],
-  ] as const)('%s: the condition constants', (name, constants) => {
+    ['txn-capability', TransactionCapability],
+  ] as const)('%s: the constants (§4.5.7, conditions)', (name, constants) => {
     const { choices = {} } = standard.restricted[name] ?? {}
     const expected = Object.entries(choices).map(([choice, symbol]) => [camelCase(choice), symbol])
     expect(Object.entries(constants)).toEqual(expected)

@@ -53,19 +53,26 @@ export async function scriptedClient(theirs: Fields = {}, options: ConnectionOpt
   return { connection, session: await beginning, peer, cut }
 }
 
-/** A connection that the script has opened to us, and one session that it has begun on channel 0, not its links. */
-export async function scriptedServer(options: ConnectionOptions = {}) {
+/**
+ * A connection that the script has opened to us, and one session that it has begun on channel 0, not its links.
+ *
+ * @param behind  what the script says right behind its open and begin, before anybody here has answered
+ */
+export async function scriptedServer(options: ConnectionOptions = {}, behind?: (peer: Script) => void) {
   const { transport, peer, cut } = wired()
   const listener = await listen({ port: null, ...options })
   const accepting = listener.accept(transport)
-  peer.sendHeader().sendOpen()
+  peer.together(() => {
+    peer.sendHeader().sendOpen()
+    if (behind) behind(peer.sendBegin())
+  })
   await quiet()
   peer.expectHeader().expectOpen(OPEN)
   const connection: Connection = await accepting
   const session = new Promise<Session>(resolve =>
     connection.on('session', async incoming => resolve(await incoming.accept())),
   )
-  peer.sendBegin()
+  if (!behind) peer.sendBegin()
   await quiet()
   peer.expectBegin({ remoteChannel: 0, ...BEGIN })
   return { connection, session: await session, peer, cut }
