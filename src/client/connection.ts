@@ -13,7 +13,7 @@ import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session, Transaction } from './api.ts'
 import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } from './authentication.ts'
-import { Coordinator } from './coordinator.ts'
+import type { Coordinator } from './coordinator.ts'
 import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
@@ -35,7 +35,7 @@ import type { ClientReceiver } from './receiver.ts'
 import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
-import { errorFields, optionalFields, orEmpty } from './termini.ts'
+import { errorFields, optionalFields, remoteOpen } from './termini.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
 
@@ -88,7 +88,7 @@ export class ClientConnection
 
   constructor(
     transport: Transport,
-    options: ConnectionOptions & { host: string },
+    options: ConnectionOptions & { host: string; coordinates?: (owner: ClientConnection) => Coordinator },
     security: Security,
     secure: boolean,
   ) {
@@ -96,7 +96,7 @@ export class ClientConnection
     this.#transport = transport
     this.#options = options
     this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
-    this.coordinator = options.coordinator ? new Coordinator(this, options.coordinator) : undefined
+    this.coordinator = options.coordinates?.(this)
     this.engine = new Engine({
       sasl: security.role,
       mechanisms: security.role === 'server' ? security.mechanisms.map(have => have.name) : undefined,
@@ -392,16 +392,7 @@ export class ClientConnection
 
   #onOpened(open: Open): void {
     this.#tellState('connection', open.containerId, 'opened')
-    this.#remote = {
-      containerId: open.containerId,
-      hostname: open.hostname,
-      maxFrameSize: open.maxFrameSize,
-      channelMax: open.channelMax,
-      idleTimeOut: open.idleTimeOut,
-      offeredCapabilities: open.offeredCapabilities,
-      desiredCapabilities: open.desiredCapabilities,
-      properties: orEmpty(open.properties),
-    }
+    this.#remote = remoteOpen(open)
     this.#opened.resolve()
   }
 

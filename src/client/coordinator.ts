@@ -61,13 +61,11 @@ export class Coordinator {
   readonly #retired = new WeakMap<OutgoingDelivery, ResourceTransaction>()
   #declaring = 0
 
-  /** @throws {UsageError} an option is out of range */
-  constructor(owner: CoordinatorOwner, options: true | CoordinatorOptions) {
+  constructor(owner: CoordinatorOwner, options: CoordinatorOptions) {
     this.#owner = owner
-    this.#options = options === true ? {} : options
-    checkCoordinator(this.#options)
-    this.#idleMs = this.#options.idleMs ?? DEFAULT_IDLE_MS
-    this.#max = this.#options.maxTransactions ?? DEFAULT_MAX
+    this.#options = options
+    this.#idleMs = options.idleMs ?? DEFAULT_IDLE_MS
+    this.#max = options.maxTransactions ?? DEFAULT_MAX
   }
 
   /** Accepts a control link and answers what comes by it, until it ends. §4.2 */

@@ -47,8 +47,6 @@ export interface ConnectionOptions extends Abortable {
   /** Connection properties; keys are sent as symbols. */
   properties?: Readonly<Record<string, AmqpValue>> | undefined
   limits?: Partial<Limits> | undefined
-  /** Lets the peer use transactions on what this end takes and sends. Default: its control links are refused. §4.5 */
-  coordinator?: boolean | CoordinatorOptions | undefined
   /** Quirks for a peer that needs them. Default: none. */
   wireProfile?: WireProfile | undefined
   /** Sees every frame and header, both ways, before it is acted on. For tracing; must not throw. */
@@ -154,6 +152,8 @@ export interface ListenOptions extends ConnectionOptions {
   sasl?: readonly SaslServerMechanism[] | undefined
   /** Accept peers that skip SASL. Default: only where ANONYMOUS is offered, which proves as little. */
   allowNoSasl?: boolean | undefined
+  /** Lets the peer use transactions on what the listener takes and sends. Default: its control links are refused. §4.5 */
+  coordinator?: boolean | CoordinatorOptions | undefined
   /** Wraps each accepted transport, e.g. to inject faults. */
   transport?: ((accepted: Transport) => Transport) | undefined
 }

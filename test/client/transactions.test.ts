@@ -347,6 +347,11 @@ describe('§4.3 the end', () => {
     await b.near.transaction()
   })
 
+  test('options of the coordinator are checked', async () => {
+    for (const coordinator of [{ idleMs: 0 }, { maxTransactions: -1 }, { idleMs: Number.NaN }])
+      expect(await settled(listen({ port: null, coordinator }))).toBeInstanceOf(UsageError)
+  })
+
   test('time-out: work and commit are refused with it, rollback is not (§4.5.8)', async () => {
     await using b = await broker({ idleMs: 30 })
     const sender = await b.near.sender('q')
@@ -453,9 +458,15 @@ describe('§4.1 what is lost is rolled back', () => {
   })
 
   test('the connection, while declaring', async () => {
-    await using b = await broker({ declare: () => new Promise(() => {}) })
+    let asked = false
+    await using b = await broker({
+      declare: () => {
+        asked = true
+        return new Promise(() => {})
+      },
+    })
     const declaring = settled(b.near.transaction())
-    await turn()
+    await until(() => asked)
     b.destroy()
     expect(await declaring).toBeInstanceOf(ClosedError)
   })

@@ -309,6 +309,34 @@ describe('§4.4.1 §4.4.4.1 posting', () => {
     c.peer.finished()
   })
 
+  test('on another session: the outcome is written first all the same', async () => {
+    const c = await attached()
+    await c.control()
+    c.connection.on('session', async incoming => {
+      const session = await incoming.accept()
+      session.on('link', async link => link.remoteRole === 'sender' && c.take(await link.accept()))
+    })
+    c.peer.sendBegin({}, undefined, 1).sendAttach({ name: 'p', handle: 0, role: 'sender' }, undefined, 1)
+    await quiet()
+    expect(c.peer.all().map(({ name }) => name)).toEqual(['begin', 'attach', 'flow'])
+    const txnId = await c.declare()
+    const posted = { handle: 0, deliveryId: 0, deliveryTag: one, state: transactionalState({ txnId }) }
+    c.peer.sendTransfer(posted, one, 1)
+    await c.discharge(txnId)
+    c.peer.nothing()
+    // Something else is due on the session of the control link, before the outcome is on the other.
+    c.post(0, asMessage(discharge({ txnId: unknown })))
+    for (let i = 0; i < 20; i++) await Promise.resolve()
+    await c.arrived[0]?.accept()
+    await quiet()
+    const states = c.peer.all().map(({ channel, fields }) => [channel, fields.state && read(fields.state)?.name])
+    expect(states).toEqual([
+      [0, 'rejected'],
+      [1, 'transactionalState'],
+      [0, 'accepted'],
+    ])
+  })
+
   test('rolled back with no outcome: released', async () => {
     const c = await attached()
     await c.control()

@@ -1,9 +1,9 @@
 /** A connection of the promise API whose peer is a script: what is written waits until the script looks at it. */
 
-import type { Connection, Session } from '../../src/client/api.ts'
+import type { Connection, IncomingSession, Session } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
-import type { ConnectionOptions } from '../../src/client/options.ts'
+import type { ConnectionOptions, ListenOptions } from '../../src/client/options.ts'
 import type { Transport, TransportSink } from '../../src/io/transport.ts'
 import type { Fields } from '../peer/composites.ts'
 import { any, type Expected, type Script, scripted } from '../peer/script.ts'
@@ -58,7 +58,7 @@ export async function scriptedClient(theirs: Fields = {}, options: ConnectionOpt
  *
  * @param behind  what the script says right behind its open and begin, before anybody here has answered
  */
-export async function scriptedServer(options: ConnectionOptions = {}, behind?: (peer: Script) => void) {
+export async function scriptedServer(options: ListenOptions = {}, behind?: (peer: Script) => void) {
   const { transport, peer, cut } = wired()
   const listener = await listen({ port: null, ...options })
   const accepting = listener.accept(transport)
@@ -69,9 +69,14 @@ export async function scriptedServer(options: ConnectionOptions = {}, behind?: (
   await quiet()
   peer.expectHeader().expectOpen(OPEN)
   const connection: Connection = await accepting
-  const session = new Promise<Session>(resolve =>
-    connection.on('session', async incoming => resolve(await incoming.accept())),
-  )
+  const once = new AbortController()
+  const session = new Promise<Session>(resolve => {
+    const accept = async (incoming: IncomingSession) => {
+      once.abort()
+      resolve(await incoming.accept())
+    }
+    connection.on('session', accept, { signal: once.signal })
+  })
   if (!behind) peer.sendBegin()
   await quiet()
   peer.expectBegin({ remoteChannel: 0, ...BEGIN })
