@@ -22,6 +22,7 @@ const PURE = [
   'resumption',
   '*-states',
   'frame-trace',
+  'transfer-state',
 ]
 
 /** What is left of the engine. */
