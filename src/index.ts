@@ -6,6 +6,7 @@ export { CbsSession, type CbsToken } from './cbs/cbs-session.ts'
 export type {
   Closure,
   Connection,
+  CoordinatedTransaction,
   Delivery,
   Emits,
   IncomingLink,
@@ -15,9 +16,11 @@ export type {
   ProcessOptions,
   Receiver,
   RemoteOpen,
+  Retirement,
   Sender,
   Session,
   StreamedInit,
+  Transaction,
 } from './client/api.ts'
 export { connect } from './client/connect.ts'
 export { listen } from './client/listen.ts'
@@ -25,6 +28,7 @@ export type {
   Abortable,
   ConnectionOptions,
   ConnectOptions,
+  CoordinatorOptions,
   ErrorInit,
   LinkOptions,
   LinkReply,
@@ -37,25 +41,33 @@ export type {
   TargetInit,
   TerminusInit,
   TracedFrame,
+  Transacted,
+  WebSocketOptions,
   WireProfile,
 } from './client/options.ts'
 export { assertAccepted, type Outcome } from './client/outcome.ts'
-export {
-  type SaslContext,
-  type SaslExchange,
-  type SaslMechanism,
-  type SaslServerContext,
-  type SaslServerExchange,
-  type SaslServerMechanism,
-  type SaslStep,
-  sasl,
-  saslServer,
-} from './client/sasl.ts'
+export type { TokenCheck, TokenSource } from './client/sasl/bearer.ts'
+export type { ExternalCheck } from './client/sasl/external.ts'
+export type {
+  SaslContext,
+  SaslExchange,
+  SaslMechanism,
+  SaslServerContext,
+  SaslServerExchange,
+  SaslServerMechanism,
+  SaslStep,
+} from './client/sasl/mechanism.ts'
+export type { PlainCheck } from './client/sasl/plain.ts'
+export type { ScramLookup, ScramServerOptions } from './client/sasl/scram.ts'
+export { type ScramCredentials, type ScramHash, scramCredentials } from './client/sasl/scram-keys.ts'
+export { sasl, saslServer } from './client/sasl.ts'
 export type { MessageId } from './definitions/restricted.ts'
 export { DEFAULT_LIMITS, type Limits } from './engine/limits.ts'
 export * from './errors.ts'
 export { type MemoryPairOptions, memoryPair } from './io/memory.ts'
+export type { ProxyHook } from './io/proxy.ts'
 export type { Transport, TransportSink } from './io/transport.ts'
+export { type WebSocketClass, type WebSocketLike, webSocketTransport } from './io/websocket.ts'
 export { EncodedMessage } from './message/encode.ts'
 export type {
   Body,

@@ -3,8 +3,10 @@
 /// <reference types="node" preserve="true" />
 
 export type { Closure } from './client/api.ts'
-export type { Abortable } from './client/options.ts'
+export type { Abortable, WebSocketOptions } from './client/options.ts'
+export type { ProxyHook } from './io/proxy.ts'
 export type { Transport, TransportSink } from './io/transport.ts'
+export type { WebSocketClass, WebSocketLike } from './io/websocket.ts'
 export { type ConditionInfo, describeCondition, HubCondition, isRetryable } from './iothub/conditions.ts'
 export {
   type ConnectionString,

@@ -20,6 +20,7 @@ import type {
   SessionOptions,
   SourceInit,
   TargetInit,
+  Transacted,
 } from './options.ts'
 import type { Outcome } from './outcome.ts'
 
@@ -67,9 +68,11 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   sender(target: string | TargetInit | null, options?: SenderOptions): Promise<Sender>
   /** Attaches a receiver on that same session. */
   receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
+  /** Declares a transaction on that same session. See `Session.transaction`. */
+  transaction(options?: Abortable): Promise<Transaction>
   /** Sessions that the peer begins. Without a taker, neither here nor by `on('session')`, they are refused. */
   incoming(): AsyncIterable<IncomingSession>
-  /** Lets the process live as long as this connection does (the default), or not. */
+  /** Lets the process live as long as this connection does (the default), or not. A WebSocket holds it either way. */
   ref(): void
   unref(): void
   /**
@@ -86,6 +89,17 @@ export interface Session extends AsyncDisposable, Emits<{ closed: Closure; link:
   readonly closed: Promise<Closure>
   sender(target: string | TargetInit | null, options?: SenderOptions): Promise<Sender>
   receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
+  /**
+   * Declares a transaction with the peer's coordinator, over a control link that the session's transactions share and
+   * that is attached for the first of them. §4.2
+   *
+   * @throws {TransactionError} the coordinator refused
+   * @throws {RemoteError} the peer has no coordinator
+   * @throws {UsageError} the coordinator allows one transaction at a time, and there is one
+   * @throws {ClosedError} the session ended first
+   * Cancellation: a transaction that is declared all the same is rolled back.
+   */
+  transaction(options?: Abortable): Promise<Transaction>
   /** Links that the peer attaches. Without a taker they are refused with `amqp:not-found`. */
   incoming(): AsyncIterable<IncomingLink>
   /** Ends the session, as a connection is closed: what was sent gets its outcome first. §2.5.2 */
@@ -95,6 +109,7 @@ export interface Session extends AsyncDisposable, Emits<{ closed: Closure; link:
 /** A session that the peer has begun and we have not yet answered. §2.5.1 */
 export interface IncomingSession {
   readonly connection: Connection
+  /** @throws {ClosedError} the peer has ended it meanwhile */
   accept(options?: SessionOptions): Promise<Session>
   /** Begins and ends it at once, with the error. */
   refuse(error: ErrorInit): void
@@ -105,8 +120,8 @@ interface IncomingLinkBase {
   readonly session: Session
   readonly name: string
   readonly source: Readonly<SourceInit> | null
-  /** `null` for the anonymous relay; a coordinator is shown as `{ capabilities }` with `coordinator` true. */
-  readonly target: (Readonly<TargetInit> & { readonly coordinator?: boolean }) | null
+  /** `null` for the anonymous relay. */
+  readonly target: Readonly<TargetInit> | null
   readonly properties: ReadonlyMap<AmqpValue, AmqpValue>
   readonly desiredCapabilities: readonly string[]
   /** How the peer asked to settle. §2.8.2 §2.8.3 */
@@ -116,7 +131,10 @@ interface IncomingLinkBase {
   refuse(error: ErrorInit): void
 }
 
-/** A link that the peer has attached and we have not yet answered: what the peer wants to be. §2.6.3 */
+/**
+ * A link that the peer has attached and we have not yet answered: what the peer wants to be. `accept` throws
+ * `ClosedError` when the peer has taken it back meanwhile. §2.6.3
+ */
 export type IncomingLink =
   | (IncomingLinkBase & {
       readonly remoteRole: 'sender'
@@ -183,6 +201,7 @@ export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCre
    * @throws {EncodeError} a value does not fit; nothing was sent
    * @throws {UsageError} `maxPending` messages are waiting already, or the tag is in use
    * @throws {ClosedError} the link ended first; `cause` says why. The outcome of a message already sent is unknown.
+   * @throws {TransactionError} the transaction that it was sent under was lost or rolled back first
    *
    * Cancellation: a queued message is removed; one partly sent is aborted (§2.7.5); for one fully sent the promise
    * rejects and the outcome is unknown.
@@ -203,8 +222,13 @@ export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCre
 export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emits<{ closed: Closure }> {
   /** The next delivery. @throws {ClosedError} when the link ends. Cancellation loses nothing. */
   receive(options?: Abortable): Promise<Delivery>
-  /** Grants credit for `count` more deliveries, 1 … 2^31. @throws {UsageError} unless credit is manual. §2.6.7 */
-  addCredit(count: number): void
+  /**
+   * Grants credit for `count` more deliveries, 1 … 2^31. With a transaction the peer is asked to acquire what it sends
+   * under it, from now until the discharge, which takes back what credit is left. §2.6.7 §4.4.3
+   *
+   * @throws {UsageError} unless credit is manual; the link acquires under another transaction
+   */
+  addCredit(count: number, options?: Transacted): void
   /** Uses up or cancels the credit that is out: resolves when the sender has none left. §2.6.7 */
   drain(options?: Abortable): Promise<void>
   /**
@@ -286,21 +310,83 @@ export interface Delivery {
   readonly body: ReadableStream<Uint8Array>
   /** `lost`: the link ended before this delivery was settled. `aborted`: the sender gave it up half-way. §2.7.5 */
   readonly state: 'live' | 'settled' | 'lost' | 'aborted'
+  /** What the peer has posted this under, where this end is the coordinator: it counts once that commits. §4.4.1 */
+  readonly transaction: CoordinatedTransaction | undefined
   /**
    * Each settles the delivery once; doing it again is a no-op if the outcome is the same.
    * They resolve at once, or, on a link that settles second, when the sender has settled.
    *
+   * With a transaction the delivery is retired under it, and they resolve at once: the outcome holds when the
+   * transaction commits, and when it is rolled back the delivery is live again. One that was acquired under a
+   * transaction is retired under the same. §4.4.2 §4.4.3
+   *
    * @throws {ClosedError} the link ended first
-   * @throws {UsageError} the delivery was settled otherwise
+   * @throws {UsageError} the delivery was settled otherwise, or its transaction is another or over
+   * @throws {TransactionError} the transaction, also the peer's, has been rolled back
    */
-  accept(): Promise<void>
-  release(): Promise<void>
-  reject(error?: ErrorInit): Promise<void>
-  modify(change: {
-    deliveryFailed?: boolean
-    undeliverableHere?: boolean
-    messageAnnotations?: Readonly<Record<string, AmqpValue>>
-  }): Promise<void>
+  accept(options?: Transacted): Promise<void>
+  release(options?: Transacted): Promise<void>
+  reject(error?: ErrorInit, options?: Transacted): Promise<void>
+  modify(
+    change: {
+      deliveryFailed?: boolean
+      undeliverableHere?: boolean
+      messageAnnotations?: Readonly<Record<string, AmqpValue>>
+    },
+    options?: Transacted,
+  ): Promise<void>
+}
+
+/**
+ * A transaction that the peer coordinates: what is sent, settled or acquired under it holds together, or not at all.
+ * §4.1 When its control link, session or connection ends before the discharge, it is rolled back.
+ */
+export interface Transaction extends AsyncDisposable {
+  /** As the coordinator has assigned it, at most 32 bytes. §4.5.4 */
+  readonly id: Uint8Array
+  /** `unknown`: the connection was lost while the peer was asked to commit. */
+  readonly state: 'live' | 'discharging' | 'committed' | 'rolled-back' | 'unknown'
+  /**
+   * Makes the work hold. Waits until every message posted under it is on the wire; that takes the receivers' credit.
+   * Whether they were accepted is told by each `send()` and not asked here: await those first. §4.3
+   *
+   * @throws {TransactionError} it does not hold, or nobody knows; see `fate`. It is rolled back, too, when a message
+   *   posted under it was lost with its link
+   * @throws {UsageError} it has been discharged already
+   * Cancellation: before the discharge is sent nothing has happened; afterwards it takes its course.
+   */
+  commit(options?: Abortable): Promise<void>
+  /**
+   * Makes none of it hold: messages still queued are taken back, and their sends reject. Resolves when it is rolled
+   * back, also because its control link is gone.
+   *
+   * @throws {UsageError} it has been committed, or is about to be
+   * @throws {TransactionError} its fate is unknown
+   * Cancellation: as `commit`.
+   */
+  rollback(options?: Abortable): Promise<void>
+  /** Rolls back what has not been discharged, and waits for that no longer than a close may take. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** A transaction of the peer's that this end coordinates. §4.1 */
+export interface CoordinatedTransaction {
+  readonly connection: Connection
+  /** As this end has assigned it. */
+  readonly id: Uint8Array
+  /** Deliveries that were posted under it, in order, whatever was decided on them. §4.4.1 */
+  readonly posted: readonly Delivery[]
+  /** Deliveries of ours that were retired under it, with the outcomes that hold if it commits. §4.4.2 */
+  readonly retired: readonly Retirement[]
+  /** Resolves when it is over. */
+  readonly discharged: Promise<'committed' | 'rolled-back'>
+}
+
+/** A delivery of ours that the peer has retired under a transaction. Its `send()` resolves when that is discharged. */
+export interface Retirement {
+  readonly sender: Sender
+  readonly deliveryTag: Uint8Array
+  readonly outcome: Outcome
 }
 
 /** Accepts connections. */

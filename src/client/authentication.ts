@@ -2,8 +2,14 @@
 
 import type { Engine } from '../engine/engine.ts'
 import type { EngineEvent } from '../engine/events.ts'
-import { SaslError } from '../errors.ts'
-import type { SaslExchange, SaslMechanism, SaslServerContext, SaslServerExchange, SaslServerMechanism } from './sasl.ts'
+import { SaslError, type SaslFailure } from '../errors.ts'
+import type {
+  SaslExchange,
+  SaslMechanism,
+  SaslServerContext,
+  SaslServerExchange,
+  SaslServerMechanism,
+} from './sasl/mechanism.ts'
 
 type SaslEvent = Extract<EngineEvent, { type: `sasl.${string}` }>
 
@@ -58,11 +64,18 @@ export class ClientAuthentication {
       const response = await this.#exchange?.respond(event.challenge)
       if (response && !this.#owner.engine.isDone) sasl?.respond(response)
     } else if (event.type === 'sasl.outcome') {
-      if (event.code !== 'ok')
-        throw new SaslError(`authentication by SASL ${this.#name} failed: ${REASONS[event.code]}`, event.code)
+      if (event.code !== 'ok') throw this.#refused(event.code)
       await this.#exchange?.finish(event.additionalData)
+      // Only now: a server that has not proved itself gets to see nothing of AMQP.
+      if (!this.#owner.engine.isDone) sasl?.proceed()
     }
     this.#owner.touch()
+  }
+
+  #refused(code: SaslFailure): SaslError {
+    const said = this.#exchange?.failure?.()
+    const reported = said === undefined ? '' : `; the server says: ${said}`
+    return new SaslError(`authentication by SASL ${this.#name} failed: ${REASONS[code]}${reported}`, code)
   }
 
   /** The first of ours that the server offers. What gives a secret away needs a private transport. */

@@ -2,21 +2,27 @@
 
 import { DEFAULT_LIMITS } from '../engine/limits.ts'
 import { TransportError, UsageError } from '../errors.ts'
+import { connectThrough } from '../io/proxy.ts'
 import { connectSocket } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
+import { connectWebSocket } from '../io/websocket.ts'
 import type { Connection } from './api.ts'
 import { ClientConnection, type Security } from './connection.ts'
 import type { ConnectOptions } from './options.ts'
-import { type SaslMechanism, sasl } from './sasl.ts'
+import { anonymous } from './sasl/anonymous.ts'
+import { external } from './sasl/external.ts'
+import type { SaslMechanism } from './sasl/mechanism.ts'
+import { plain } from './sasl/plain.ts'
 
 /**
  * Connects to an AMQP 1.0 peer and resolves when both ends have opened the connection.
  *
- * @param target  `amqps://user:password@host:port`, percent-encoded, or options. The path is not used.
+ * @param target  `amqps://user:password@host:port`, percent-encoded, the path not used; `wss://host/path`, a WebSocket; or
+ *   options
  * @param options  override what the URL says
  * @throws {UsageError} the target is not understood
- * @throws {TransportError} the host cannot be reached, or its certificate is not trusted; connecting and TLS take longer
- *   than `limits.handshakeMs`, or opening does
+ * @throws {TransportError} the host cannot be reached, its certificate is not trusted, or it takes no WebSocket with one
+ *   of the sub-protocols; connecting and TLS take longer than `limits.handshakeMs`, or opening does
  * @throws {SaslError} authentication failed, or would have shown a secret without TLS
  * @throws {RemoteError} the peer closed the connection
  * @throws {ProtocolError} the peer does not speak AMQP 1.0
@@ -35,19 +41,19 @@ export async function connect(
   const { host, signal } = settings
   if (typeof host !== 'string' || host === '') throw new UsageError('the target names no host')
   if (parsed !== target && parsed.tls === true && settings.tls === false)
-    throw new UsageError('the target is amqps://, which is TLS, and `tls` is false; use amqp://')
+    throw new UsageError('the target is amqps:// or wss://, which is TLS, and `tls` is false; use amqp:// or ws://')
+  if (settings.webSocket) settings.webSocket = { ...settings.webSocket, path: pathOf(settings, parsed) }
   signal?.throwIfAborted()
   const how = security(settings)
   const tls = settings.transport ? undefined : tlsOptions(settings)
-  const port = settings.port ?? (tls ? 5671 : 5672)
-  const withinMs = settings.limits?.handshakeMs ?? DEFAULT_LIMITS.handshakeMs
-  const transport = settings.transport ?? (await connectSocket({ host, port, tls, withinMs, signal }))
+  const port = settings.port ?? defaultPort(settings, tls !== undefined)
+  const transport = settings.transport ?? (await reach(settings, host, port, tls))
   const secure = tls !== undefined || settings.transport !== undefined
   const connection = build(transport, settings, how, secure)
   try {
     await connection.start(settings)
   } catch (error) {
-    if (secure || !(error instanceof TransportError) || !connection.endedUnheard) throw error
+    if (secure || settings.webSocket || !(error instanceof TransportError) || !connection.endedUnheard) throw error
     // A server that speaks TLS answers our header with an alert.
     throw new TransportError(
       `${host}:${port} ended the connection before the AMQP header; if this is a TLS port, use amqps://`,
@@ -55,6 +61,34 @@ export async function connect(
     )
   }
   return connection
+}
+
+type TlsOptions = import('node:tls').ConnectionOptions | undefined
+
+/** A transport to the host: by a WebSocket, through a proxy, or by a socket. */
+async function reach(settings: ConnectOptions, host: string, port: number, tls: TlsOptions): Promise<Transport> {
+  const { webSocket, proxy, signal } = settings
+  const withinMs = settings.limits?.handshakeMs ?? DEFAULT_LIMITS.handshakeMs
+  if (webSocket) {
+    if (proxy)
+      throw new UsageError('a WebSocket class makes its own connections: `proxy` and `webSocket` exclude each other')
+    const { class: Class, path = '/', protocols = ['amqp'] } = webSocket
+    return connectWebSocket({ host, port, path, tls, protocols, class: Class, withinMs, signal })
+  }
+  const began = performance.now()
+  const through = proxy && (await connectThrough(proxy, { host, port, withinMs }, signal))
+  const left = Math.ceil(withinMs - (performance.now() - began))
+  return connectSocket({ host, port, tls, withinMs: left, signal, through })
+}
+
+const defaultPort = ({ webSocket }: ConnectOptions, tls: boolean): number =>
+  webSocket ? (tls ? 443 : 80) : tls ? 5671 : 5672
+
+/** The path of the options, or else that of the URL. @throws {UsageError} it begins with no slash */
+function pathOf({ webSocket }: ConnectOptions, parsed: ConnectOptions): string {
+  const path = webSocket?.path ?? parsed.webSocket?.path ?? '/'
+  if (!path.startsWith('/')) throw new UsageError('the path of a WebSocket begins with a slash')
+  return path
 }
 
 function build(transport: Transport, settings: ConnectOptions, how: Security, secure: boolean): ClientConnection {
@@ -72,12 +106,13 @@ export function parseTarget(target: string | URL | ConnectOptions): ConnectOptio
     throw new UsageError('connect needs a target: a URL such as amqps://host, or options with a host')
   if (typeof target !== 'string' && !(target instanceof URL)) return target
   const url = typeof target === 'string' ? parseUrl(target) : target
-  if (url.protocol !== 'amqp:' && url.protocol !== 'amqps:')
-    throw new UsageError(`a target begins with amqp:// or amqps://, not ${url.protocol}//`)
+  const scheme = /^(amqp|ws)(s?):$/.exec(url.protocol)
+  if (!scheme) throw new UsageError(`a target begins with amqp://, amqps://, ws:// or wss://, not ${url.protocol}//`)
   if (url.hostname === '') throw new UsageError('the target names no host')
-  const options: ConnectOptions = { host: url.hostname.replace(/^\[|\]$/g, ''), tls: url.protocol === 'amqps:' }
+  const options: ConnectOptions = { host: url.hostname.replace(/^\[|\]$/g, ''), tls: scheme[2] === 's' }
+  if (scheme[1] === 'ws') options.webSocket = { path: `${url.pathname}${url.search}` }
   if (url.port !== '') options.port = Number(url.port)
-  if (url.username !== '') options.sasl = sasl.plain(decoded(url.username), decoded(url.password))
+  if (url.username !== '') options.sasl = plain(decoded(url.username), decoded(url.password))
   return options
 }
 
@@ -98,17 +133,22 @@ function parseUrl(text: string): URL {
   }
 }
 
-function tlsOptions({ tls, port }: ConnectOptions): import('node:tls').ConnectionOptions | undefined {
+function tlsOptions({ tls, port, webSocket }: ConnectOptions): TlsOptions {
   if (tls !== undefined && typeof tls !== 'boolean' && (typeof tls !== 'object' || tls === null))
     throw new UsageError('tls is true, false, or options of node:tls')
   if (typeof tls === 'object') return tls
-  return (tls ?? port === 5671) ? {} : undefined
+  return (tls ?? port === (webSocket ? 443 : 5671)) ? {} : undefined
 }
 
-function security({ sasl: chosen, allowInsecureAuth }: ConnectOptions): Security {
+/** A certificate says who we are, where the server asks for that; else nobody does. */
+const unchosen = (tls: ConnectOptions['tls']): readonly SaslMechanism[] =>
+  typeof tls === 'object' && (tls?.cert !== undefined || tls?.pfx !== undefined)
+    ? [external(), anonymous()]
+    : [anonymous()]
+
+function security({ tls, sasl: chosen = unchosen(tls), allowInsecureAuth }: ConnectOptions): Security {
   if (chosen === false) return { role: 'none' }
-  const mechanisms: readonly SaslMechanism[] =
-    chosen === undefined ? [sasl.anonymous()] : Array.isArray(chosen) ? chosen : [chosen as SaslMechanism]
+  const mechanisms: readonly SaslMechanism[] = Array.isArray(chosen) ? chosen : [chosen as SaslMechanism]
   if (mechanisms.some(mechanism => typeof mechanism?.start !== 'function'))
     throw new UsageError('sasl is a mechanism such as sasl.plain(user, password), a list of them, or false')
   return { role: 'client', mechanisms, allowInsecure: allowInsecureAuth === true }

@@ -11,8 +11,9 @@ import { AmqpCondition, type AmqpError, ClosedError, type SaslError } from '../e
 import { Driver, type DriverOwner } from '../io/driver.ts'
 import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
-import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session } from './api.ts'
+import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session, Transaction } from './api.ts'
 import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } from './authentication.ts'
+import type { Coordinator } from './coordinator.ts'
 import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
@@ -31,11 +32,11 @@ import type {
   WireProfile,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
-import type { SaslMechanism, SaslServerMechanism } from './sasl.ts'
+import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
 import { streamingReceiver } from './streaming-receiver.ts'
-import { errorFields, optionalFields, orEmpty } from './termini.ts'
+import { errorFields, optionalFields, remoteOpen } from './termini.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
 
@@ -63,6 +64,7 @@ export class ClientConnection
   readonly engine: Engine
   readonly opened: Promise<void>
   readonly flushed: Set<() => void> = new Set()
+  readonly coordinator: Coordinator | undefined
   readonly #driver: Driver
   readonly #transport: Transport
   readonly #options: ConnectionOptions
@@ -87,7 +89,7 @@ export class ClientConnection
 
   constructor(
     transport: Transport,
-    options: ConnectionOptions & { host: string },
+    options: ConnectionOptions & { host: string; coordinates?: (owner: ClientConnection) => Coordinator },
     security: Security,
     secure: boolean,
   ) {
@@ -95,9 +97,11 @@ export class ClientConnection
     this.#transport = transport
     this.#options = options
     this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
+    this.coordinator = options.coordinates?.(this)
     this.engine = new Engine({
       sasl: security.role,
       mechanisms: security.role === 'server' ? security.mechanisms.map(have => have.name) : undefined,
+      holdOutcome: true,
       allowNoSasl: security.role === 'server' ? security.allowNoSasl : undefined,
       limits: options.limits,
       style: styleOf(options.wireProfile),
@@ -186,6 +190,10 @@ export class ClientConnection
     return this.engine.limits.maxPending
   }
 
+  get closure(): Closure | undefined {
+    return this.#closure
+  }
+
   touch(): void {
     this.#driver.touch()
   }
@@ -207,6 +215,10 @@ export class ClientConnection
   async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
     if (options.streaming) return streamingReceiver(this, source, options)
     return (await this.#sharedSession(options)).receiver(source, options)
+  }
+
+  async transaction(options: Abortable = {}): Promise<Transaction> {
+    return (await this.#sharedSession(options)).transaction(options)
   }
 
   /** The session of all links that are opened on the connection itself; begun again after it has ended. */
@@ -384,16 +396,7 @@ export class ClientConnection
 
   #onOpened(open: Open): void {
     this.#tellState('connection', open.containerId, 'opened')
-    this.#remote = {
-      containerId: open.containerId,
-      hostname: open.hostname,
-      maxFrameSize: open.maxFrameSize,
-      channelMax: open.channelMax,
-      idleTimeOut: open.idleTimeOut,
-      offeredCapabilities: open.offeredCapabilities,
-      desiredCapabilities: open.desiredCapabilities,
-      properties: orEmpty(open.properties),
-    }
+    this.#remote = remoteOpen(open)
     this.#opened.resolve()
   }
 
@@ -412,7 +415,7 @@ export class ClientConnection
         return incoming
       },
       refuse: (error: ErrorInit) => {
-        if (endpoint.state === 'BEGIN_RCVD') {
+        if (endpoint.state === 'BEGIN_RCVD' && !incoming.hasEnded) {
           endpoint.begin()
           endpoint.end(errorFields(error))
         }

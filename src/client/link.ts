@@ -5,6 +5,7 @@ import { type AmqpError, ClosedError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
+import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ErrorInit, SourceInit, TargetInit } from './options.ts'
@@ -21,6 +22,8 @@ export interface LinkOwner {
   readonly closeMs: number
   /** Milliseconds that outcomes are waited for before a close. */
   readonly settleMs: number
+  /** Whoever keeps the peer's transactions; none where they are not offered. §4.5 */
+  readonly coordinator: Coordinator | undefined
   /** The link has ended. */
   forget(link: ClientLink<never>): void
 }
@@ -62,6 +65,12 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     this.#closed ??= deferred()
     if (this.#closure) this.#closed.resolve(this.#closure)
     return this.#closed.promise
+  }
+
+  /** It has ended, or what carries it has: told here already, or about to be. */
+  protected get isOver(): boolean {
+    const { hasEnded, session } = this.endpoint
+    return this.#closure !== undefined || hasEnded || session.hasEnded || session.connection.hasEnded
   }
 
   /** Why the link has ended; `undefined` while it lives. */
@@ -119,13 +128,15 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   /** The error for using the link after its end. */
   protected closedError(): AmqpError {
     if (!this.#closure && this.isClosing) return new ClosedError(this.endpoint.label, 'link', undefined, 'local')
-    return new ClosedError(this.endpoint.label, 'link', this.#closure?.error, this.#closure?.by)
+    const { label, session } = this.endpoint
+    const cause = this.#closure ? this.#closure.error : session.connection.cause
+    return new ClosedError(label, 'link', cause, this.#closure?.by)
   }
 
   async detach(options: Abortable = {}): Promise<void> {
     throwIfAborted(options)
     if (this.#closure) return
-    if (this.endpoint.isAttached) this.endpoint.detach()
+    if (this.endpoint.isAttached && !this.isOver) this.endpoint.detach()
     await this.#leave(options)
   }
 
@@ -163,7 +174,8 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
 
   #closeEndpoint(error?: ErrorInit): void {
     const { endpoint } = this
-    if (endpoint.isAttached || endpoint.state === 'ATTACH_SENT') endpoint.close(error && errorFields(error))
+    if (!this.isOver && (endpoint.isAttached || endpoint.state === 'ATTACH_SENT'))
+      endpoint.close(error && errorFields(error))
     this.owner.touch()
   }
 

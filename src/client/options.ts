@@ -1,10 +1,13 @@
 /** Options of connections, sessions and links: units, ranges and defaults. */
 
 import type { Limits } from '../engine/limits.ts'
+import type { ProxyHook } from '../io/proxy.ts'
 import type { Transport } from '../io/transport.ts'
+import type { WebSocketClass } from '../io/websocket.ts'
 import type { AmqpValue } from '../types/values.ts'
+import type { CoordinatedTransaction, Transaction } from './api.ts'
 import type { Outcome } from './outcome.ts'
-import type { SaslMechanism, SaslServerMechanism } from './sasl.ts'
+import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 
 /** An operation that can be cancelled: it rejects with `signal.reason`, untouched. */
 export interface Abortable {
@@ -29,7 +32,10 @@ export interface ConnectionOptions extends Abortable {
   hostname?: string | undefined
   /** Largest frame we take, in bytes, 512 … 2^32 − 1. Default 65,536. */
   maxFrameSize?: number | undefined
-  /** Highest channel number, 0 … 65,535. Default `limits.maxSessions − 1`. */
+  /**
+   * Highest channel number, 0 … 65,535: one less than the sessions at once, whoever begins them.
+   * Default `limits.maxSessions − 1`.
+   */
   channelMax?: number | undefined
   /**
    * The idle-time-out that we announce, in milliseconds; 0 for none. A peer that is silent for twice as long is given up,
@@ -45,6 +51,32 @@ export interface ConnectionOptions extends Abortable {
   wireProfile?: WireProfile | undefined
   /** Sees every frame and header, both ways, before it is acted on. For tracing; must not throw. */
   trace?: ((frame: TracedFrame) => void) | undefined
+}
+
+/**
+ * How this end coordinates the peer's transactions: local ones, any number at a time, on all sessions of the
+ * connection. §4.5.7
+ *
+ * A delivery posted under one comes as any other, with `Delivery.transaction`; what is decided on it is told as its
+ * provisional outcome. A commit waits until all are decided, then for `commit`, and is then accepted. §4.4.1 §4.4.4
+ */
+export interface CoordinatorOptions {
+  /** Milliseconds without work after which a transaction is rolled back. Default 60,000. */
+  idleMs?: number | undefined
+  /** Transactions of one connection that may be open at once. Default 100. */
+  maxTransactions?: number | undefined
+  /**
+   * Before a transaction begins. What it throws refuses it, with the `condition` of the error if it has one, else
+   * `amqp:internal-error`.
+   */
+  declare?: ((transaction: CoordinatedTransaction) => unknown) | undefined
+  /**
+   * Makes the work hold, all or none. What it throws rolls the transaction back, with the `condition` of the error if it
+   * has one, else `amqp:transaction:rollback`.
+   */
+  commit?: ((transaction: CoordinatedTransaction) => unknown) | undefined
+  /** After a rollback: asked for, by time-out, or as the control link ended. What it throws is an uncaught exception. */
+  rollback?: ((transaction: CoordinatedTransaction) => unknown) | undefined
 }
 
 /** Other ways to write the same frames, for old or strict peers. Each is off unless it is true. */
@@ -72,16 +104,40 @@ export interface TracedFrame {
 export interface ConnectOptions extends ConnectionOptions {
   /** Name or address; IPv6 without brackets. */
   host: string
-  /** Default 5671 with TLS, 5672 without. */
+  /** Default 5671 with TLS, 5672 without; over a WebSocket 443 and 80. */
   port?: number | undefined
-  /** TLS with verification; options go to `node:tls`. Default: true for port 5671 and `amqps:`, else false. */
+  /**
+   * TLS with verification; options go to `node:tls`. Default: true for `amqps:`, `wss:` and the default port with TLS,
+   * else false.
+   */
   tls?: boolean | import('node:tls').ConnectionOptions | undefined
-  /** Instead of a socket. The caller vouches for its privacy. */
+  /** Instead of a socket; what says how to connect is then not used. The caller vouches for its privacy. */
   transport?: Transport | undefined
-  /** In order of preference; none: no SASL layer. Default: ANONYMOUS, or PLAIN when the URL has a user. §5.3 */
+  /** Over a WebSocket. Default: only for `ws:` and `wss:`. */
+  webSocket?: WebSocketOptions | undefined
+  /** Makes the connection in place of a socket, e.g. by HTTP CONNECT; TLS is done over it. Not with `webSocket`. */
+  proxy?: ProxyHook | undefined
+  /**
+   * In order of preference, strongest first: the first that the server offers is used, and there is no second try.
+   * `false`: no SASL layer. Default: PLAIN when the URL has a user; else EXTERNAL when `tls` has a client certificate,
+   * then ANONYMOUS. §5.3
+   */
   sasl?: SaslMechanism | readonly SaslMechanism[] | false | undefined
   /** Allow PLAIN and bearer tokens over a connection without TLS. Default false. */
   allowInsecureAuth?: boolean | undefined
+}
+
+/** How a WebSocket is opened. AMQP WebSocket Binding 1.0. */
+export interface WebSocketOptions {
+  /**
+   * That of the package `ws`, or one like it. Default: the standard class, which Node has from 22 on and which takes no
+   * TLS options.
+   */
+  class?: WebSocketClass | undefined
+  /** Begins with a slash; may have a query. Default: that of the URL, else `/`; of an IoT Hub `/$iothub/websocket`. */
+  path?: string | undefined
+  /** Sub-protocols offered, of which the peer must take one. Default `amqp`; for an IoT Hub `AMQPWSB10`. */
+  protocols?: readonly string[] | undefined
 }
 
 /** How `listen` accepts peers. */
@@ -92,10 +148,12 @@ export interface ListenOptions extends ConnectionOptions {
   port?: number | null | undefined
   /** Certificate and key for TLS; without it connections are plain. */
   tls?: import('node:tls').TlsOptions | undefined
-  /** Mechanisms offered, in order. Default: ANONYMOUS. */
+  /** Mechanisms offered, in order: put the strongest first. Default: ANONYMOUS. §5.3.3.1 */
   sasl?: readonly SaslServerMechanism[] | undefined
   /** Accept peers that skip SASL. Default: only where ANONYMOUS is offered, which proves as little. */
   allowNoSasl?: boolean | undefined
+  /** Lets the peer use transactions on what the listener takes and sends. Default: its control links are refused. §4.5 */
+  coordinator?: boolean | CoordinatorOptions | undefined
   /** Wraps each accepted transport, e.g. to inject faults. */
   transport?: ((accepted: Transport) => Transport) | undefined
 }
@@ -104,7 +162,10 @@ export interface ListenOptions extends ConnectionOptions {
 export interface SessionOptions extends Abortable {
   /** Transfer frames that may be on their way to us. Default 2,048. §2.5.6 */
   incomingWindow?: number | undefined
-  /** Highest handle the peer may use. Default `limits.maxLinks − 1`. */
+  /**
+   * Highest handle on the session: one less than the links at once, whoever attaches them.
+   * Default `limits.maxLinks − 1`.
+   */
   handleMax?: number | undefined
   properties?: Readonly<Record<string, AmqpValue>> | undefined
 }
@@ -123,7 +184,10 @@ export interface TerminusInit {
 }
 
 /** Where messages of a link go. §3.5.4 */
-export interface TargetInit extends TerminusInit {}
+export interface TargetInit extends TerminusInit {
+  /** Of a link that controls transactions; only `capabilities` count beside it. §4.5.1 */
+  coordinator?: boolean | undefined
+}
 
 /** Where messages of a link come from. §3.5.3 */
 export interface SourceInit extends TerminusInit {
@@ -187,8 +251,14 @@ export interface LinkReply {
   offeredCapabilities?: readonly string[] | undefined
 }
 
-/** How one message is sent. */
-export interface SendOptions extends Abortable {
+/** Work under a transaction. §4.4 */
+export interface Transacted {
+  /** Of the same connection, and of the same session unless the coordinator allows more. */
+  transaction?: Transaction | undefined
+}
+
+/** How one message is sent. With a transaction the outcome is provisional: it holds when that commits. §4.4.1 */
+export interface SendOptions extends Abortable, Transacted {
   /** At most 32 bytes, unique among the unsettled deliveries of the link. Default: a counter. §2.8.7 */
   deliveryTag?: Uint8Array | undefined
   /** Send settled: resolves once the message is handed over. Default: as the link's mode says. */

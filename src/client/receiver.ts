@@ -1,19 +1,23 @@
 /** Receiver: deliveries in order, to whoever asks next; credit comes back as they are taken. §2.6.7 */
 
+import type { TransactionalState } from '../definitions/delivery-state.ts'
 import { Fifo } from '../engine/fifo.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
 import type { IncomingStream } from '../engine/incoming-stream.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import { type AmqpError, UsageError } from '../errors.ts'
+import { fields } from '../types/composite.ts'
 import type { Closure, Delivery, ProcessOptions, Receiver } from './api.ts'
 import { ClientDelivery } from './delivery.ts'
 import { IncomingBody } from './incoming-body.ts'
 import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
-import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
-import type { Abortable } from './options.ts'
+import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
+import type { Abortable, Transacted } from './options.ts'
 import { type Handler, type ProcessSource, processDeliveries } from './process.ts'
+import { UNKNOWN_ID } from './sender.ts'
 import { StreamedDelivery } from './streamed-delivery.ts'
+import { type ClientTransaction, liveTransaction } from './transaction.ts'
 
 /** Why a `get` stops waiting. */
 const NOTHING: unknown = /* @__PURE__ */ Symbol('nothing')
@@ -33,6 +37,8 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   /** While `process` runs: credit comes back when a delivery is settled, not when it is taken. */
   #onProcessEnd: (() => void) | undefined
   #drains: Deferred<void>[] = []
+  #acquiring: ClientTransaction | undefined
+  #hasAcquired = false
   /** Settlements that wait for the sender, in mode second. */
   readonly settling: Set<Deferred<void>> = new Set()
 
@@ -118,8 +124,11 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
 
   /** A complete delivery has come, or, where they are streamed, the beginning of one. */
   onDelivery(incoming: IncomingDelivery): void {
-    if (incoming.stream) this.#onBegun(incoming, incoming.stream)
-    else this.#handOut(new ClientDelivery(this, incoming))
+    if (incoming.stream) return this.#onBegun(incoming, incoming.stream)
+    const delivery = new ClientDelivery(this, incoming)
+    const state = incoming.remoteState
+    if (state?.type === 'transactional-state' && !this.#isUnderTransaction(delivery, state)) return this.#consumed()
+    this.#handOut(delivery)
   }
 
   /** A delivery is handed out when the sections in front of its body are here. §2.6.14 */
@@ -155,16 +164,47 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     taker.resolve(delivery)
   }
 
-  addCredit(count: number): void {
-    if (this.closure) throw this.closedError()
+  addCredit(count: number, options: Transacted = {}): void {
+    if (this.isOver) throw this.closedError()
     this.#checkFree()
+    const transaction = options.transaction && liveTransaction(options.transaction, this.session)
+    if (transaction && this.#acquiring && this.#acquiring !== transaction)
+      throw new UsageError(`${this.endpoint.label} acquires under another transaction`, '4.4.3')
     this.endpoint.flow(count)
+    if (transaction) this.acquireUnder(transaction)
     this.owner.touch()
+  }
+
+  /** What the sender is asked to acquire under; said with every flow until it is over. §4.4.3 */
+  acquireUnder(transaction: ClientTransaction | undefined): void {
+    this.#acquiring = transaction
+    this.endpoint.flowProperties = transaction && fields({ 'txn-id': transaction.id })
+    if (!transaction) return
+    this.#hasAcquired = true
+    transaction.acquireOn(this)
+  }
+
+  /** Whether a delivery that says it is under a transaction may be handed out. */
+  #isUnderTransaction(delivery: ClientDelivery, state: TransactionalState): boolean {
+    const acquiring = this.#acquiring
+    if (acquiring && sameBytes(acquiring.id, state.txnId)) {
+      delivery.acquired = acquiring
+      acquiring.acquired(delivery)
+      return true
+    }
+    // Acquired while the discharge was on its way: it is here all the same.
+    if (this.#hasAcquired) return true
+    const { coordinator } = this.owner
+    const refusal = coordinator ? coordinator.post(delivery, state) : UNKNOWN_ID
+    if (!refusal) return true
+    if (delivery.settled) void handled(this.close({ error: refusal }))
+    else void delivery.reject(refusal)
+    return false
   }
 
   async drain(options: Abortable = {}): Promise<void> {
     throwIfAborted(options)
-    if (this.closure) throw this.closedError()
+    if (this.isOver) throw this.closedError()
     this.#checkFree()
     await this.#whenDrained(() => this.endpoint.drain(), options.signal)
   }
@@ -312,3 +352,6 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     return { done: true, value: undefined }
   }
 }
+
+export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((byte, i) => byte === b[i])

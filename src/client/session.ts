@@ -9,7 +9,8 @@ import type { SessionEndpoint } from '../engine/session-endpoint.ts'
 import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { Init } from '../types/composite.ts'
-import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
+import type { Closure, Connection, IncomingLink, Receiver, Sender, Session, Transaction } from './api.ts'
+import type { Coordinator as LocalCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
@@ -29,12 +30,16 @@ import type {
 import { ClientReceiver } from './receiver.ts'
 import { ClientSender } from './sender.ts'
 import { errorFields, optionalFields, orEmpty, sourceFields, sourceInit, targetFields, targetInit } from './termini.ts'
+import { TransactionController } from './transaction-controller.ts'
 
 type SessionEvents = { closed: Closure; link: IncomingLink }
 type AnyLink = ClientSender | ClientReceiver
 
 /** Deliveries that a receiver keeps coming, unless said otherwise. */
 const DEFAULT_WINDOW = 100
+
+/** §4.5.1 */
+const NO_COORDINATOR: ErrorInit = { condition: AmqpCondition.notImplemented, description: 'no transactions here' }
 
 /** What a session needs of its connection. */
 export interface SessionOwner {
@@ -44,6 +49,9 @@ export interface SessionOwner {
   readonly settleMs: number
   readonly maxPending: number
   readonly flushed: Set<() => void>
+  readonly coordinator: LocalCoordinator | undefined
+  /** Why the connection has ended; `undefined` while it lives. */
+  readonly closure: Closure | undefined
   forgetSession(session: ClientSession): void
 }
 
@@ -60,6 +68,9 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   readonly #links = new Set<AnyLink>()
   readonly #closed = deferred<Closure>()
   #closure: Closure | undefined
+  #controller: TransactionController | undefined
+  /** Control links of the peer's that came before our begin. */
+  readonly #controlLinks: IncomingLink[] = []
   #beginning: Deferred<void> | undefined
   readonly #incoming = new IncomingQueue<IncomingLink>(
     link => {
@@ -90,7 +101,11 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   }
 
   get hasEnded(): boolean {
-    return this.#closure !== undefined
+    return this.#closure !== undefined || this.endpoint.hasEnded || this.endpoint.connection.hasEnded
+  }
+
+  get closure(): Closure | undefined {
+    return this.#closure ?? this.#owner.closure
   }
 
   get closeMs(): number {
@@ -107,11 +122,13 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   /** Sends our begin; with `wait`, waits for the peer's. */
   async begin(options: SessionOptions, wait: boolean): Promise<void> {
+    this.#checkOpen(options)
     this.endpoint.begin({
       incomingWindow: options.incomingWindow,
       handleMax: options.handleMax,
       properties: optionalFields(options.properties),
     } as never)
+    for (const link of this.#controlLinks.splice(0)) this.#onControlLink(link)
     this.touch()
     if (!wait) return
     this.#beginning = deferred()
@@ -155,6 +172,12 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return receiver
   }
 
+  async transaction(options: Abortable = {}): Promise<Transaction> {
+    this.#checkOpen(options)
+    this.#controller ??= new TransactionController(this)
+    return this.#controller.declare(options)
+  }
+
   #newSender(endpoint: SenderEndpoint, options: SenderOptions): ClientSender {
     return this.#adopt(new ClientSender(this, endpoint, options.maxPending ?? this.#owner.maxPending))
   }
@@ -178,6 +201,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       link.endpoint.attach(init)
     } catch (error) {
       this.#links.delete(link)
+      // Its name is free again.
+      this.endpoint.releaseLink(link.endpoint)
       throw error
     }
     this.touch()
@@ -185,7 +210,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   #checkOpen(options: Abortable): void {
     throwIfAborted(options)
-    if (this.#closure) throw new ClosedError(this.endpoint.label, 'session', this.#closure.error, this.#closure.by)
+    // The engine knows first: what it tells in one turn, listeners hear in order.
+    const { label, connection } = this.endpoint
+    if (this.hasEnded)
+      throw new ClosedError(label, 'session', this.#closure ? this.#closure.error : connection.cause, this.#closure?.by)
   }
 
   incoming(): AsyncIterable<IncomingLink, undefined> {
@@ -205,8 +233,17 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   /** The peer's attach: the answer to ours, or a link to be answered. */
   onAttached(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): void {
     const link = endpoint.context as AnyLink | undefined
-    if (link) link.onAttached(orEmpty(attach.properties))
-    else this.#incoming.push(this.#incomingLink(endpoint, attach), () => endpoint.hasEnded)
+    if (link) return link.onAttached(orEmpty(attach.properties))
+    const incoming = this.#incomingLink(endpoint, attach)
+    if (attach.target?.type !== 'coordinator') this.#incoming.push(incoming, () => endpoint.hasEnded)
+    else if (this.endpoint.maySend) this.#onControlLink(incoming)
+    else this.#controlLinks.push(incoming)
+  }
+
+  /** Not the application's to take: a coordinator answers in states that no application can. §4.2 */
+  #onControlLink(link: IncomingLink): void {
+    if (this.coordinator) this.coordinator.serve(link)
+    else link.refuse(NO_COORDINATOR)
   }
 
   #incomingLink(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): IncomingLink {
@@ -220,7 +257,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       sndSettleMode: attach.sndSettleMode,
       rcvSettleMode: attach.rcvSettleMode,
       refuse: (error: ErrorInit) => {
-        if (endpoint.state === 'ATTACH_RCVD') endpoint.refuse(errorFields(error))
+        if (endpoint.state === 'ATTACH_RCVD' && !this.hasEnded) endpoint.refuse(errorFields(error))
         this.touch()
       },
     }
@@ -229,7 +266,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
         ...base,
         remoteRole: 'sender',
         accept: async (options: ReceiverOptions & { reply?: LinkReply } = {}) => {
-          this.#checkOpen(options)
+          this.#checkIncoming(endpoint, options)
           const receiver = this.#newReceiver(endpoint, options)
           this.#accept(receiver, attach, options, {
             sndSettleMode: attach.sndSettleMode,
@@ -242,13 +279,18 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       ...base,
       remoteRole: 'receiver',
       accept: async (options: SenderOptions & { reply?: LinkReply } = {}) => {
-        this.#checkOpen(options)
+        this.#checkIncoming(endpoint, options)
         const sender = this.#newSender(endpoint, options)
         const sndSettleMode = options.settle ?? attach.sndSettleMode
         this.#accept(sender, attach, options, { sndSettleMode, rcvSettleMode: attach.rcvSettleMode })
         return sender
       },
     }
+  }
+
+  #checkIncoming(endpoint: LinkEndpoint, options: Abortable): void {
+    this.#checkOpen(options)
+    if (endpoint.hasEnded) throw new ClosedError(endpoint.label, 'link', undefined, 'remote')
   }
 
   /** Attaches our end of a link that the peer has initiated; both termini are echoed unless the reply says otherwise. */
@@ -331,13 +373,14 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.#links.delete(link as unknown as AnyLink)
   }
 
+  get coordinator(): LocalCoordinator | undefined {
+    return this.#owner.coordinator
+  }
+
   get flushed(): Set<() => void> {
     return this.#owner.flushed
   }
 }
-
-/** The client's link of an endpoint; `undefined` for one that nobody has taken. */
-export const linkOf = (endpoint: LinkEndpoint): AnyLink | undefined => endpoint.context as AnyLink | undefined
 
 const attachFields = (options: SenderOptions | ReceiverOptions): AttachInit => ({
   properties: optionalFields(options.properties),

@@ -5,9 +5,9 @@
  * window and socket hold it back through the queue.
  */
 
-import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
+import type { DeliveryInit, OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import { extend, finish, unsent } from '../engine/outgoing-stream.ts'
-import { COPY_BELOW, type DeliveryInit, type SenderEndpoint } from '../engine/sender-endpoint.ts'
+import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
 import { EncodeError, UsageError } from '../errors.ts'
 import { type EncodedMessage, encodeAround, encodeData } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'

@@ -1,12 +1,14 @@
-/** Sources and targets between the words of the API and the fields of the standard. §3.5 */
+/** Sources, targets and the peer's open between the words of the API and the fields of the standard. §3.5 */
 
 import type { Outcome as OutcomeState } from '../definitions/delivery-state.ts'
+import type { Open } from '../definitions/performatives.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
 import type { ErrorFields } from '../engine/error-fields.ts'
 import { UsageError } from '../errors.ts'
 import { fields, type Init } from '../types/composite.ts'
 import type { AmqpMap } from '../types/map.ts'
 import { AmqpSymbol, type AmqpValue } from '../types/values.ts'
+import type { RemoteOpen } from './api.ts'
 import type { ErrorInit, SourceInit, TargetInit, TerminusInit } from './options.ts'
 import { type Outcome, outcomeOf } from './outcome.ts'
 
@@ -14,6 +16,18 @@ const EMPTY: ReadonlyMap<AmqpValue, AmqpValue> = /* @__PURE__ */ new Map()
 
 /** A map that is always there, for the API. */
 export const orEmpty = (map: AmqpMap | undefined): ReadonlyMap<AmqpValue, AmqpValue> => map ?? EMPTY
+
+/** What the peer said of itself. §2.7.1 */
+export const remoteOpen = (open: Open): RemoteOpen => ({
+  containerId: open.containerId,
+  hostname: open.hostname,
+  maxFrameSize: open.maxFrameSize,
+  channelMax: open.channelMax,
+  idleTimeOut: open.idleTimeOut,
+  offeredCapabilities: open.offeredCapabilities,
+  desiredCapabilities: open.desiredCapabilities,
+  properties: orEmpty(open.properties),
+})
 
 /** An object as a `fields` map. §2.8.13 */
 export const optionalFields = (record: Readonly<Record<string, AmqpValue>> | undefined): AmqpMap | undefined =>
@@ -40,9 +54,11 @@ function terminusFields(init: TerminusInit) {
   }
 }
 
-/** §3.5.4; null is a target without an address, which asks for the anonymous relay. */
-export function targetFields(init: string | TargetInit | null): Init<Target> & { type: 'target' } {
+/** §3.5.4 §4.5.1; null is a target without an address, which asks for the anonymous relay. */
+export function targetFields(init: string | TargetInit | null): (Init<Target> & { type: 'target' }) | Coordinator {
   if (init === null) return { type: 'target' }
+  if (typeof init === 'object' && init.coordinator)
+    return { type: 'coordinator', capabilities: init.capabilities ?? [] }
   return { type: 'target', ...terminusFields(typeof init === 'string' ? { address: init } : init) }
 }
 
@@ -117,7 +133,7 @@ export function sourceInit(source: Source | undefined): SourceInit | null {
 }
 
 /** What the peer's target says; a coordinator is told apart by its flag. §4.5.1 */
-export function targetInit(target: Target | Coordinator | undefined): (TargetInit & { coordinator?: boolean }) | null {
+export function targetInit(target: Target | Coordinator | undefined): TargetInit | null {
   if (!target) return null
   if (target.type === 'coordinator') return { coordinator: true, capabilities: target.capabilities }
   return terminusInit(target)

@@ -8,7 +8,6 @@ import {
   defaulted,
   fieldsField,
   mandatory,
-  mapField,
   optional,
   stringField,
   symbols,
@@ -30,6 +29,7 @@ import {
   senderSettleModeField,
 } from './restricted.ts'
 import { type Coordinator, type Source, sourceField, type Target, targetField } from './terminus.ts'
+import { type UnsettledEntry, unsettledField } from './unsettled-map.ts'
 
 /** Negotiates the connection; the first frame each way. §2.7.1 */
 export interface Open {
@@ -77,7 +77,7 @@ export interface Attach {
   readonly source: Source | undefined
   readonly target: Target | Coordinator | undefined
   /** Delivery-tag → delivery state of what this end holds unsettled. */
-  readonly unsettled: AmqpMap | undefined
+  readonly unsettled: readonly UnsettledEntry[] | undefined
   readonly incompleteUnsettled: boolean
   /** Must be set by a sender. */
   readonly initialDeliveryCount: SequenceNo | undefined
@@ -211,7 +211,7 @@ export const attach: Composite<Attach> = /* @__PURE__ */ composite<Attach>({
     rcvSettleMode: defaulted(receiverSettleModeField, 'first'),
     source: optional(sourceField),
     target: optional(targetField),
-    unsettled: optional(mapField),
+    unsettled: optional(unsettledField),
     incompleteUnsettled: defaulted(booleanField, false),
     initialDeliveryCount: optional(uintField),
     maxMessageSize: optional(ulongField),

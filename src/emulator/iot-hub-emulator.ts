@@ -153,12 +153,20 @@ export class IotHubEmulator implements AsyncDisposable {
   /** A transport whose other end this hub serves. It works whether or not the hub listens too. */
   transport(): Transport {
     const [ours, theirs] = memoryTransportPair()
+    this.accept(theirs)
+    return ours
+  }
+
+  /**
+   * Serves the peer of a transport, e.g. of a WebSocket that a server of yours has accepted at `/$iothub/websocket` with
+   * the sub-protocol `AMQPWSB10`: `hub.accept(webSocketTransport(socket))`. It works whether or not the hub listens too.
+   */
+  accept(transport: Transport): void {
     // A peer that fails its handshake is the peer's affair.
-    this.#listener.accept(theirs).then(
+    this.#listener.accept(transport).then(
       connection => this.#hub.serve(connection),
       () => {},
     )
-    return ours
   }
 
   /**

@@ -71,6 +71,8 @@ export class ConnectionEndpoint {
   readonly draining: Fifo<SenderEndpoint> = new Fifo()
   /** Bytes of payload queued and not framed. */
   pendingBytes = 0
+  /** Deliveries posted under a transaction that have not come to their end. §4.4.1 */
+  readonly partialPostings: Set<IncomingDelivery> = new Set()
   /** Memory that partly received messages keep alive. */
   incompleteBytes = 0
   /** Our open, and the peer's. */
@@ -111,6 +113,8 @@ export class ConnectionEndpoint {
     frameBody.named('open').write(new Writer(), { ...value, type: 'open' }, this.style)
     this.localOpen = value
     this.#remoteChannels.max = channelMax
+    // The answer to a begin of ours needs a channel as well: both limits bound the sessions at once. §2.7.1
+    this.#channels.max = Math.min(this.#channels.max, channelMax)
   }
 
   /** Closes: what is queued goes first, unless there is an error. @throws {UsageError} when it is closing. §2.4.3 */
@@ -161,13 +165,17 @@ export class ConnectionEndpoint {
   // ---- writing -------------------------------------------------------------------------------------------------
 
   /** Writes a frame; before the connection is open it is kept. */
-  control(channel: number, name: Performative['type'], value: object): void {
+  control(channel: number, name: Performative['type'], value: object, payload: readonly Uint8Array[] = []): void {
     const writer = this.#maySend ? this.writer : this.#early
     if (legalSends[this.state] === '-') return
     const max = this.remoteOpen ? this.remoteMaxFrameSize : 0xffffffff
-    writer.frame(0, channel, max, w => frameBody.named(name).write(w, value as never, this.style))
+    writer.frame(0, channel, max, w => {
+      frameBody.named(name).write(w, value as never, this.style)
+      for (const piece of payload) w.raw(piece)
+    })
     if (!this.tracing) return
-    if (this.#maySend) this.traceOut(channel, value as Performative, 0)
+    const size = payload.reduce((sum, piece) => sum + piece.length, 0)
+    if (this.#maySend) this.traceOut(channel, value as Performative, size)
     else this.#earlyTrace.push(() => this.traceOut(channel, value as Performative, 0))
   }
 
@@ -313,7 +321,7 @@ export class ConnectionEndpoint {
     this.remoteOpen = open
     // §2.7.1: a peer that says less than 512 must still take 512.
     this.remoteMaxFrameSize = Math.max(open.maxFrameSize, MIN_MAX_FRAME_SIZE)
-    this.#channels.max = Math.min(open.channelMax, this.limits.maxSessions - 1)
+    this.#channels.max = Math.min(this.#channels.max, open.channelMax)
     this.emit({ type: 'connection.opened', open })
     this.#afterOpens()
   }
@@ -358,8 +366,12 @@ export class ConnectionEndpoint {
     if (this.#remoteChannels.get(channel))
       return this.fail(AmqpCondition.notAllowed, `begin on channel ${channel}, which is in use`, '2.5.1')
     let session: SessionEndpoint | undefined
-    if (begin.remoteChannel === undefined) session = new SessionEndpoint(this, 'remote')
-    else session = this.#channels.get(begin.remoteChannel) ?? this.#endedEarly.get(begin.remoteChannel)
+    if (begin.remoteChannel === undefined) {
+      if (!this.#channels.hasRoom)
+        return this.fail(AmqpCondition.notAllowed, 'begin of one session more than channel-max allows', '2.7.1')
+      this.#channels.owed++
+      session = new SessionEndpoint(this, 'remote')
+    } else session = this.#channels.get(begin.remoteChannel) ?? this.#endedEarly.get(begin.remoteChannel)
     if (!session)
       return this.fail(
         AmqpCondition.notAllowed,
@@ -401,8 +413,9 @@ export class ConnectionEndpoint {
 
   // ---- channels ------------------------------------------------------------------------------------------------
 
+  /** @returns −1 when no channel is left */
   assignChannel(session: SessionEndpoint): number {
-    return this.#channels.assign(session)
+    return this.#channels.assign(session, session.initiated === 'remote')
   }
 
   /** Sessions that we have begun and ended before the peer's begin came. */

@@ -34,6 +34,8 @@ export interface EngineOptions {
   readonly sasl?: 'client' | 'server' | 'none' | undefined
   /** For `sasl: 'server'`: what is offered. */
   readonly mechanisms?: readonly string[] | undefined
+  /** For `sasl: 'client'`: an outcome `ok` waits for `sasl.proceed()`, so that the server's proof can be verified. Default false. */
+  readonly holdOutcome?: boolean | undefined
   /** For `sasl: 'server'`: accept a peer that begins with the AMQP header. Default true. */
   readonly allowNoSasl?: boolean | undefined
   readonly limits?: Partial<Limits> | undefined
@@ -66,7 +68,7 @@ export class Engine implements SaslOwner {
     const style: WireStyle = { ...PLAIN_STYLE, omitNextIncomingId: false, ...withoutUndefined(options.style) }
     this.connection = new ConnectionEndpoint(this.limits, style, options.trace === true)
     const role = options.sasl ?? 'none'
-    this.sasl = role === 'none' ? undefined : new SaslEndpoint(role, this)
+    this.sasl = role === 'none' ? undefined : new SaslEndpoint(role, this, options.holdOutcome === true)
     this.#phase = role === 'none' ? 'amqp-header' : 'sasl-header'
     this.#reader = new FrameReader(this.limits.saslFrame, this.limits)
   }
@@ -254,8 +256,8 @@ export class Engine implements SaslOwner {
     const reader = this.#reader
     try {
       while (!this.connection.isDone && this.#phase !== 'done') {
-        // A SASL server decides in its own time: what follows waits.
-        if (this.#phase === 'sasl' && this.sasl?.role === 'server' && this.#isDeciding) return
+        // Either end decides in its own time: what follows waits.
+        if (this.#phase === 'sasl' && this.#isDeciding) return
         const item = reader.next()
         if (item === undefined) return
         if (item === 'header') this.#onHeader(reader.header)
@@ -271,6 +273,7 @@ export class Engine implements SaslOwner {
   }
 
   get #isDeciding(): boolean {
+    if (this.sasl?.role === 'client') return this.sasl.isHeld
     const state = this.sasl?.state
     return state === 'INIT' || state === 'RESPONDED' || state === 'DONE'
   }
@@ -333,8 +336,8 @@ export class Engine implements SaslOwner {
   saslDone(): void {
     this.#phase = 'amqp-header'
     this.#reader.expectHeader = true
-    // What a pipelining client has sent in the meantime.
-    if (this.sasl?.role === 'server') this.#read()
+    // What a pipelining peer has sent in the meantime.
+    if (this.sasl?.role === 'server' || this.#options.holdOutcome) this.#read()
   }
 
   /** For the SASL endpoint: the peer broke its rules. */

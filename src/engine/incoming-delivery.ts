@@ -12,8 +12,9 @@ const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
 /** What is known of a delivery that the peer sends. */
 export class IncomingDelivery {
-  readonly link: ReceiverEndpoint
-  readonly deliveryId: SequenceNo
+  /** These two change when the delivery is resumed. */
+  link: ReceiverEndpoint
+  deliveryId: SequenceNo
   /** BORROWS from the chunk that it came in. */
   readonly deliveryTag: Uint8Array
   readonly messageFormat: number
@@ -32,6 +33,10 @@ export class IncomingDelivery {
   localSettled = false
   /** Of a delivery that is handed out before it is complete. §2.6.14 */
   stream: IncomingStream | undefined = undefined
+  /** It is complete, and the owner has it. */
+  handedOver = false
+  /** Bytes that come once more, and are let pass. */
+  skip = 0
   /** For the owner. */
   context: unknown
 
@@ -63,6 +68,13 @@ export class IncomingDelivery {
     this.#tail = NO_BYTES
     this.#tailUsed = 0
     return piece
+  }
+
+  /** What is left of bytes behind those that are let pass. */
+  unskipped(bytes: Uint8Array): Uint8Array {
+    const passed = Math.min(this.skip, bytes.length)
+    this.skip -= passed
+    return new Uint8Array(bytes.buffer, bytes.byteOffset + passed, bytes.length - passed)
   }
 
   /**

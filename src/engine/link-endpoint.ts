@@ -5,11 +5,13 @@
  * the link's queued transfers are framed, unless it abandons them.
  */
 
-import type { Attach, Detach } from '../definitions/performatives.ts'
+import { type Attach, attach as attachTable, type Detach } from '../definitions/performatives.ts'
 import type { ReceiverSettleMode, Role, SenderSettleMode } from '../definitions/restricted.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
+import { fittingEntries, type UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { type AmqpError, ProtocolError, RemoteError, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
+import { Writer } from '../types/writer.ts'
 import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy } from './events.ts'
 import { type LinkInput, type LinkState, linkTransitions } from './link-states.ts'
@@ -50,6 +52,12 @@ export abstract class LinkEndpoint {
   /** The peer refused the link: its terminus is null, and a detach follows. §2.6.3 */
   refused = false
   flowDue = false
+  /** Our attach told all that we hold unsettled. §2.6.13 */
+  protected mapComplete = true
+  /** The peer's attach did. */
+  protected remoteMapComplete = true
+  /** The peer's unsettled map, until it is compared with ours. */
+  #remoteUnsettled: readonly UnsettledEntry[] | undefined
   /** Its deliveries among the session's unsettled ones. */
   unsettledCount = 0
   /** For the owner. */
@@ -85,8 +93,9 @@ export abstract class LinkEndpoint {
     this.session.connection.framePostponed(this.session, this.role, this.name)
     const handle = this.session.assignHandle(this)
     if (handle < 0) throw new UsageError(`no handle left for ${this.label}`, '2.6.2')
+    const unsettled = this.unsettledState
     try {
-      this.session.control('attach', {
+      const fields = {
         ...init,
         source: init.source && ({ ...init.source, type: 'source' } as Source),
         target: init.target && ({ type: 'target', ...init.target } as Target | Coordinator),
@@ -98,7 +107,8 @@ export abstract class LinkEndpoint {
         sndSettleMode: init.sndSettleMode ?? this.sndSettleMode,
         rcvSettleMode: init.rcvSettleMode ?? this.rcvSettleMode,
         ...this.attachFields(init),
-      })
+      }
+      this.session.control('attach', unsettled ? { ...fields, ...this.#unsettled(fields, unsettled) } : fields)
     } catch (error) {
       this.handle = handle
       this.session.releaseLink(this)
@@ -108,7 +118,17 @@ export abstract class LinkEndpoint {
     this.state = next
     if (init.sndSettleMode) this.sndSettleMode = init.sndSettleMode
     if (init.rcvSettleMode) this.rcvSettleMode = init.rcvSettleMode
+    this.#resume()
     this.onAttached()
+  }
+
+  /** The unsettled map that fits into our attach. §2.7.3 */
+  #unsettled(attach: object, entries: Iterable<UnsettledEntry>): Init<Attach> {
+    const writer = new Writer()
+    attachTable.write(writer, attach as Attach)
+    const fields = fittingEntries(entries, this.session.connection.remoteMaxFrameSize - writer.offset - 16)
+    this.mapComplete = !fields.incompleteUnsettled
+    return fields
   }
 
   /** Refuses a link that the peer has attached: null terminus, then a closing detach with the error. §2.6.3 */
@@ -172,8 +192,18 @@ export abstract class LinkEndpoint {
     this.remoteMaxMessageSize = attach.maxMessageSize ?? 0n
     this.refused = this.initiated === 'local' && (this.role === 'sender' ? !attach.target : !attach.source)
     if (!this.onAttachFields(attach)) return
+    this.#remoteUnsettled = attach.unsettled
+    this.remoteMapComplete = !attach.incompleteUnsettled
+    this.#resume()
     this.session.connection.emit({ type: 'link.attached', link: this.self, attach })
     this.onAttached()
+  }
+
+  /** Compares the two maps once both attaches have passed. §2.6.13 */
+  #resume(): void {
+    if (this.state !== 'ATTACHED' || this.refused || !this.unsettledState) return
+    this.resume(this.#remoteUnsettled)
+    this.#remoteUnsettled = undefined
   }
 
   /** The peer's detach: always answered, and reported once. §2.6.4 §2.6.6 */
@@ -261,6 +291,10 @@ export abstract class LinkEndpoint {
   protected abstract attachFields(init: AttachInit): Init<Attach>
   /** The peer's attach, as far as the role is concerned. @returns false when it ended the session */
   protected abstract onAttachFields(attach: Attach): boolean
+  /** What this end holds unsettled from an earlier endpoint; `undefined` for a link that is not resumed. §2.6.13 */
+  protected abstract get unsettledState(): Iterable<UnsettledEntry> | undefined
+  /** Both maps are known. §2.6.13 */
+  protected abstract resume(unsettled: readonly UnsettledEntry[] | undefined): void
   /** Called when either attach has passed; both have when `state` is ATTACHED. */
   protected abstract onAttached(): void
   /** Whether nothing is queued in front of a detach. */

@@ -3,6 +3,8 @@
 export class Numbering<T> {
   /** Highest number that may be assigned. */
   max: number
+  /** Endpoints of the peer's that wait for our answer: a number is kept for each. */
+  owed = 0
   readonly #items: (T | undefined)[] = []
   /** Below this, nothing is free. */
   #full = 0
@@ -16,8 +18,20 @@ export class Numbering<T> {
     return this.#count
   }
 
-  /** Assigns the lowest free number. @returns −1 when all up to `max` are taken */
-  assign(item: T): number {
+  /** Whether one more can be had, besides those that are owed. */
+  get hasRoom(): boolean {
+    return this.#count + this.owed <= this.max
+  }
+
+  /**
+   * Assigns the lowest free number.
+   *
+   * @param isOwed  it answers the peer, and has been counted in `owed`
+   * @returns −1 when all up to `max` are taken, or owed
+   */
+  assign(item: T, isOwed = false): number {
+    if (isOwed) this.owed--
+    else if (this.owed > 0 && !this.hasRoom) return -1
     let number = this.#full
     while (this.#items[number] !== undefined) number++
     if (number > this.max) return -1

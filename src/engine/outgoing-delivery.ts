@@ -6,9 +6,38 @@ import type { SenderEndpoint } from './sender-endpoint.ts'
 
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
+/** Bytes that stay the caller's and are sent from `at`, a place in the message as it was written. */
+export interface Splice {
+  readonly at: number
+  readonly bytes: Uint8Array
+}
+
+/** What a delivery may be given. */
+export interface DeliveryInit {
+  /** At most 32 bytes, unique among the link's unsettled deliveries. Default: a counter. §2.8.7 */
+  readonly deliveryTag?: Uint8Array | undefined
+  /** §2.8.11 */
+  readonly messageFormat?: number | undefined
+  readonly settled?: boolean | undefined
+  /** Told with every frame of it: a transactional-state, to post it under a transaction. Must not change. §4.4.1 */
+  readonly state?: DeliveryState | undefined
+  /** More payload follows, by `extend` of `outgoing-stream.ts`. Default: no. §2.6.14 */
+  readonly isOpen?: boolean | undefined
+  /** For the owner: `OutgoingDelivery.context`. */
+  readonly context?: unknown
+}
+
+/** How a delivery of an earlier endpoint is taken up. §2.7.5 */
+export interface Resume {
+  /** On its first transfer: where the payload goes on, or the outcome. */
+  readonly state: DeliveryState | undefined
+  readonly settled: boolean
+  readonly aborted: boolean
+}
+
 /** What is known of a delivery that we send. */
 export class OutgoingDelivery {
-  readonly link: SenderEndpoint
+  link: SenderEndpoint
   /** Assigned when its first frame is written; −1 before. */
   deliveryId: SequenceNo = -1
   /** A number stands for its four bytes. */
@@ -30,8 +59,21 @@ export class OutgoingDelivery {
   transferId: SequenceNo = 0
   /** Given up after a part of it was framed: the next frame says so. §2.7.5 */
   aborted = false
+  /** What every frame of it says of its state, and the same as it is encoded. §4.4.1 */
+  state: DeliveryState | undefined
+  stateBytes: Uint8Array | undefined
+  /** Not yet framed to its end, nor taken back. */
+  isQueued = true
   /** The last state that the receiver told. */
   remoteState: DeliveryState | undefined
+  /** The receiver has settled it. */
+  remoteSettled = false
+  /** The payload, for as long as it may have to be sent again; on links that can be resumed. */
+  kept: readonly Uint8Array[] | undefined
+  /** A frame of it has been written, on this endpoint or an earlier one: the target may know of it. */
+  hasBegun = false
+  /** Its next frame resumes it. */
+  resumption: Resume | undefined
   /** For the owner. */
   context: unknown
 
@@ -56,8 +98,28 @@ export class OutgoingDelivery {
     this.end = end
     this.pieces = pieces
     this.size = size
+    this.state = undefined
+    this.stateBytes = undefined
     this.remoteState = undefined
+    this.kept = undefined
+    this.resumption = undefined
     this.context = context
+  }
+
+  /**
+   * Makes it a delivery of another endpoint, to be sent from `offset` of its payload.
+   * @returns false when there is payload to send that was not kept
+   */
+  rebind(link: SenderEndpoint, offset: number): boolean {
+    this.link = link
+    this.deliveryId = -1
+    this.aborted = false
+    this.resumption = undefined
+    this.sent = 0
+    this.pieces = [...(this.kept ?? [])]
+    if (this.kept) this.take(offset)
+    this.sent = offset
+    return this.kept !== undefined || offset === this.size
   }
 
   get deliveryTag(): Uint8Array {
@@ -98,4 +160,24 @@ export class OutgoingDelivery {
     this.sent += width
     return views
   }
+}
+
+/** A message in pieces: what was written from `start` to `end`, with the caller's bytes between, counted from `base`. */
+export function spliced(
+  bytes: Uint8Array,
+  base: number,
+  start: number,
+  end: number,
+  splices: readonly Splice[],
+): Uint8Array[] {
+  const pieces: Uint8Array[] = []
+  let from = start
+  for (const splice of splices) {
+    const at = base + splice.at
+    if (at > from) pieces.push(bytes.subarray(from, at))
+    if (splice.bytes.length > 0) pieces.push(splice.bytes)
+    from = at
+  }
+  if (end > from) pieces.push(bytes.subarray(from, end))
+  return pieces
 }

@@ -7,13 +7,17 @@
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import type { Attach, Disposition, Flow, Transfer } from '../definitions/performatives.ts'
+import type { UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { AmqpCondition, LinkCondition, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
+import type { AmqpMap } from '../types/map.ts'
 import { fittedState } from './error-fields.ts'
 import { IncomingDelivery } from './incoming-delivery.ts'
 import { IncomingStream } from './incoming-stream.ts'
 import { ReceiverCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
+import { isOutcome } from './outcomes.ts'
+import { ReceiverRecovery } from './receiver-recovery.ts'
 import type { SessionEndpoint } from './session-endpoint.ts'
 
 export class ReceiverEndpoint extends LinkEndpoint {
@@ -34,6 +38,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
   #lastFrame = false
   /** A drain is over but for the delivery whose last frame has not come. */
   #drainedLate = false
+  /** What every flow of ours says besides credit. §2.7.4 */
+  flowProperties: AmqpMap | undefined
 
   constructor(session: SessionEndpoint, name: string, initiated: 'local' | 'remote') {
     super(session, name, initiated)
@@ -101,6 +107,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
   /** A transfer with the first piece of its payload; `left` bytes of it follow. §2.7.5 */
   onTransfer(transfer: Transfer, payload: Uint8Array | undefined, left: number): void {
     if (!this.isAttached) return this.#passed(transfer)
+    if (this.#ignored) return this.#ignore(transfer)
     const delivery = this.#partial ? this.#continued(this.#partial, transfer) : this.#begun(transfer)
     if (!delivery) return
     if (transfer.aborted) return this.#aborted(delivery)
@@ -111,8 +118,11 @@ export class ReceiverEndpoint extends LinkEndpoint {
     }
     if (transfer.state) delivery.remoteState = transfer.state
     if (transfer.rcvSettleMode === 'first') delivery.settlesFirst = true
+    if (transfer.resume && delivery.localState) return this.#confirmed(delivery, delivery.localState, transfer)
     this.#partial = delivery
     if (delivery.stream) return this.#streamed(delivery, delivery.stream, payload, left, true)
+    if (transfer.more && delivery.remoteState?.type === 'transactional-state')
+      this.session.connection.partialPostings.add(delivery)
     if (payload && !this.#add(delivery, payload, transfer.more || left > 0)) return
     if (left === 0 && this.#lastFrame) this.#complete(delivery)
   }
@@ -148,15 +158,22 @@ export class ReceiverEndpoint extends LinkEndpoint {
       return undefined
     }
     const settled = transfer.settled === true
-    const delivery = new IncomingDelivery(
-      this,
-      deliveryId,
-      // A view would keep its chunk alive for as long as the delivery is unfinished.
-      transfer.more ? deliveryTag.slice() : deliveryTag,
-      transfer.messageFormat ?? 0,
-      settled,
-      transfer.state,
-    )
+    const delivery = transfer.resume
+      ? this.#resumed(transfer, deliveryId, deliveryTag)
+      : new IncomingDelivery(
+          this,
+          deliveryId,
+          // A view would keep its chunk alive for as long as the delivery is unfinished.
+          transfer.more ? deliveryTag.slice() : deliveryTag,
+          transfer.messageFormat ?? 0,
+          settled,
+          transfer.state,
+        )
+    if (!delivery) return undefined
+    if (!transfer.resume && !this.mapComplete) {
+      this.fail(AmqpCondition.notAllowed, 'a new delivery, where only resumed ones are allowed', '2.7.3')
+      return undefined
+    }
     if (!settled) {
       const { incoming, connection } = this.session
       if (incoming.count >= connection.limits.maxUnsettled) {
@@ -170,7 +187,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
       incoming.add(deliveryId, delivery)
       this.unsettledCount++
     }
-    if (this.isStreaming) this.#handOut(delivery)
+    if (this.isStreaming && !transfer.resume) this.#handOut(delivery)
     return delivery
   }
 
@@ -221,12 +238,16 @@ export class ReceiverEndpoint extends LinkEndpoint {
   #forgetPartial(): void {
     this.session.connection.incompleteBytes -= this.#pinned
     this.#pinned = 0
+    const { partialPostings } = this.session.connection
+    if (this.#partial && partialPostings.size > 0) partialPostings.delete(this.#partial)
     this.#partial = undefined
     if (this.#drainedLate) this.#drained()
   }
 
   /** Keeps a piece of payload. @returns false when it was one too many */
-  #add(delivery: IncomingDelivery, piece: Uint8Array, incomplete: boolean): boolean {
+  #add(delivery: IncomingDelivery, bytes: Uint8Array, incomplete: boolean): boolean {
+    const piece = delivery.skip > 0 ? delivery.unskipped(bytes) : bytes
+    if (piece.length === 0) return true
     if (!this.#fits(delivery, piece)) return false
     if (!incomplete) {
       delivery.chunks.push(piece)
@@ -256,15 +277,88 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   #complete(delivery: IncomingDelivery): void {
     this.#forgetPartial()
+    // The owner has had a delivery that was complete before it was resumed.
+    if (delivery.handedOver) return this.consumed()
+    delivery.handedOver = true
     this.session.connection.deliveries.push(delivery)
+  }
+
+  // ---- resuming ------------------------------------------------------------------------------------------------
+
+  /** Deliveries of an earlier endpoint of this link that the sender has not resumed. */
+  #recovery: ReceiverRecovery | undefined
+  /** The delivery whose frames are let pass, the last of which has not come. */
+  #ignored = false
+  /** What the link had when it ended. */
+  #left: IncomingDelivery[] = []
+
+  /** Takes over what an earlier endpoint of this link has left: `open`. Before `attach`, which tells the peer. §2.6.13 */
+  adopt(deliveries: readonly IncomingDelivery[]): void {
+    this.#recovery = new ReceiverRecovery(deliveries)
+  }
+
+  /** What was taken over and not resumed. */
+  get adopted(): readonly IncomingDelivery[] {
+    return this.#recovery?.left ?? []
+  }
+
+  /** What this endpoint leaves and another may take over, in the order in which it came. Streams are used up. */
+  get open(): IncomingDelivery[] {
+    const here = [...this.session.incoming].filter(({ link }) => link === this)
+    return [...this.adopted, ...new Set([...this.#left, ...here])].filter(({ stream }) => !stream)
+  }
+
+  protected get unsettledState(): Iterable<UnsettledEntry> | undefined {
+    return this.#recovery?.unsettled()
+  }
+
+  protected resume(unsettled: readonly UnsettledEntry[] | undefined): void {
+    for (const delivery of this.#recovery?.settledAtSource(unsettled, this.remoteMapComplete) ?? []) {
+      delivery.remoteSettled = true
+      this.#settled(delivery)
+      this.session.connection.emit({ type: 'delivery.settled', delivery })
+    }
+  }
+
+  /** The delivery that a transfer resumes. One that is not known is let pass, all of it. §2.6.13 */
+  #resumed(transfer: Transfer, deliveryId: number, deliveryTag: Uint8Array): IncomingDelivery | undefined {
+    const delivery = this.#recovery?.take(deliveryTag, transfer)
+    if (!delivery) return this.#ignore(transfer)
+    delivery.link = this
+    delivery.deliveryId = deliveryId
+    this.#pinned = delivery.handedOver ? 0 : delivery.size
+    this.session.connection.incompleteBytes += this.#pinned
+    return delivery
+  }
+
+  #ignore({ more, aborted }: Transfer): undefined {
+    this.#ignored = more && !aborted
+    if (!this.#ignored) this.consumed()
+  }
+
+  /** The sender has taken up a delivery that is decided: it confirms that, or says what holds instead. §3.4.6 */
+  #confirmed(delivery: IncomingDelivery, decided: DeliveryState, transfer: Transfer): void {
+    const { state, settled } = transfer
+    this.#forgetPartial()
+    this.#ignore(transfer)
+    const isSaid = state !== undefined && isOutcome(state)
+    if (isSaid) delivery.localState = state
+    const first = this.rcvSettleMode === 'first' || delivery.settlesFirst || isSaid
+    if (!settled) this.session.dispositionDue(true, delivery.deliveryId, first, delivery.localState ?? decided)
+    if (!settled && !first) return
+    this.#settled(delivery)
+    this.session.connection.emit({ type: 'delivery.settled', delivery })
   }
 
   /**
    * Decides on a delivery, once. In mode first it is settled with that; in mode second the sender settles, and
-   * `delivery.settled` follows. @throws {UsageError} when it has been decided already. §2.6.12 §2.8.3
+   * `delivery.settled` follows. A transactional-state is no decision yet: another state may follow it, or `revert`.
+   *
+   * @param settles  false: the delivery stays, whatever the mode, until a state follows. §4.4.2
+   * @throws {UsageError} when it has been decided already. §2.6.12 §2.8.3
    */
-  disposition(delivery: IncomingDelivery, state: DeliveryState): void {
-    if (delivery.localState)
+  disposition(delivery: IncomingDelivery, state: DeliveryState, settles = true): void {
+    if (delivery.localState && (delivery.localState.type !== 'transactional-state' || delivery.localSettled))
       throw new UsageError(`delivery ${delivery.deliveryId} on ${this.label} is decided already`, '2.6.12')
     const sendable = fittedState(state, this.session.connection.remoteMaxFrameSize)
     delivery.localState = sendable
@@ -272,9 +366,14 @@ export class ReceiverEndpoint extends LinkEndpoint {
       this.#settled(delivery)
       return
     }
-    const first = this.rcvSettleMode === 'first' || delivery.settlesFirst
+    const first = settles && (this.rcvSettleMode === 'first' || delivery.settlesFirst)
     if (first) this.#settled(delivery)
     this.session.dispositionDue(true, delivery.deliveryId, first, sendable)
+  }
+
+  /** The transaction under which a delivery was decided on is rolled back: it is undecided again. §4.4.4 */
+  revert(delivery: IncomingDelivery): void {
+    if (!delivery.localSettled) delivery.localState = undefined
   }
 
   /** The session knows the delivery no longer. */
@@ -315,7 +414,11 @@ export class ReceiverEndpoint extends LinkEndpoint {
   protected onEnded(): void {
     for (const stream of this.#streams ?? []) stream.onLinkEnded()
     if (this.unsettledCount === 0) return
-    for (const delivery of [...this.session.incoming]) if (delivery.link === this) this.#forget(delivery)
+    for (const delivery of [...this.session.incoming]) {
+      if (delivery.link !== this) continue
+      this.#left.push(delivery)
+      this.#forget(delivery)
+    }
   }
 
   protected attachFields(init: AttachInit): Init<Attach> {

@@ -26,9 +26,15 @@ export class SaslEndpoint {
   /** The outcome, once there is one. §5.3.3.6 */
   code: SaslCode | undefined
   readonly #owner: SaslOwner
+  /** Client: whether `ok` waits for `proceed`. */
+  readonly #holds: boolean
 
-  constructor(role: 'client' | 'server', owner: SaslOwner) {
+  #confirmed = false
+
+  /** @param holds  for a client whose owner has to look at the outcome before it is believed */
+  constructor(role: 'client' | 'server', owner: SaslOwner, holds = false) {
     this.role = role
+    this.#holds = holds && role === 'client'
     this.#owner = owner
   }
 
@@ -57,6 +63,22 @@ export class SaslEndpoint {
     this.#send('OUTCOME', { type: 'sasl-outcome', code, additionalData })
     this.code = code
     if (code === 'ok') this.#owner.saslDone()
+  }
+
+  /**
+   * Client, with the option `holdOutcome`: the server has proved itself as the mechanism demands, AMQP may begin. Until
+   * then nothing is sent, and nothing is read. §5.3.2 D-036
+   * @throws {UsageError} there is no outcome `ok` that waits
+   */
+  proceed(): void {
+    if (!this.isHeld) throw new UsageError('no SASL outcome waits to be confirmed', '5.3.2')
+    this.#confirmed = true
+    this.#owner.saslDone()
+  }
+
+  /** Client: an outcome `ok` has come and waits for `proceed`. */
+  get isHeld(): boolean {
+    return this.#holds && this.code === 'ok' && !this.#confirmed
   }
 
   #send(input: SaslInput, body: SaslPerformative): void {
@@ -96,7 +118,7 @@ export class SaslEndpoint {
       case 'sasl-outcome':
         this.code = body.code
         emit({ type: 'sasl.outcome', code: body.code, additionalData: body.additionalData })
-        if (body.code === 'ok') this.#owner.saslDone()
+        if (body.code === 'ok' && !this.isHeld) this.#owner.saslDone()
     }
   }
 }

@@ -6,49 +6,27 @@
  * `commitMessage` queues what was written. Framing fills the headroom.
  */
 
-import { ACCEPTED } from '../definitions/delivery-state.ts'
-import { type TransferFields, transferWidth } from '../definitions/hot-paths.ts'
+import type { DeliveryState } from '../definitions/delivery-state.ts'
+import { transferWidth } from '../definitions/hot-paths.ts'
 import type { Attach, Disposition, Flow } from '../definitions/performatives.ts'
-import { UsageError } from '../errors.ts'
+import { tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
+import { AmqpCondition, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { Writer } from '../types/writer.ts'
 import { Fifo } from './fifo.ts'
 import { transferOf } from './frame-trace.ts'
 import { SenderCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
-import { OutgoingDelivery } from './outgoing-delivery.ts'
-
-/** Bytes that stay the caller's and are sent from `at`, a place in the message as it was written. */
-export interface Splice {
-  readonly at: number
-  readonly bytes: Uint8Array
-}
-
-/** What a delivery may be given. */
-export interface DeliveryInit {
-  /** At most 32 bytes, unique among the link's unsettled deliveries. Default: a counter. §2.8.7 */
-  readonly deliveryTag?: Uint8Array | undefined
-  /** §2.8.11 */
-  readonly messageFormat?: number | undefined
-  readonly settled?: boolean | undefined
-  /** More payload follows, by `extend` of `outgoing-stream.ts`. Default: no. §2.6.14 */
-  readonly isOpen?: boolean | undefined
-  /** For the owner: `OutgoingDelivery.context`. */
-  readonly context?: unknown
-}
+import { isOutcome } from './outcomes.ts'
+import { type DeliveryInit, OutgoingDelivery, type Resume, type Splice, spliced } from './outgoing-delivery.ts'
+import { planRecovery, unsettledAtSource } from './sender-recovery.ts'
+import { encodedState, transferFields } from './transfer-state.ts'
 
 /** Payload below this is copied when it is queued. */
 export const COPY_BELOW: number = 4096
 
-/** The fields of the transfer being framed: one object serves all. */
-const fields: TransferFields = {
-  handle: 0,
-  deliveryId: 0,
-  deliveryTag: 0,
-  messageFormat: 0,
-  settled: false,
-  more: false,
-}
+/** Bytes of a frame that are left for all but the payload of a transfer that resumes. */
+const RESUME_REST = 128
 
 export class SenderEndpoint extends LinkEndpoint {
   readonly role = 'sender'
@@ -74,12 +52,9 @@ export class SenderEndpoint extends LinkEndpoint {
   beginMessage(init: DeliveryInit): Writer {
     this.checkSendable(init)
     const slab = this.session.connection.writer.slab
-    fields.handle = this.handle < 0 ? 0xffff : this.handle
-    fields.deliveryId = 0xffffffff
-    fields.deliveryTag = init.deliveryTag ?? 0
-    fields.messageFormat = init.messageFormat ?? 0
-    fields.settled = init.settled === true
-    fields.more = false
+    const handle = this.handle < 0 ? 0xffff : this.handle
+    const { deliveryTag = 0, messageFormat = 0, settled = false } = init
+    const fields = transferFields(handle, 0xffffffff, deliveryTag, messageFormat, settled, encodedState(init.state))
     this.#headroom = transferWidth(fields) + 8
     slab.ensure(this.#headroom + 256)
     slab.mark = slab.offset
@@ -119,6 +94,7 @@ export class SenderEndpoint extends LinkEndpoint {
       return this.commitMessage(init)
     }
     this.checkSendable(init)
+    encodedState(init.state)
     const pieces = parts.filter(part => part.length > 0)
     return this.#enqueue(init, parts[0] as Uint8Array, 0, 0, pieces)
   }
@@ -163,6 +139,10 @@ export class SenderEndpoint extends LinkEndpoint {
       init.context,
     )
     delivery.isOpen = init.isOpen === true
+    // What is made while it is sent cannot be sent again.
+    if (this.keepsPayload && !delivery.isOpen) delivery.kept = pieces ? [...pieces] : [bytes.subarray(start, end)]
+    delivery.state = init.state
+    delivery.stateBytes = encodedState(init.state)
     if (init.deliveryTag && !delivery.settled) (this.#tags ??= new Set()).add(tagText(init.deliveryTag))
     this.queue.push(delivery)
     this.session.connection.pendingBytes += size
@@ -180,7 +160,7 @@ export class SenderEndpoint extends LinkEndpoint {
   /** Whether something is queued that credit allows. */
   get maySend(): boolean {
     const next = this.queue.peek()
-    if (next === undefined || this.state !== 'ATTACHED') return false
+    if (next === undefined || this.state !== 'ATTACHED' || (this.mustReattach && !isResumed(next))) return false
     // The rest of a message that is still being made waits for its maker, and what is behind it waits, too. §2.6.14
     if (next.isOpen && next.sent === next.size) return false
     return this.credit.linkCredit > 0 || next.deliveryId >= 0
@@ -206,17 +186,17 @@ export class SenderEndpoint extends LinkEndpoint {
     const { connection } = session
     const writer = connection.writer
     if (delivery.aborted) return this.#frameAborted(delivery)
+    if (delivery.resumption) return this.#frameResumed(delivery, delivery.resumption, maxFrameSize)
     const first = delivery.deliveryId < 0
     if (first) {
       delivery.deliveryId = session.nextDeliveryId()
+      delivery.hasBegun = true
       this.credit.onSend()
       if (!delivery.settled) this.#remember(delivery)
     }
-    fields.handle = this.handle
-    fields.deliveryId = first ? delivery.deliveryId : -1
-    fields.deliveryTag = delivery.tag
-    fields.messageFormat = delivery.messageFormat
-    fields.settled = delivery.settled
+    const { tag, messageFormat, settled, stateBytes } = delivery
+    const id = first ? delivery.deliveryId : -1
+    const fields = transferFields(this.handle, id, tag, messageFormat, settled, stateBytes)
     fields.more = delivery.isOpen
     const left = delivery.size - delivery.sent
     let width = left
@@ -236,6 +216,7 @@ export class SenderEndpoint extends LinkEndpoint {
     if (connection.tracing) connection.traceOut(session.channel, transferOf(fields, delivery), width)
     if (fields.more) return
     this.queue.shift()
+    delivery.isQueued = false
     delivery.release()
     if (delivery.settled) connection.outcomes.push(delivery)
   }
@@ -260,6 +241,51 @@ export class SenderEndpoint extends LinkEndpoint {
     session.control('transfer', { type: 'transfer', handle: this.handle, aborted: true })
     this.#forget(delivery)
     this.queue.shift()
+    delivery.isQueued = false
+  }
+
+  // ---- resuming ------------------------------------------------------------------------------------------------
+
+  /** Payload is kept until its delivery is settled, so that it can be sent again. Set before anything is sent. */
+  keepsPayload = false
+  /** Deliveries of an earlier endpoint of this link, until both maps are known; then those that wait for another. */
+  adopted: OutgoingDelivery[] = []
+  /** A map was incomplete: nothing new is sent, and the link is to be detached and attached again. §2.6.13 */
+  mustReattach = false
+
+  /**
+   * Takes over what an earlier endpoint of this link has left without an outcome, in the order in which it was sent. To
+   * be called before `attach`, which tells the peer. What cannot be resumed is in `abandoned` once both have attached.
+   */
+  adopt(deliveries: readonly OutgoingDelivery[]): void {
+    this.adopted = [...deliveries]
+    for (const { tag } of deliveries) {
+      if (typeof tag !== 'number') (this.#tags ??= new Set()).add(tagText(tag))
+      else if (tag >= this.#nextTag) this.#nextTag = tag + 1
+    }
+  }
+
+  /** The first frame of a delivery that is taken up. §2.7.5 */
+  #frameResumed(delivery: OutgoingDelivery, { state, settled, aborted }: Resume, maxFrameSize: number): void {
+    const { session } = this
+    delivery.resumption = undefined
+    delivery.deliveryId = session.nextDeliveryId()
+    delivery.hasBegun = true
+    this.credit.onSend()
+    if (!settled && !aborted) this.#remember(delivery)
+    const width = Math.min(delivery.size - delivery.sent, maxFrameSize - RESUME_REST)
+    delivery.transferId = session.window.onTransferSent()
+    const payload = delivery.take(width)
+    const more = delivery.sent < delivery.size
+    const { deliveryId, deliveryTag, messageFormat } = delivery
+    const own = { deliveryId, deliveryTag, messageFormat, settled, more, state, resume: true, aborted }
+    session.control('transfer', { type: 'transfer', handle: this.handle, ...own }, payload)
+    session.connection.pendingBytes -= width
+    if (more) return
+    this.queue.shift()
+    delivery.isQueued = false
+    delivery.release()
+    if (settled) session.connection.outcomes.push(delivery)
   }
 
   #isDraining = false
@@ -288,6 +314,9 @@ export class SenderEndpoint extends LinkEndpoint {
 
   /** A receiver's flow for this link. §2.6.7 */
   onFlow(flow: Flow): void {
+    // A null clears what was never set here.
+    if (flow.properties?.get('txn-id'))
+      return this.fail(AmqpCondition.notImplemented, 'no message is acquired under a transaction here', '4.4.3')
     this.credit.onFlow(flow)
     this.session.connection.emit({ type: 'link.flow', link: this })
     if (this.credit.drain) this.#drainDue()
@@ -300,13 +329,24 @@ export class SenderEndpoint extends LinkEndpoint {
     const { session } = this
     session.window.acknowledge(delivery.transferId)
     if (disposition.state) delivery.remoteState = disposition.state
-    const terminal = disposition.state !== undefined && isTerminal(disposition.state.type)
-    if (!disposition.settled && !terminal) return
+    const { state } = disposition
+    // The owner knows what the transaction is and whose; the delivery stays until it is settled. §4.4.4
+    if (state?.type === 'transactional-state' && !disposition.settled) session.connection.outcomes.push(delivery)
+    if (!disposition.settled && !(state && isOutcome(state))) return
+    delivery.remoteSettled = disposition.settled
     this.#forget(delivery)
     this.#forgetTag(delivery)
     // A receiver in mode second waits for us to settle. §2.8.3
     if (!disposition.settled) session.dispositionDue(false, delivery.deliveryId, true, disposition.state)
     session.connection.outcomes.push(delivery)
+  }
+
+  /** Settles a delivery from this end, telling `state`; one that is settled already is left. §2.6.12 */
+  settle(delivery: OutgoingDelivery, state: DeliveryState | undefined): void {
+    if (this.session.outgoing.get(delivery.deliveryId) !== delivery) return
+    this.#forget(delivery)
+    this.#forgetTag(delivery)
+    this.session.dispositionDue(false, delivery.deliveryId, true, state)
   }
 
   /**
@@ -320,7 +360,10 @@ export class SenderEndpoint extends LinkEndpoint {
     this.session.connection.pendingBytes -= delivery.size - delivery.sent
     delivery.release()
     this.#forgetTag(delivery)
-    if (!isPartial) return 'removed'
+    if (!isPartial) {
+      delivery.isQueued = false
+      return 'removed'
+    }
     // The frame that says so needs the session's window like any other.
     delivery.aborted = true
     this.wake()
@@ -331,7 +374,8 @@ export class SenderEndpoint extends LinkEndpoint {
   readonly abandoned: OutgoingDelivery[] = []
 
   get mayDetach(): boolean {
-    return this.queue.length === 0 || this.state !== 'ATTACHED'
+    const next = this.queue.peek()
+    return next === undefined || this.state !== 'ATTACHED' || (this.mustReattach && !isResumed(next))
   }
 
   /** What is queued will not be framed any more. One that is partly framed is unsettled, too, and taken as such. */
@@ -339,8 +383,15 @@ export class SenderEndpoint extends LinkEndpoint {
     for (const delivery of this.queue.drain()) {
       if (!delivery.aborted) this.session.connection.pendingBytes -= delivery.size - delivery.sent
       delivery.release()
+      delivery.isQueued = false
       if (delivery.deliveryId < 0 || delivery.settled) this.abandoned.push(delivery)
     }
+  }
+
+  /** Deliveries without an outcome, as another endpoint may take them over: what has begun, then what has not. */
+  get open(): OutgoingDelivery[] {
+    const open = [...new Set([...this.adopted, ...this.unsettled(), ...this.abandoned, ...this.queue])]
+    return [...open.filter(({ hasBegun }) => hasBegun), ...open.filter(({ hasBegun }) => !hasBegun)]
   }
 
   /** Deliveries that are framed, wholly or partly, and not settled. */
@@ -360,7 +411,12 @@ export class SenderEndpoint extends LinkEndpoint {
 
   protected attachFields(init: AttachInit): Init<Attach> {
     this.credit.onAttach(init.initialDeliveryCount ?? 0)
-    return { initialDeliveryCount: this.credit.initialDeliveryCount }
+    const { initialDeliveryCount } = this.credit
+    return { initialDeliveryCount }
+  }
+
+  protected get unsettledState(): Iterable<UnsettledEntry> | undefined {
+    return this.adopted.length > 0 ? unsettledAtSource(this.adopted) : undefined
   }
 
   protected onAttachFields(attach: Attach): boolean {
@@ -372,34 +428,23 @@ export class SenderEndpoint extends LinkEndpoint {
     return true
   }
 
+  protected resume(unsettled: readonly UnsettledEntry[] | undefined): void {
+    this.mustReattach = !this.mapComplete || !this.remoteMapComplete
+    const plan = planRecovery(this, this.adopted, unsettled, !this.mustReattach)
+    this.adopted = [...plan.held]
+    this.abandoned.push(...plan.lost)
+    for (const delivery of plan.queue) {
+      this.queue.push(delivery)
+      this.session.connection.pendingBytes += delivery.size - delivery.sent
+    }
+    this.wake()
+  }
+
   protected onAttached(): void {
     // A receiver may ask for a drain behind its attach, before ours.
     if (this.isAttached && this.credit.drain) this.#drainDue()
   }
 }
 
-const tagText = (tag: Uint8Array): string => String.fromCharCode(...tag)
-
-/** Whether a state is an outcome. §3.4 §4.5.5 */
-const isTerminal = (type: string): boolean =>
-  type === ACCEPTED.type || type === 'rejected' || type === 'released' || type === 'modified' || type === 'declared'
-
-/** The message in pieces: what was written, with the caller's bytes between. */
-function spliced(
-  bytes: Uint8Array,
-  base: number,
-  start: number,
-  end: number,
-  splices: readonly Splice[],
-): Uint8Array[] {
-  const pieces: Uint8Array[] = []
-  let from = start
-  for (const splice of splices) {
-    const at = base + splice.at
-    if (at > from) pieces.push(bytes.subarray(from, at))
-    if (splice.bytes.length > 0) pieces.push(splice.bytes)
-    from = at
-  }
-  if (end > from) pieces.push(bytes.subarray(from, end))
-  return pieces
-}
+/** Whether the next frame of a delivery resumes it, or goes on with that. */
+const isResumed = (delivery: OutgoingDelivery): boolean => delivery.resumption !== undefined || delivery.deliveryId >= 0

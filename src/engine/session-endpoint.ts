@@ -1,6 +1,4 @@
-/**
- * SessionEndpoint: begin and end, the links on it, its windows, and the deliveries of all its links by id. §2.5
- */
+/** SessionEndpoint: begin and end, the links on it, its windows, and the deliveries of all its links by id. §2.5 */
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import { writeDisposition } from '../definitions/hot-paths.ts'
@@ -38,7 +36,7 @@ import { refusal } from './refusal.ts'
 import { SenderEndpoint } from './sender-endpoint.ts'
 import { serialAdd } from './serial.ts'
 import { type SessionInput, type SessionState, sessionTransitions } from './session-states.ts'
-import { OUTGOING_WINDOW, SessionWindow } from './session-window.ts'
+import { DEFAULT_INCOMING_WINDOW, OUTGOING_WINDOW, SessionWindow } from './session-window.ts'
 import { advance } from './transitions.ts'
 import { UnsettledRing } from './unsettled.ts'
 
@@ -46,9 +44,6 @@ type LinkEnd = SenderEndpoint | ReceiverEndpoint
 
 /** What `begin` may be given. Transfer-ids and delivery-ids begin at `nextOutgoingId`: any number, default 0. §2.5.6 */
 export type BeginInit = Omit<Init<Begin>, 'type' | 'remoteChannel' | 'outgoingWindow'>
-
-/** Transfer frames that may be on their way to us, unless said otherwise. */
-export const DEFAULT_INCOMING_WINDOW = 2048
 
 export class SessionEndpoint {
   readonly connection: ConnectionEndpoint
@@ -68,6 +63,8 @@ export class SessionEndpoint {
   readonly blocked: SenderEndpoint[] = []
   /** On the connection's list of sessions with something to write. */
   isDue = false
+  /** The end has been reported, or is about to be. */
+  hasEnded = false
   /** For the owner. */
   context: unknown
   readonly #handles: Numbering<LinkEnd>
@@ -79,7 +76,6 @@ export class SessionEndpoint {
   #flowLinks: LinkEnd[] = []
   #sessionFlow = false
   #pendingEnd: { error: ErrorFields | undefined } | undefined
-  #ended = false
 
   constructor(connection: ConnectionEndpoint, initiated: 'local' | 'remote') {
     this.connection = connection
@@ -109,6 +105,8 @@ export class SessionEndpoint {
     this.#nextDeliveryId = this.window.nextOutgoingId
     Object.assign(this.window, { nextIncomingId, remoteIncomingWindow, remoteOutgoingWindow })
     this.#remoteHandles.max = Math.min(init.handleMax ?? 0xffffffff, this.connection.limits.maxLinks - 1)
+    // The answer to an attach of ours needs a handle as well. §2.7.2
+    this.#handles.max = Math.min(this.#handles.max, this.#remoteHandles.max)
     try {
       this.control('begin', {
         ...init,
@@ -171,12 +169,12 @@ export class SessionEndpoint {
   // ---- what its links ask of it --------------------------------------------------------------------------------
 
   /** Writes a frame on our channel, in the order of the calls. */
-  control(name: Performative['type'], value: object): void {
-    this.connection.control(this.channel, name, value)
+  control(name: Performative['type'], value: object, payload?: readonly Uint8Array[]): void {
+    this.connection.control(this.channel, name, value, payload)
   }
 
-  assignHandle(link: LinkEnd | unknown): number {
-    return this.#handles.assign(link as LinkEnd)
+  assignHandle(link: { initiated: 'local' | 'remote' }): number {
+    return this.#handles.assign(link as LinkEnd, link.initiated === 'remote')
   }
 
   releaseRemoteHandle(link: { remoteHandle: number }): void {
@@ -258,6 +256,7 @@ export class SessionEndpoint {
       available: link?.role === 'sender' ? link.queue.length : undefined,
       drain: link?.credit.drain === true,
       echo: receiver?.credit.isStopping === true,
+      properties: receiver?.flowProperties,
     })
   }
 
@@ -271,7 +270,7 @@ export class SessionEndpoint {
     this.state = next
     this.remoteChannel = channel
     this.window.onBegin(begin)
-    this.#handles.max = begin.handleMax
+    this.#handles.max = Math.min(this.#handles.max, begin.handleMax)
     if (next === 'MAPPED' || next === 'BEGIN_RCVD')
       this.connection.emit({ type: 'session.begun', session: this, begin })
   }
@@ -317,8 +316,7 @@ export class SessionEndpoint {
   payloadLink: ReceiverEndpoint | undefined
 
   #onDisposition(disposition: Disposition): void {
-    const { first } = disposition
-    const last = disposition.last ?? first
+    const { first, last = first } = disposition
     // It says nothing: not worth a walk.
     if (!disposition.settled && !disposition.state) return
     if (disposition.role === 'receiver') {
@@ -355,11 +353,12 @@ export class SessionEndpoint {
     const key = `${role} ${attach.name}`
     let link = this.#awaiting.get(key)
     this.#awaiting.delete(key)
-    if (!link || link.state === 'UNATTACHED')
-      link =
-        role === 'sender'
-          ? new SenderEndpoint(this, attach.name, 'remote')
-          : new ReceiverEndpoint(this, attach.name, 'remote')
+    if (!link || link.state === 'UNATTACHED') {
+      if (!this.#handles.hasRoom)
+        return this.fail(AmqpCondition.notAllowed, 'attach of one link more than handle-max allows', '2.7.2')
+      this.#handles.owed++
+      link = new (role === 'sender' ? SenderEndpoint : ReceiverEndpoint)(this, attach.name, 'remote')
+    }
     this.#remoteHandles.set(attach.handle, link)
     link.onRemoteAttach(attach)
   }
@@ -419,8 +418,8 @@ export class SessionEndpoint {
 
   /** Reports the end, the first time. */
   #finish(by: EndedBy, error: AmqpError | undefined): void {
-    if (this.#ended) return
-    this.#ended = true
+    if (this.hasEnded) return
+    this.hasEnded = true
     this.abandon()
     this.connection.emit({ type: 'session.ended', session: this, by, error })
   }

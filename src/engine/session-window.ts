@@ -8,6 +8,9 @@ import { serialAdd, serialDistance, serialMax } from './serial.ts'
 /** Deliveries to the peer are not limited by us: the window that we announce for them is the largest. */
 export const OUTGOING_WINDOW = 0xffffffff
 
+/** Transfer frames that may be on their way to us, unless said otherwise. */
+export const DEFAULT_INCOMING_WINDOW = 2048
+
 export class SessionWindow {
   /** The transfer-id of the next transfer we send. */
   nextOutgoingId: SequenceNo
@@ -54,7 +57,8 @@ export class SessionWindow {
   /** One transfer frame arrived. @returns false when the window that we announced had no room for it. */
   onTransferReceived(): boolean {
     if (this.incomingWindow <= 0) return false
-    this.nextIncomingId = serialAdd(this.nextIncomingId ?? 0, 1)
+    // A transfer comes behind the begin that told it.
+    this.nextIncomingId = serialAdd(this.nextIncomingId as SequenceNo, 1)
     this.incomingWindow--
     if (this.remoteOutgoingWindow > 0) this.remoteOutgoingWindow--
     return true

@@ -5,6 +5,7 @@
  */
 
 import type * as Net from 'node:net'
+import type { Duplex } from 'node:stream'
 import type * as Tls from 'node:tls'
 import { TransportError } from '../errors.ts'
 import { timerDelay } from './delay.ts'
@@ -27,6 +28,8 @@ export interface SocketTarget {
   /** Milliseconds that connecting and the TLS handshake may take together. */
   readonly withinMs: number
   readonly signal?: AbortSignal | undefined
+  /** A stream that is connected to the host already, in place of a socket of our own. */
+  readonly through?: Duplex | undefined
 }
 
 /**
@@ -37,10 +40,11 @@ export interface SocketTarget {
  * Cancellation: the socket is destroyed; rejects with `signal.reason`.
  */
 export async function connectSocket(target: SocketTarget): Promise<SocketTransport> {
-  const { host, port, tls, withinMs, signal } = target
+  const { host, port, tls, withinMs, signal, through } = target
   signal?.throwIfAborted()
+  if (through && !tls) return socketTransport(through)
   const socket = tls
-    ? await openTls(host, port, tls)
+    ? await openTls(host, port, tls, through)
     : (await import('node:net')).connect({ host, port, noDelay: true })
   await new Promise<void>((resolve, reject) => {
     const ready = tls ? 'secureConnect' : 'connect'
@@ -74,31 +78,37 @@ export async function connectSocket(target: SocketTarget): Promise<SocketTranspo
 const ignore = (): void => {}
 
 /** What a socket's error says, without what only OpenSSL understands. */
-function reasonOf(error: Error & { code?: unknown; reason?: unknown }): string {
+export function reasonOf(error: Error & { code?: unknown; reason?: unknown }): string {
   if (/wrong version number|packet length too long/.test(error.message)) return 'does this port speak TLS?'
   if (error.code === 'EPROTO' && typeof error.reason === 'string') return error.reason
   // Several addresses, none of which answered: the message is empty.
   return error.message.trim() || String(error.code ?? error.name)
 }
 
-async function openTls(host: string, port: number, options: Tls.ConnectionOptions): Promise<Tls.TLSSocket> {
+async function openTls(
+  host: string,
+  port: number,
+  options: Tls.ConnectionOptions,
+  through: Duplex | undefined,
+): Promise<Tls.TLSSocket> {
   const [net, tls] = await Promise.all([import('node:net'), import('node:tls')])
   // SNI carries names only, never addresses. RFC 6066
   const servername = net.isIP(host) ? {} : { servername: host }
-  return tls.connect({ host, port, ...servername, ...options }).setNoDelay(true)
+  const socket = through && { socket: through }
+  return tls.connect({ host, port, ...servername, ...options, ...socket }).setNoDelay(true)
 }
 
-/** Wraps a connected socket. */
-export function socketTransport(socket: Net.Socket): SocketTransport {
+/** Wraps a connected socket, or a stream like one. */
+export function socketTransport(socket: Duplex): SocketTransport {
   return new Socket(socket)
 }
 
 class Socket implements SocketTransport {
-  readonly #socket: Net.Socket
+  readonly #socket: Duplex
   #error: Error | undefined
   #ending = false
 
-  constructor(socket: Net.Socket) {
+  constructor(socket: Duplex) {
     this.#socket = socket
     // Without a listener an error would be an uncaught exception.
     socket.on('error', error => {
@@ -156,11 +166,11 @@ class Socket implements SocketTransport {
   }
 
   ref(): void {
-    this.#socket.ref()
+    ;(this.#socket as Partial<Net.Socket>).ref?.()
   }
 
   unref(): void {
-    this.#socket.unref()
+    ;(this.#socket as Partial<Net.Socket>).unref?.()
   }
 }
 

@@ -9,7 +9,7 @@
 import { CbsSession } from '../cbs/cbs-session.ts'
 import type { Closure, Connection, Delivery, Link, Receiver, Sender } from '../client/api.ts'
 import { connect } from '../client/connect.ts'
-import type { Abortable, ConnectionOptions } from '../client/options.ts'
+import type { Abortable, ConnectionOptions, ConnectOptions, WebSocketOptions } from '../client/options.ts'
 import { sasl } from '../client/sasl.ts'
 import { ClosedError, SaslError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
@@ -22,6 +22,10 @@ export interface IotHubOptions extends Abortable {
   readonly tls?: import('node:tls').ConnectionOptions | undefined
   /** Instead of a socket. The caller vouches for its privacy. */
   readonly transport?: Transport | undefined
+  /** Over a WebSocket, to port 443 and the path of a hub; `{}` where the platform has a WebSocket. */
+  readonly webSocket?: WebSocketOptions | undefined
+  /** Makes the connection in place of a socket; see `ConnectOptions.proxy`. */
+  readonly proxy?: ConnectOptions['proxy']
   /** `'cbs'`: ANONYMOUS, then a token to `$cbs`; `'plain'`: the token is the password of SASL PLAIN. Default `'cbs'`. */
   readonly auth?: 'cbs' | 'plain' | undefined
   /** Sees every frame, both ways; see `ConnectionOptions.trace`. */
@@ -140,13 +144,13 @@ export class HubConnection implements AsyncDisposable {
    * Cancellation drops the connection.
    */
   static async open(login: HubLogin, options: IotHubOptions = {}): Promise<HubConnection> {
-    const { auth = 'cbs', tls, transport, signal, trace } = options
+    const { auth = 'cbs', tls, transport, webSocket, proxy, signal, trace } = options
     signal?.throwIfAborted()
     const token = await untilAborted(makeToken(login), signal)
     const connection = await connect({
       host: login.host,
       port: login.port,
-      ...(transport === undefined ? { tls: tls ?? true } : { transport }),
+      ...(transport === undefined ? { tls: tls ?? true, webSocket: hubWebSocket(webSocket), proxy } : { transport }),
       sasl: auth === 'plain' ? sasl.plain(login.user, token.value) : sasl.anonymous(),
       signal,
       trace,
@@ -212,6 +216,14 @@ export class HubConnection implements AsyncDisposable {
     await this.close()
   }
 }
+
+/** Hubs know the name that the sub-protocol had before there was a standard, and no other. */
+const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
+  options && {
+    class: options.class,
+    path: options.path ?? '/$iothub/websocket',
+    protocols: options.protocols ?? ['AMQPWSB10'],
+  }
 
 /** What hubs take to be the version of the client. */
 const attachProperties = { 'com.microsoft:client-version': 'fairlead/0.1.0' } as const

@@ -141,6 +141,6 @@ function writeMessageId(writer: Writer, id: MessageId): void {
 }
 
 function checked(value: number, max: number): number {
-  if (!Number.isInteger(value) || value < 0 || value > max) throw new EncodeError(`${value} is out of range`)
+  if (!Number.isInteger(value) || value < 0 || value > max) throw new EncodeError(`${String(value)} is out of range`)
   return value
 }

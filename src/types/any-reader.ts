@@ -134,14 +134,19 @@ export function readContent(reader: Reader, code: number): AmqpValue {
 
 function readDescribed(reader: Reader): Described {
   reader.descend()
-  // A long, which only reserved descriptors can be, must not be taken for the ulong that a plain bigint stands for.
-  const code = reader.peek()
-  const plain = readValue(reader)
-  const isLong = (code === 0x55 || code === 0x81) && (plain as bigint) >= 0n
-  const descriptor = isLong ? new Typed('long', plain) : plain
+  const descriptor = readDescriptor(reader)
   const value = readValue(reader)
   reader.ascend()
   return new Described(descriptor, value)
+}
+
+/** Any value may stand there; a number keeps its type, so that a plain bigint always stands for a ulong. */
+function readDescriptor(reader: Reader): AmqpValue {
+  const code = reader.u8()
+  const plain = readContent(reader, code)
+  const type = typeOfCode[code]
+  if (typeof plain === 'number' && type !== numberType(plain)) return new Typed(type as 'uint', plain)
+  return type === 'long' && (plain as bigint) >= 0n ? new Typed(type, plain) : plain
 }
 
 /** Reads a list of any values; `code` is its constructor if that is read already. §1.6.22 */

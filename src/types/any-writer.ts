@@ -137,6 +137,7 @@ export function writeFlat(writer: Writer, flat: readonly AmqpValue[], depth = 0)
 function writeTyped(writer: Writer, { type, value }: Typed, depth: number): void {
   switch (type) {
     case 'null':
+      expect('null', value === null || value === undefined, value)
       return writer.writeNull()
     case 'boolean':
       return writer.writeBoolean(expect<boolean>('boolean', typeof value === 'boolean', value))
@@ -165,7 +166,7 @@ function writeTyped(writer: Writer, { type, value }: Typed, depth: number): void
     case 'decimal128':
       return writeDecimal(writer, expect(type, value instanceof Decimal && type === `decimal${value.width}`, value))
     case 'char':
-      return writer.writeChar(char(String(value)).value)
+      return writer.writeChar(char(value as string).value)
     case 'timestamp':
       if (value instanceof Date) return writer.writeTimestamp(value)
       writer.u8(0x83)
@@ -177,15 +178,15 @@ function writeTyped(writer: Writer, { type, value }: Typed, depth: number): void
     case 'string':
       return writer.writeString(expect('string', typeof value === 'string', value))
     case 'symbol':
-      return writer.writeSymbol(String(value))
+      return writer.writeSymbol(expect('symbol', typeof value === 'string', value))
     case 'list':
       return writeList(writer, expect('list', Array.isArray(value), value), depth)
     case 'map':
-      return writeFlat(writer, (value as readonly (readonly AmqpValue[])[]).flat(1) as AmqpValue[], depth)
+      return writeFlat(writer, pairsOf(value).flat(1), depth)
     case 'array':
-      return writeArray(writer, value as AmqpArray, (w, element) => writeValue(w, element, depth + 1))
+      return writeArray(writer, arrayOf(value), (w, element) => writeValue(w, element, depth + 1))
     case 'described': {
-      const { descriptor, value: inner } = value as { descriptor: AmqpValue; value: AmqpValue }
+      const { descriptor, value: inner } = Object(value) as { descriptor: AmqpValue; value: AmqpValue }
       return writeDescribed(writer, descriptor, inner, depth)
     }
   }
@@ -194,4 +195,13 @@ function writeTyped(writer: Writer, { type, value }: Typed, depth: number): void
 function expect<V>(type: string, holds: boolean, value: unknown): V {
   if (!holds) throw new EncodeError(`this value is not a ${type}`)
   return value as V
+}
+
+function pairsOf(value: unknown): readonly (readonly [AmqpValue, AmqpValue])[] {
+  return expect('map', Array.isArray(value) && value.every(pair => Array.isArray(pair) && pair.length === 2), value)
+}
+
+function arrayOf(value: unknown): AmqpArray {
+  const { descriptors, elements } = Object(value) as Partial<AmqpArray>
+  return expect('array', Array.isArray(descriptors) && Array.isArray(elements), value)
 }

@@ -124,7 +124,7 @@ function toElement(element: unknown, of: AmqpTypeName): AmqpValue {
 function writeElements(writer: Writer, of: AmqpTypeName, encoded: readonly Uint8Array[]): void {
   switch (of) {
     case 'boolean':
-      return fixed(writer, 0x56, encoded, 1, bytes => (bytes[0] === 0x41 ? [1] : bytes[0] === 0x42 ? [0] : undefined))
+      return fixed(writer, 0x56, encoded, 1, bytes => [bytes[0] === 0x41 ? 1 : 0])
     case 'uint':
       return number(writer, encoded, 0x52, 0x70, 4)
     case 'ulong':

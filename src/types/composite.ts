@@ -218,7 +218,7 @@ const bounded = (
   name,
   read,
   write(writer, value) {
-    if (!Number.isInteger(value) || value < 0 || value > max) throw new EncodeError(`${value} is not a ${name}`)
+    if (!Number.isInteger(value) || value < 0 || value > max) throw new EncodeError(`${String(value)} is not a ${name}`)
     write(writer, value)
   },
 })
@@ -270,7 +270,8 @@ export const ulongField: FieldType<bigint> = {
   name: 'ulong',
   read: r => r.readUlong(),
   write(writer, value) {
-    if (typeof value !== 'bigint' || value < 0n || value >= 1n << 64n) throw new EncodeError(`${value} is not a ulong`)
+    if (typeof value !== 'bigint' || value < 0n || value >= 1n << 64n)
+      throw new EncodeError(`${String(value)} is not a ulong`)
     writer.writeUlong(value)
   },
 }

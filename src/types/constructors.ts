@@ -54,5 +54,5 @@ export const typeOfCode: Readonly<Record<number, AmqpTypeName>> = {
 export function fixedWidth(code: number): number {
   if (typeOfCode[code] === undefined || code === 0) return -1
   const category = code >> 4
-  return category >= 4 && category <= 9 ? ([0, 1, 2, 4, 8, 16][category - 4] ?? -1) : -1
+  return category >= 4 && category <= 9 ? ([0, 1, 2, 4, 8, 16][category - 4] as number) : -1
 }

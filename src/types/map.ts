@@ -156,7 +156,7 @@ export function toJson(value: unknown): unknown {
   if (typeof value === 'bigint') return value.toString()
   if (typeof value !== 'object' || value === null) return value
   if (value instanceof Uint8Array) return hexOf(value)
-  if (value instanceof Decimal) return hexOf(value.bytes)
+  if (value instanceof Decimal) return value.toString()
   if (value instanceof Typed) return toJson(value.value)
   if (Array.isArray(value)) return value.map(toJson)
   if (value instanceof Map) return new AmqpMap(value).toJSON()

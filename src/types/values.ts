@@ -8,6 +8,7 @@
  */
 
 import { EncodeError } from '../errors.ts'
+import { formatDecimal, parseDecimal } from './decimal.ts'
 import type { AmqpMap } from './map.ts'
 
 /** Anything that a `*` position may hold, in or out. */
@@ -111,6 +112,11 @@ export interface AmqpArray<V = unknown> {
   readonly elements: readonly V[]
 }
 
+/** Text has a length as well, and would be written as zeros. */
+function checkBytes(type: 'uuid' | 'decimal', bytes: unknown): void {
+  if (!(bytes instanceof Uint8Array)) throw new EncodeError(`a ${type} is made from a Uint8Array`)
+}
+
 const hexOf = (bytes: Uint8Array): string => Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
 
 /** A universally unique identifier, RFC 4122; 16 bytes in network order. §1.6.18 */
@@ -118,8 +124,9 @@ export class Uuid {
   /** 16 bytes. A view of the bytes given, not a copy. */
   readonly bytes: Uint8Array
 
-  /** @throws {EncodeError} unless there are 16 bytes */
+  /** @throws {EncodeError} unless it is a `Uint8Array` of 16 bytes */
   constructor(bytes: Uint8Array) {
+    checkBytes('uuid', bytes)
     if (bytes.length !== 16) throw new EncodeError(`a uuid has 16 bytes, not ${bytes.length}`)
     this.bytes = bytes
   }
@@ -140,19 +147,44 @@ export class Uuid {
   }
 }
 
-/** An IEEE 754-2008 decimal in its interchange bytes, kept exactly. §1.6.13–15 */
+/**
+ * An IEEE 754-2008 decimal in its interchange bytes, kept exactly whatever they are; text when asked. §1.6.13–15
+ *
+ * Two decimals are the same number and yet differ: `1.5` and `1.50` have other bytes, and are two keys of a map.
+ */
 export class Decimal {
   readonly width: 32 | 64 | 128
   /** 4, 8 or 16 bytes, big-endian. A view of the bytes given, not a copy. */
   readonly bytes: Uint8Array
 
-  /** @throws {EncodeError} unless there are 4, 8 or 16 bytes */
+  /** @throws {EncodeError} unless it is a `Uint8Array` of 4, 8 or 16 bytes */
   constructor(bytes: Uint8Array) {
+    checkBytes('decimal', bytes)
     const width = bytes.length * 8
     if (width !== 32 && width !== 64 && width !== 128)
       throw new EncodeError(`a decimal has 4, 8 or 16 bytes, not ${bytes.length}`)
     this.width = width
     this.bytes = bytes
+  }
+
+  /**
+   * Keeps sign, digits and exponent exactly: `1.50` keeps its zero, `-0` its sign.
+   *
+   * @param text  `-12.50`, `1E+7`, `Infinity`, `NaN`, `sNaN12`; any case, no spaces
+   * @param width  bits: 32 for 7 digits, 64 for 16, 128 for 34
+   * @throws {EncodeError} any other text, more digits, or an exponent that the width does not reach; never rounds
+   */
+  static parse(text: string, width: 32 | 64 | 128): Decimal {
+    return new Decimal(parseDecimal(text, width))
+  }
+
+  /** The scientific string of General Decimal Arithmetic; `parse` reads it back. */
+  toString(): string {
+    return formatDecimal(this.bytes)
+  }
+
+  toJSON(): string {
+    return this.toString()
   }
 }
 
@@ -200,6 +232,7 @@ export const double: (value: number) => Typed<'double', number> = /* @__PURE__ *
 
 /** One Unicode scalar value. §1.6.16 @throws {EncodeError} for a surrogate, or a string of another length */
 export function char(value: string): Typed<'char', string> {
+  if (typeof value !== 'string') return refuse('char', value)
   const code = value.codePointAt(0)
   if (code === undefined || value.length !== (code > 0xffff ? 2 : 1) || (code >= 0xd800 && code <= 0xdfff))
     return refuse('char', value)

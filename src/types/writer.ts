@@ -211,10 +211,10 @@ export class Writer {
     this.f64(value)
   }
 
-  /** A Unicode scalar value. §1.6.16 */
+  /** A Unicode scalar value: one, which the caller has checked. §1.6.16 */
   writeChar(value: string): void {
     this.u8(0x73)
-    this.u32(value.codePointAt(0) ?? 0)
+    this.u32(value.codePointAt(0) as number)
   }
 
   /** @throws {EncodeError} for an invalid Date, or none at all. §1.6.17 */

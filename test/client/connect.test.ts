@@ -2,9 +2,10 @@
 
 import { createServer, type Server, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { connect } from '../../src/client/connect.ts'
+import { connect, parseTarget } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
 import type { ConnectOptions } from '../../src/client/options.ts'
+import type { SaslMechanism } from '../../src/client/sasl.ts'
 import { EncodeError, SaslError, TransportError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
@@ -67,6 +68,29 @@ describe('§5.2 what the URL says stays said', () => {
     const error = await failure(connect('amqp://a:secret%zz@h'))
     expect(error).toBeInstanceOf(UsageError)
     expect(error.message).not.toContain('secret')
+  })
+})
+
+describe('what a URL stands for', () => {
+  test.each([
+    ['amqps://us%65r:p%40ss@host', { host: 'host', tls: true }, ['user', 'p@ss']],
+    ['amqps://a%2Fb%3Ac:%25%2B+%C3%A9@host:1234/q', { host: 'host', tls: true, port: 1234 }, ['a/b:c', '%++é']],
+    ['amqp://only@[::1]', { host: '::1', tls: false }, ['only', '']],
+    ['wss://u:p@host/a%20b?c=%41', { host: 'host', tls: true, webSocket: { path: '/a%20b?c=%41' } }, ['u', 'p']],
+    ['ws://host', { host: 'host', tls: false, webSocket: { path: '/' } }, undefined],
+    ['wss://host:443', { host: 'host', tls: true, webSocket: { path: '/' } }, undefined],
+  ])('%s', async (url, expected, credentials) => {
+    const { sasl, ...options } = parseTarget(url)
+    expect(options).toEqual(expected)
+    const mechanism = sasl as SaslMechanism | undefined
+    expect(mechanism?.name).toBe(credentials && 'PLAIN')
+    const exchange = mechanism?.start({ hostname: 'host', secure: true, signal: new AbortController().signal })
+    const initial = await exchange?.initial()
+    expect(initial && new TextDecoder().decode(initial).split('\0')).toEqual(credentials && ['', ...credentials])
+  })
+
+  test.each(['http://host', 'amqpss://host', 'wsss://host', 'wss:', 'host'])('%s is a UsageError', url => {
+    expect(() => parseTarget(url)).toThrow(UsageError)
   })
 })
 

@@ -73,3 +73,62 @@ describe('waiting for a taker', () => {
     expect(calls).toBe(2)
   })
 })
+
+describe('takers', () => {
+  const over = { done: true, value: undefined }
+
+  test('who waits first is served first; the end ends all that wait, and all that ask later', async () => {
+    const [one, two, three] = [0, 1, 2].map(() => queue[Symbol.asyncIterator]())
+    const waiting = [one?.next(), two?.next(), three?.next()]
+    const items = [push(), push()]
+    expect(await Promise.all(waiting.slice(0, 2))).toEqual(items.map(value => ({ done: false, value })))
+    queue.end()
+    expect(await waiting[2]).toEqual(over)
+    expect(await one?.next()).toEqual(over)
+    push()
+    expect([await two?.next(), queue.length]).toEqual([over, 0])
+  })
+
+  test('a loop that was left takes nothing, however often it is left', async () => {
+    const loop = queue[Symbol.asyncIterator]()
+    expect(await loop.return?.()).toEqual(over)
+    expect(await loop.return?.()).toEqual(over)
+    const item = push()
+    expect(await loop.next()).toEqual(over)
+    // It does not count as a taker either: the item is refused in time.
+    vi.advanceTimersByTime(1100)
+    expect(refused).toEqual([item])
+    // The next loop does count, also while it is busy with something else.
+    const next = queue[Symbol.asyncIterator]()
+    const kept = push()
+    vi.advanceTimersByTime(5000)
+    expect(refused).toEqual([item])
+    expect(await next.next()).toEqual({ done: false, value: kept })
+  })
+
+  test('a listener that comes late is given what waits, but not what is over', () => {
+    const taken: Item[] = []
+    let listens = false
+    queue = new IncomingQueue<Item>(
+      item => listens && taken.push(item) > 0,
+      item => void refused.push(item),
+    )
+    const [gone, kept] = [push(), push()]
+    gone.over = true
+    listens = true
+    queue.offer()
+    const direct = push()
+    expect(taken).toEqual([kept, direct])
+    vi.advanceTimersByTime(2000)
+    expect([refused, queue.length]).toEqual([[], 0])
+  })
+
+  test('what is over when its time has come is not refused; what ended with the queue neither', () => {
+    push().over = true
+    vi.advanceTimersByTime(1100)
+    push()
+    queue.end()
+    vi.advanceTimersByTime(2000)
+    expect(refused).toEqual([])
+  })
+})

@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import type { SaslCode } from '../../src/definitions/sasl.ts'
 import type { EngineOptions } from '../../src/engine/engine.ts'
+import { UsageError } from '../../src/errors.ts'
 import { build } from '../peer/composites.ts'
 import { amqpHeader, frame, fromHex, saslHeader } from '../peer/wire.ts'
 import { begun, OUR_OPEN, opened, type Scenario, scenario } from '../support/scenario.ts'
@@ -110,6 +111,39 @@ describe('§5.3.2 as client', () => {
     s.peer.together(peer => peer.sendSaslOutcome().sendHeader(amqpHeader).sendOpen())
     s.peer.expectHeader(amqpHeader).expectOpen(OUR_OPEN).finished()
     s.event('connection.opened')
+  })
+
+  test('§5.3.2 D-036 an outcome that is held: nothing is sent or read before `proceed`', () => {
+    const s = scenario({ role: 'initiator', sasl: 'client', holdOutcome: true })
+    s.engine.connection.open({ containerId: 'us' })
+    s.peer.expectHeader(saslHeader).sendHeader(saslHeader).sendSaslMechanisms()
+    expect(() => s.engine.sasl?.proceed()).toThrow(UsageError)
+    s.engine.sasl?.init('X', undefined, undefined)
+    s.peer.expectSaslInit({ mechanism: 'X' })
+    s.peer.together(peer =>
+      peer
+        .sendSaslOutcome({ additionalData: text('proof') })
+        .sendHeader(amqpHeader)
+        .sendOpen(),
+    )
+    s.peer.nothing()
+    expect(s.engine.hasOutput).toBe(false)
+    expect(s.events().map(({ type }) => type)).toEqual(['sasl.mechanisms', 'sasl.outcome'])
+    s.engine.sasl?.proceed()
+    s.peer.expectHeader(amqpHeader).expectOpen(OUR_OPEN).finished()
+    s.event('connection.opened')
+    expect(() => s.engine.sasl?.proceed()).toThrow(UsageError)
+  })
+
+  test('§5.3.2 D-036 an outcome that is held for too long: given up', () => {
+    const s = scenario({ role: 'initiator', sasl: 'client', holdOutcome: true })
+    s.engine.connection.open({ containerId: 'us' })
+    s.peer.expectHeader(saslHeader).sendHeader(saslHeader).sendSaslMechanisms()
+    s.engine.sasl?.init('X', undefined, undefined)
+    s.peer.expectSaslInit({ mechanism: 'X' }).sendSaslOutcome().nothing()
+    s.pass(30_000)
+    s.peer.finished()
+    expect(s.engine.isDone).toBe(true)
   })
 
   test.each<[string, (s: Scenario) => void]>([

@@ -88,6 +88,9 @@ function fieldValue(field: StandardField, item: Wire): unknown {
   if (choices) return Object.keys(choices).find(name => choices[name] === String(item.v))
   if (item.t === 'described') return meaning(item)
   if (item.t === 'symbol') return item.v
+  // The one map whose values are composites. §2.7.3
+  if (field.name === 'unsettled' && item.t === 'map')
+    return item.v.map(([tag, state]) => [plain(tag), state.t === 'null' ? undefined : meaning(state)])
   return plain(item)
 }
 

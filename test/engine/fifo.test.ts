@@ -61,3 +61,12 @@ test('long queues: across the places where the array is made anew', () => {
   expect(fifo.shift()).toBeUndefined()
   expect(fifo.peek()).toBeUndefined()
 })
+
+test.each([1024, 1025, 1026, 3000])('%i items, taken out to the last, leave an empty queue that works on', count => {
+  const fifo = new Fifo<number>()
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < count; i++) fifo.push(i)
+    for (let i = 0; i < count; i++) expect(fifo.shift()).toBe(i)
+    expect([fifo.length, fifo.shift(), [...fifo]]).toEqual([0, undefined, []])
+  }
+})

@@ -41,6 +41,18 @@ describe('Numbering', () => {
     expect(numbers.assign('c')).toBe(0)
   })
 
+  test('§2.7.1 a number is kept for each answer that is owed', () => {
+    const numbers = new Numbering<string>(2)
+    numbers.owed = 2
+    expect(numbers.hasRoom).toBe(true)
+    expect(numbers.assign('ours')).toBe(0)
+    expect([numbers.hasRoom, numbers.assign('ours too')]).toEqual([false, -1])
+    expect([numbers.assign('answer', true), numbers.assign('answer', true), numbers.owed]).toEqual([1, 2, 0])
+    expect([numbers.hasRoom, numbers.assign('ours too')]).toEqual([false, -1])
+    numbers.release(1)
+    expect([numbers.hasRoom, numbers.assign('ours too')]).toEqual([true, 1])
+  })
+
   test('releasing what is free changes nothing', () => {
     const numbers = new Numbering<string>(10)
     numbers.release(0)

@@ -147,3 +147,26 @@ const sorted = (seen: [number, string][]): [number, string][] => [...seen].sort(
 function same(a: unknown, b: unknown): void {
   if (a !== b) expect(a).toBe(b)
 }
+
+test('§2.6.12 what was set aside is found by a range shorter than what is aside, and goes when all goes', () => {
+  const ring = new UnsettledRing<string>(4)
+  // Three of a hundred stay: the ring passes them by.
+  for (let id = 0; id < 100; id++) {
+    ring.add(id, `d${id}`)
+    if (id % 10 !== 0 || id > 20) ring.delete(id)
+  }
+  expect([...ring]).toEqual(['d0', 'd10', 'd20'])
+  expect(visited(ring, 9, 10)).toEqual([[10, 'd10']])
+  expect(visited(ring, 11, 12)).toEqual([])
+  expect(visited(ring, 5, 50)).toEqual([
+    [10, 'd10'],
+    [20, 'd20'],
+  ])
+  for (const id of [100, 101, 102]) ring.add(id, `d${id}`)
+  // Between two that are there.
+  expect([ring.delete(101), ring.delete(101), ring.get(101), ring.count]).toEqual([true, false, undefined, 5])
+  ring.clear()
+  expect([ring.count, [...ring], ring.get(10), ring.get(100)]).toEqual([0, [], undefined, undefined])
+  ring.add(103, 'next')
+  expect(ring.get(103)).toBe('next')
+})

@@ -330,3 +330,20 @@ describe('§5.3.2 while a SASL server decides, reading is put off', () => {
     expect(frames.map(payloadOf)).toEqual(expected)
   })
 })
+
+describe('§2.7.5 a frame that says transfer and is none, in two chunks', () => {
+  const body = (hex: string): Uint8Array => concat(fromHex(hex), new Uint8Array(100))
+  test.each([
+    ['a list of nothing: the handle is missing', '00 53 14 45'],
+    ['no list but a map', '00 53 14 c1 03 00'],
+    ['by its long code, with a number in place of the list', '00 80 0000000000000014 52 01'],
+    ['a long code that only ends like it', '00 80 0000000100000014 c0 02 01 43'],
+    ['not described at all', '52 01'],
+    ['described by a symbol, with too much behind it', '00 a3 01 78 c0 02 01 43'],
+  ])('%s', (_what, hex) => {
+    const bytes = concat(fromHex('00000000 02 00 0000'), body(hex))
+    new DataView(bytes.buffer).setUint32(0, bytes.length)
+    for (const at of [8, 20, 60, bytes.length - 1])
+      expect(() => readFrames(frameReader(0), cutAt(bytes, at))).toThrow(DecodeError)
+  })
+})

@@ -1,6 +1,7 @@
 /** House rules that no linter knows: what the sources may not contain, how long and how introduced a file is. */
 
 import { describe, expect, test } from 'vitest'
+import config from '../vitest.config.ts'
 import { filesBelow, SOURCES, type SourceFile } from './sources.ts'
 
 const TESTS = filesBelow('test', '.ts')
@@ -115,4 +116,20 @@ test('no test is skipped, focused or left for later', () => {
       pattern,
     ),
   ).toEqual([])
+})
+
+test('each source but the commands has its share of coverage demanded, once', () => {
+  const globs = Object.keys(config.test?.coverage?.thresholds ?? {}).map(glob => {
+    const pattern = glob
+      .replaceAll('.', '\\.')
+      .replaceAll('**/', '(.*/)?')
+      .replace(/(?<![.)])\*/g, '[^/]*')
+      .replaceAll('{', '(')
+      .replaceAll('}', ')')
+    return new RegExp(`^${pattern.replaceAll(',', '|')}$`)
+  })
+  const demands = SOURCES.filter(({ path }) => !path.startsWith('src/cli/')).map(
+    ({ path }) => [path, globs.filter(glob => glob.test(path)).length] as const,
+  )
+  expect(demands.filter(([, count]) => count !== 1)).toEqual([])
 })

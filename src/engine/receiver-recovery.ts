@@ -1,0 +1,65 @@
+/**
+ * What a receiver brings with it from an earlier endpoint of its link: deliveries that have come in part, that are not
+ * decided, or whose decision the sender has not confirmed. §2.6.13 §3.4.6
+ */
+
+import type { DeliveryState } from '../definitions/delivery-state.ts'
+import type { Transfer } from '../definitions/performatives.ts'
+import { statesByTag, tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
+import type { IncomingDelivery } from './incoming-delivery.ts'
+import { endPosition, joined, offsetOf } from './payload-position.ts'
+import { positionOf } from './resumption.ts'
+
+export class ReceiverRecovery {
+  readonly #byTag: Map<string, IncomingDelivery>
+
+  constructor(deliveries: readonly IncomingDelivery[]) {
+    this.#byTag = new Map(deliveries.map(delivery => [tagText(delivery.deliveryTag), delivery]))
+  }
+
+  /** What the unsettled map of our attach says. §3.4.1 */
+  *unsettled(): Generator<UnsettledEntry> {
+    for (const delivery of this.#byTag.values()) yield [delivery.deliveryTag, stateAtTarget(delivery)] as const
+  }
+
+  /**
+   * Lets go of what the source does not know any more: it has settled that.
+   *
+   * @param complete  whether the source says that its map is all it has
+   */
+  settledAtSource(unsettled: readonly UnsettledEntry[] | undefined, complete: boolean): IncomingDelivery[] {
+    if (!complete) return []
+    const known = statesByTag(unsettled)
+    const settled: IncomingDelivery[] = []
+    for (const [tag, delivery] of this.#byTag) {
+      if (known.has(tag)) continue
+      this.#byTag.delete(tag)
+      settled.push(delivery)
+    }
+    return settled
+  }
+
+  /**
+   * The delivery that a transfer resumes, set to let pass what comes once more.
+   * @returns `undefined` for a tag that is not known, or a place behind what is here
+   */
+  take(tag: Uint8Array, { state, aborted }: Transfer): IncomingDelivery | undefined {
+    const text = tagText(tag)
+    const delivery = this.#byTag.get(text)
+    if (!delivery) return undefined
+    this.#byTag.delete(text)
+    const from = offsetOf(joined(delivery.chunks, delivery.size), positionOf(state))
+    if (from === undefined && !delivery.localState && !aborted) return undefined
+    delivery.skip = delivery.size - (from ?? delivery.size)
+    return delivery
+  }
+
+  /** What has not been resumed. */
+  get left(): IncomingDelivery[] {
+    return [...this.#byTag.values()]
+  }
+}
+
+/** How far it got, or what was decided. */
+const stateAtTarget = (delivery: IncomingDelivery): DeliveryState | undefined =>
+  delivery.localState ?? { type: 'received', ...endPosition(joined(delivery.chunks, delivery.size)) }

@@ -1,0 +1,126 @@
+/**
+ * What a sender brings with it from an earlier endpoint of its link: deliveries without an outcome. §2.6.13 §3.4.6
+ *
+ * The table of `resumption.ts` says what becomes of each once the target's map is known. What was never framed has no
+ * state yet, and is sent as if nothing had happened.
+ */
+
+import { type DeliveryState, RELEASED } from '../definitions/delivery-state.ts'
+import { statesByTag, tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
+import { fittedState } from './error-fields.ts'
+import { OutgoingDelivery } from './outgoing-delivery.ts'
+import { joined, offsetOf } from './payload-position.ts'
+import { refusal } from './refusal.ts'
+import { positionOf, resumption } from './resumption.ts'
+import type { SenderEndpoint } from './sender-endpoint.ts'
+
+/** What is to be done now, in this order, and what has to wait for the next attach, or is gone. */
+export interface RecoveryPlan {
+  readonly queue: readonly OutgoingDelivery[]
+  /** One of the maps was incomplete: nothing may be concluded from what it lacks. */
+  readonly held: readonly OutgoingDelivery[]
+  /** Their payload is not here any more, and the target has not got it. */
+  readonly lost: readonly OutgoingDelivery[]
+}
+
+/** The state that the source has of a delivery: an outcome, where its owner has given it up. */
+const stateAtSource = (delivery: OutgoingDelivery): DeliveryState | undefined =>
+  delivery.aborted ? RELEASED : undefined
+
+/** What the unsettled map of our attach says. */
+export function* unsettledAtSource(deliveries: readonly OutgoingDelivery[]): Generator<UnsettledEntry> {
+  for (const delivery of deliveries)
+    if (delivery.hasBegun) yield [delivery.deliveryTag, stateAtSource(delivery)] as const
+}
+
+/**
+ * Decides on every delivery.
+ *
+ * @param unsettled  the target's map
+ * @param mayCreate  whether both maps are complete, so that what the target's lacks it does not have
+ */
+export function planRecovery(
+  link: SenderEndpoint,
+  deliveries: readonly OutgoingDelivery[],
+  unsettled: readonly UnsettledEntry[] | undefined,
+  mayCreate: boolean,
+): RecoveryPlan {
+  const states = statesByTag(unsettled)
+  const plan = { queue: [] as OutgoingDelivery[], held: [] as OutgoingDelivery[], lost: [] as OutgoingDelivery[] }
+  for (const delivery of deliveries) {
+    const remote = delivery.hasBegun ? states.get(tagText(delivery.deliveryTag)) : undefined
+    if (remote === undefined && !mayCreate) plan.held.push(delivery)
+    else decide(link, delivery, remote, plan)
+  }
+  return plan
+}
+
+function decide(
+  link: SenderEndpoint,
+  delivery: OutgoingDelivery,
+  remote: DeliveryState | null | undefined,
+  plan: { queue: OutgoingDelivery[]; lost: OutgoingDelivery[] },
+): void {
+  const local = stateAtSource(delivery)
+  // Its transaction does not commit without it, and it must not come to stand outside of one. §4.4.1
+  if (delivery.state) {
+    if (remote !== undefined) abort(link, delivery, false, plan)
+    return void plan.lost.push(delivery)
+  }
+  // A pre-settled delivery may have arrived or not: sending it again would break at-most-once.
+  if (delivery.settled && delivery.hasBegun) return void plan.lost.push(delivery)
+  switch (resumption(local, remote)) {
+    case 'forget':
+      return
+    case 'resend':
+      return void (delivery.rebind(link, 0) ? plan.queue : plan.lost).push(delivery)
+    case 'resume': {
+      const position = positionOf(remote)
+      const offset = delivery.kept && offsetOf(joined(delivery.kept, delivery.size), position)
+      if (offset !== undefined && delivery.rebind(link, offset)) {
+        delivery.resumption = {
+          state: offset > 0 ? { type: 'received', ...position } : undefined,
+          settled: false,
+          aborted: false,
+        }
+        return void plan.queue.push(delivery)
+      }
+      return abort(link, delivery, true, plan)
+    }
+    case 'abort':
+      return abort(link, delivery, local === undefined, plan)
+    case 'settle':
+      delivery.rebind(link, delivery.size)
+      delivery.remoteState = remote as DeliveryState
+      delivery.resumption = { state: sendable(link, remote as DeliveryState), settled: true, aborted: false }
+      return void plan.queue.push(delivery)
+    case 'restate':
+      delivery.rebind(link, delivery.size)
+      delivery.resumption = { state: local, settled: false, aborted: false }
+      return void plan.queue.push(delivery)
+  }
+}
+
+/** The target's own state, said back to it: left out where the frames that it takes have no room for it. */
+function sendable(link: SenderEndpoint, state: DeliveryState): DeliveryState | undefined {
+  let fitting: DeliveryState | undefined
+  refusal(() => {
+    fitting = fittedState(state, link.session.connection.remoteMaxFrameSize)
+  })
+  return fitting
+}
+
+/** Has the target forget it; if it is still wanted, it follows as a new delivery. */
+function abort(
+  link: SenderEndpoint,
+  delivery: OutgoingDelivery,
+  isWanted: boolean,
+  plan: { queue: OutgoingDelivery[]; lost: OutgoingDelivery[] },
+): void {
+  const end = new OutgoingDelivery(link, delivery.tag, delivery.messageFormat, false, NO_BYTES, 0, 0, [], 0, undefined)
+  end.resumption = { state: undefined, settled: false, aborted: true }
+  plan.queue.push(end)
+  if (isWanted) (delivery.rebind(link, 0) ? plan.queue : plan.lost).push(delivery)
+}
+
+const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
