@@ -23,6 +23,7 @@ export type {
   Transaction,
 } from './client/api.ts'
 export { connect } from './client/connect.ts'
+export { filters, type NamedFilter } from './client/filters.ts'
 export { listen } from './client/listen.ts'
 export type {
   Abortable,
@@ -33,6 +34,7 @@ export type {
   LinkOptions,
   LinkReply,
   ListenOptions,
+  NodeLifetime,
   ReceiverOptions,
   SenderOptions,
   SendOptions,

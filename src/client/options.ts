@@ -170,11 +170,21 @@ export interface SessionOptions extends Abortable {
   properties?: Readonly<Record<string, AmqpValue>> | undefined
 }
 
+/** Until when a dynamic node lives at least: what must be gone before it is deleted. §3.5.10–13 */
+export type NodeLifetime =
+  | 'delete-on-close'
+  | 'delete-on-no-links'
+  | 'delete-on-no-messages'
+  | 'delete-on-no-links-or-messages'
+
 /** What a source and a target have in common. §3.5.3 §3.5.4 */
 export interface TerminusInit {
   address?: string | undefined
-  /** Ask the peer to make a node and tell its address. */
+  /** Ask the peer to make a node and tell its address: in `source` or `target` of the link, once it is attached. */
   dynamic?: boolean | undefined
+  /** How long a dynamic node lives; default: as long as the link that made it. §3.5.9–13 */
+  lifetime?: NodeLifetime | undefined
+  /** What else is asked of a dynamic node, e.g. `supported-dist-modes`. §3.5.9 */
   nodeProperties?: Readonly<Record<string, AmqpValue>> | undefined
   durable?: 'none' | 'configuration' | 'unsettled-state' | undefined
   expiryPolicy?: 'link-detach' | 'session-end' | 'connection-close' | 'never' | undefined
@@ -191,9 +201,11 @@ export interface TargetInit extends TerminusInit {
 
 /** Where messages of a link come from. §3.5.3 */
 export interface SourceInit extends TerminusInit {
-  /** Named filters; values are usually described. §3.5.8 */
+  /** Named filters, each a described value or null; `filters` makes the common ones. §3.5.8 */
   filter?: Readonly<Record<string, AmqpValue>> | undefined
+  /** Whether a message that is sent leaves the node, or stays for others as well. Default: as the node has it. §3.5.7 */
   distributionMode?: 'move' | 'copy' | undefined
+  /** What a delivery becomes that is settled without an outcome. */
   defaultOutcome?: Outcome | undefined
   outcomes?: readonly string[] | undefined
 }
