@@ -19,6 +19,9 @@ import { UNKNOWN_ID } from './sender.ts'
 import { StreamedDelivery } from './streamed-delivery.ts'
 import { type ClientTransaction, liveTransaction } from './transaction.ts'
 
+/** How long a sender has for an echo before it is asked for a drain, which some answer alone and some die of. D-042 */
+const DRAIN_AFTER_MS = 250
+
 /** Why a `get` stops waiting. */
 const NOTHING: unknown = /* @__PURE__ */ Symbol('nothing')
 
@@ -263,9 +266,19 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     await this.#stopped(options.signal)
   }
 
-  /** Takes all credit back, and waits for the sender to confirm it. §2.6.10 */
-  #stopped(signal: AbortSignal | undefined): Promise<void> {
-    return this.#whenDrained(() => this.endpoint.stop(), signal)
+  /** Takes all credit back, and waits for the sender to confirm it, also by a drain if it must be. §2.6.10 */
+  async #stopped(signal: AbortSignal | undefined): Promise<void> {
+    const { endpoint } = this
+    const timer = setTimeout(() => {
+      if (!endpoint.isAttached || !endpoint.credit.isStopping || endpoint.credit.linkCredit > 0) return
+      endpoint.stop(true)
+      this.touch()
+    }, DRAIN_AFTER_MS)
+    try {
+      await this.#whenDrained(() => endpoint.stop(), signal)
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   async process(handler: Handler, options: ProcessOptions = {}): Promise<void> {

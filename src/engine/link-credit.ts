@@ -96,9 +96,31 @@ export class ReceiverCredit {
       this.revoked = Math.max(this.revoked - Math.max(used - this.linkCredit, 0), 0)
       this.linkCredit = Math.max(this.linkCredit - used, 0)
     }
-    if (!this.drain || this.linkCredit > 0) return false
+    return this.linkCredit === 0 && this.#asked()
+  }
+
+  /**
+   * After a delivery: whether it has used up all that was out. A drain or a stop is then over, though a flow should still
+   * come (§2.6.7): one broker sends none, and there is nothing left that it could say.
+   */
+  usedUp(): boolean {
+    return this.linkCredit === 0 && this.revoked === 0 && this.#asked()
+  }
+
+  /** Whether the sender was asked to be done; it is, and a drain or a stop is over. */
+  #asked(): boolean {
+    if (!this.drain && !this.isStopping) return false
     this.drain = false
     this.isStopping = false
+    return true
+  }
+
+  /** Takes all credit back for good, to be told with an echo, or as a drain. @returns whether any is out §2.6.10 */
+  stop(drain: boolean): boolean {
+    this.resize(undefined)
+    if (this.revoked === 0) return false
+    if (drain) this.drain = true
+    this.isStopping = true
     return true
   }
 

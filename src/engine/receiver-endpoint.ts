@@ -76,13 +76,10 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /**
    * Takes all credit back, the automatic kind for good, and asks the sender to confirm; `link.drained` follows. What is
-   * under way may still arrive. A sender that only answers drains is asked for one, of no credit. §2.6.10
+   * under way may still arrive. With `drain` it is asked for one, of no credit: some answer only that. §2.6.10
    */
-  stop(): void {
-    this.credit.resize(undefined)
-    if (this.credit.revoked === 0) return this.#drained()
-    this.credit.drain = true
-    this.credit.isStopping = true
+  stop(drain = false): void {
+    if (!this.credit.stop(drain)) return this.#drained()
     this.session.flowDue(this)
   }
 
@@ -93,8 +90,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
   }
 
   /** Says that no credit is out, once nothing that had it is unfinished. */
-  #drained(): void {
-    this.#drainedLate = this.#partial !== undefined && !this.isStreaming
+  #drained(late = this.#partial !== undefined && !this.isStreaming): void {
+    this.#drainedLate = late
     if (!this.#drainedLate) this.session.connection.emit({ type: 'link.drained', link: this })
   }
 
@@ -188,6 +185,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
       this.unsettledCount++
     }
     if (this.isStreaming && !transfer.resume) this.#handOut(delivery)
+    if (this.credit.usedUp()) this.#drained(!this.isStreaming && !transfer.resume)
     return delivery
   }
 

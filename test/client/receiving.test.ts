@@ -126,7 +126,7 @@ describe('§2.6.10 stop', () => {
     const { receiver, far, frames } = await linked({ credit: { window: 10 } })
     for (let i = 0; i < 3; i++) far.send({ body: { value: i } }, { settled: true })
     await receiver.stop()
-    expect(frames.filter(frame => frame.startsWith('flow'))).toEqual(['flow credit=0 drain echo'])
+    expect(frames.filter(frame => frame.startsWith('flow'))).toEqual(['flow credit=0 echo'])
     const behind = far.send({ body: 'behind' }, { settled: true })
     for (let i = 0; i < 3; i++) expect((await receiver.receive()).message.body).toEqual({ value: i })
     await tick()

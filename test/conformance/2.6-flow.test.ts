@@ -201,6 +201,28 @@ describe.each(sides)('§2.6.7 credit, as receiver (%s)', role => {
     peer.expectFlow({ ...state(1), handle: 0, deliveryCount: 5, linkCredit: 2 }).finished()
   })
 
+  test('§2.6.7 drain: over when deliveries have used the credit up, whether or not the sender says so', () => {
+    const { s, peer, receiver } = withReceiver(role, { credit: 2 })
+    receiver.drain()
+    peer.all()
+    peer.sendTransfer({ deliveryId: 0, deliveryTag: tag(0) })
+    expect(s.events()).toEqual([])
+    peer.sendTransfer({ deliveryId: 1, deliveryTag: tag(1), more: true })
+    // Not before the last frame of the last one.
+    expect(s.events()).toEqual([])
+    peer.sendTransfer({})
+    expect(s.event('link.drained').link).toBe(receiver)
+    expect(s.deliveries()).toHaveLength(2)
+    expect(receiver.credit).toMatchObject({ deliveryCount: 2, linkCredit: 0, drain: false })
+    // A flow that says so late ends no other drain.
+    receiver.flow(1)
+    receiver.drain()
+    peer.expectFlow({ ...state(3), handle: 0, deliveryCount: 2, linkCredit: 1, drain: true })
+    peer.sendFlow({ handle: 0, deliveryCount: 2, linkCredit: 0, drain: true }).nothing()
+    expect(s.events()).toEqual([])
+    expect(receiver.credit).toMatchObject({ linkCredit: 1, drain: true })
+  })
+
   test('§2.6.7 drain without any credit is over at once', () => {
     const { s, peer, receiver } = withReceiver(role)
     receiver.drain()

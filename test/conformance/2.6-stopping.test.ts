@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { Expected } from '../peer/script.ts'
 import { any } from '../peer/script.ts'
 import { sides, withReceiver, withSender } from '../support/scenario.ts'
+import { quiet, scriptedClient } from '../support/scripted-connection.ts'
 
 const tag = (n: number): Uint8Array => Uint8Array.of(0, 0, 0, n)
 const one = Uint8Array.of(1)
@@ -13,7 +14,7 @@ const state = (nextIncomingId = 0): Expected => ({
   nextOutgoingId: 0,
   outgoingWindow: 0xffffffff,
 })
-const stopping = { handle: 0, linkCredit: 0, drain: true, echo: true }
+const stopping = { handle: 0, linkCredit: 0, echo: true }
 
 describe.each(sides)('§2.6.10 stopping (%s)', role => {
   test('§2.6.10 no credit, echo; over when the sender’s flow comes', () => {
@@ -24,6 +25,31 @@ describe.each(sides)('§2.6.10 stopping (%s)', role => {
     peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 0 })
     expect(s.event('link.drained').link).toBe(receiver)
     peer.finished()
+  })
+
+  test('§2.6.10 a sender that answers only drains is asked for one', () => {
+    const { s, peer, receiver } = withReceiver(role, { credit: 5 })
+    receiver.stop()
+    peer.expectFlow({ ...state(), ...stopping, deliveryCount: 0 })
+    receiver.stop(true)
+    peer.expectFlow({ ...state(), ...stopping, deliveryCount: 0, drain: true }).nothing()
+    expect(s.events()).toEqual([])
+    peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 0, drain: true })
+    expect(s.event('link.drained').link).toBe(receiver)
+    expect(receiver.credit).toMatchObject({ drain: false, isStopping: false })
+    peer.finished()
+  })
+
+  test('§2.6.10 over when all that had credit has come', () => {
+    const { s, peer, receiver } = withReceiver(role, { credit: 2 })
+    receiver.stop()
+    peer.all()
+    peer.sendTransfer({ deliveryId: 0, deliveryTag: tag(0) }, one)
+    expect(s.events()).toEqual([])
+    peer.sendTransfer({ deliveryId: 1, deliveryTag: tag(1) }, one)
+    expect(s.event('link.drained').link).toBe(receiver)
+    peer.sendFlow({ handle: 0, deliveryCount: 2, linkCredit: 0 })
+    expect(s.events()).toEqual([])
   })
 
   test('§2.6.10 transfers that were under way are taken, as many as had credit', () => {
@@ -102,3 +128,36 @@ describe.each(sides)('§2.6.10 stopping (%s)', role => {
     peer.finished()
   })
 })
+
+test.each(['stop', 'close'] as const)(
+  '§2.6.10 %s: a sender that leaves an echo unanswered is asked for a drain',
+  async how => {
+    const { session, peer } = await scriptedClient()
+    const attaching = session.receiver('q', { credit: 'manual', name: 'r' })
+    await quiet()
+    peer.all()
+    peer.sendAttach({ name: 'r', handle: 0, role: false, initialDeliveryCount: 0, source: {}, target: {} })
+    const receiver = await attaching
+    receiver.addCredit(3)
+    await quiet()
+    peer.expectFlow({ ...state(), handle: 0, deliveryCount: 0, linkCredit: 3 })
+    let isOver = false
+    const over = receiver[how]().then(() => {
+      isOver = true
+    })
+    await quiet()
+    peer.expectFlow({ ...state(), ...stopping, deliveryCount: 0 })
+    await expect
+      .poll(() => peer.all().map(({ fields }) => [fields.linkCredit?.v, fields.drain?.v]))
+      .toEqual([[0, true]])
+    expect(isOver).toBe(false)
+    peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 0, drain: true })
+    if (how === 'close') {
+      await quiet()
+      peer.expectDetach({ handle: 0, closed: true })
+      peer.sendDetach({ handle: 0, closed: true })
+    }
+    await over
+    peer.finished()
+  },
+)

@@ -8,7 +8,7 @@ import { expect, test } from 'vitest'
 import { ReceiverCredit, SenderCredit } from '../../src/engine/link-credit.ts'
 import { patience, runs } from './world.ts'
 
-type Flow = { deliveryCount: number; linkCredit: number; drain: boolean; available: undefined }
+type Flow = { deliveryCount: number; linkCredit: number; drain: boolean; echo: boolean; available: undefined }
 
 /** What may happen, with how much of it. */
 const step = fc.tuple(
@@ -27,25 +27,26 @@ test('nothing that had credit when it was sent is refused', patience, () => {
       let held = 0
       const tell = () => {
         receiver.refill()
-        const { deliveryCount, linkCredit, drain } = receiver
-        toSender.push({ deliveryCount, linkCredit, drain, available: undefined })
+        const { deliveryCount, linkCredit, drain, isStopping: echo } = receiver
+        toSender.push({ deliveryCount, linkCredit, drain, echo, available: undefined })
       }
       const answer = () => {
         const { deliveryCount, linkCredit, drain } = sender
-        toReceiver.push({ deliveryCount, linkCredit, drain, available: undefined })
+        toReceiver.push({ deliveryCount, linkCredit, drain, echo: false, available: undefined })
       }
       const hear = () => {
         const flow = toSender.shift()
         if (!flow) return
         sender.onFlow(flow)
-        if (!sender.drain) return
-        sender.consume()
-        answer()
+        if (sender.drain) sender.consume()
+        if (sender.drain || flow.echo) answer()
       }
       const take = () => {
         const what = toReceiver.shift()
         if (what === 'delivery') {
           expect(receiver.onDelivery()).toBe(true)
+          // Never while something with credit may be under way.
+          if (receiver.usedUp()) expect(toReceiver).not.toContain('delivery')
           held++
         } else if (what) receiver.onFlow(what)
       }
@@ -67,8 +68,8 @@ test('nothing that had credit when it was sent is refused', patience, () => {
           tell()
         }
         if (what === 'resize' || what === 'stop') {
-          receiver.resize(what === 'stop' ? undefined : count)
-          if (what === 'stop') receiver.drain = true
+          if (what === 'stop') receiver.stop(count > 3)
+          else receiver.resize(count)
           tell()
         }
         if (what === 'drain' && receiver.linkCredit > 0) {
