@@ -9,12 +9,11 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import net from 'node:net'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { connect, listen, SaslError, sasl, saslServer, scramCredentials } from '../../dist/index.js'
-import { Missing, settled } from './support.mjs'
+import { freePort, Missing, settled } from './support.mjs'
 
 /** Debian's own: its packages are not seen by another. */
 const PYTHON = '/usr/bin/python3'
@@ -87,15 +86,6 @@ async function theirServer(t, mechanisms) {
   const { said } = peer(t, { do: 'serve', port, mechanisms, configuration })
   await said('LISTENING')
   return { port, said }
-}
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 const theirs = HASHES.map(hash => ({

@@ -16,6 +16,7 @@ const peers = [
   { name: 'rhea', remedy: 'npm ci --prefix test/interop', load: () => import('./rhea.mjs') },
   { name: 'uamqp', remedy: 'apt-get install python3-uamqp', load: () => import('./uamqp.mjs') },
   { name: 'proton', remedy: 'apt-get install python3-qpid-proton', load: () => import('./proton.mjs') },
+  { name: 'rabbitmq', remedy: 'apt-get install rabbitmq-server', load: () => import('./rabbitmq.mjs') },
   // Has to be built: it may be missing unless it is named.
   { name: 'cyrus', remedy: 'see test/interop/cyrus.mjs', load: () => import('./cyrus.mjs'), isOptional: true },
 ]
@@ -39,7 +40,8 @@ let unknown = names
 for (const peer of peers) {
   if (names.length > 0 && !names.some(name => peerOf(name) === peer.name)) continue
   try {
-    cases.push(...(await peer.load()).cases)
+    const loaded = await peer.load()
+    cases.push(...loaded.cases.map(one => ({ ...one, peer: loaded })))
   } catch (error) {
     const isMissing =
       error instanceof Missing || (error.code === 'ERR_MODULE_NOT_FOUND' && error.message.includes(`'${peer.name}'`))
@@ -59,12 +61,30 @@ let running
 for (const event of ['uncaughtException', 'unhandledRejection'])
   process.on(event, error => (running ? running.fail(error) : Promise.reject(error)))
 
+/** What takes a while, on a terminal. */
+const tell = text => {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
+}
+for (const [name, status] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+])
+  process.once(name, () => process.exit(status))
+
 let passed = 0
 let failed = 0
-for (const { name, run } of picked) {
+/** The peer that runs, where it is one that has to be started, and why it does not. */
+let up
+let failure
+for (const [index, { name, run, peer }] of picked.entries()) {
+  if (peer.start && up !== peer) {
+    up = peer
+    failure = await peer.start(tell).catch(error => error)
+    tell('')
+  }
   const started = performance.now()
   running = new Trial(CASE_MS)
-  const { error, lacks } = await running.run(run)
+  const { error, lacks } = failure && up === peer ? { error: failure } : await running.run(run)
   const took = `${Math.round(performance.now() - started)} ms`
   if (lacks) {
     missing.add(lacks)
@@ -75,6 +95,10 @@ for (const { name, run } of picked) {
   } else {
     passed++
     console.log(`ok ${name} (${took})`)
+  }
+  if (up && picked[index + 1]?.peer !== up) {
+    await up.stop?.()
+    up = undefined
   }
 }
 

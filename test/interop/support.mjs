@@ -63,6 +63,17 @@ export class Trial {
     return this.#within(promise, ms, what)
   }
 
+  /** Waits until something holds. */
+  async until(what, holds, ms) {
+    let isOver = false
+    const polling = (async () => {
+      while (!isOver && !holds()) await delay(5)
+    })()
+    await this.wait(polling, what, ms).finally(() => {
+      isOver = true
+    })
+  }
+
   async #within(promise, ms, what) {
     let timer
     const late = new Promise((_, reject) => {
@@ -94,6 +105,16 @@ export const settled = promise =>
     error => ({ error }),
   )
 
+/** A port of the loopback interface that nobody listens on, for peers that cannot choose one. */
+export async function freePort() {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address()
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
 let certificateMade
 
 /** A self-signed certificate for localhost, made anew for each run. @throws {Missing} without openssl */
@@ -122,11 +143,12 @@ export function certificate() {
 }
 
 /**
- * A relay in front of a port that reads along: the largest AMQP frame each way, in bytes.
+ * A relay in front of a port that reads along: the largest AMQP frame each way, in bytes, and how many were empty.
  * The limits of one end are kept by the other, so neither of them is asked.
  */
 export async function meter(t, port) {
   const largest = { toServer: 0, toClient: 0 }
+  const beats = { toServer: 0, toClient: 0 }
   const sockets = new Set()
   const relay = net.createServer(client => {
     const server = net.connect(port, '127.0.0.1')
@@ -137,6 +159,7 @@ export async function meter(t, port) {
       sockets.add(from)
       const read = frameSizes(size => {
         largest[direction] = Math.max(largest[direction], size)
+        if (size === 8) beats[direction]++
       })
       from.on('data', read).on('error', () => to.destroy())
       from.pipe(to)
@@ -148,7 +171,7 @@ export async function meter(t, port) {
     for (const socket of sockets) socket.destroy()
     relay.close()
   })
-  return { port: relay.address().port, largest }
+  return { port: relay.address().port, largest, beats }
 }
 
 /** Tells the size of every frame in a stream of bytes, protocol headers left out. §2.2 §2.3.1 */
