@@ -101,10 +101,10 @@ export class ReceiverCredit {
 
   /**
    * After a delivery: whether it has used up all that was out. A drain or a stop is then over, though a flow should still
-   * come (§2.6.7): one broker sends none, and there is nothing left that it could say.
+   * come (§2.6.7): some send none, and there is nothing left that it could say.
    */
   usedUp(): boolean {
-    return this.linkCredit === 0 && this.revoked === 0 && this.#asked()
+    return this.linkCredit === 0 && (this.revoked === 0 || (this.drain && this.isStopping)) && this.#asked()
   }
 
   /** Whether the sender was asked to be done; it is, and a drain or a stop is over. */
@@ -115,11 +115,12 @@ export class ReceiverCredit {
     return true
   }
 
-  /** Takes all credit back for good, to be told with an echo, or as a drain. @returns whether any is out §2.6.10 */
+  /** Takes all credit back for good, to be told with an echo; with `drain`, all but one. @returns whether any is out */
   stop(drain: boolean): boolean {
     this.resize(undefined)
     if (this.revoked === 0) return false
-    if (drain) this.drain = true
+    if (drain) this.grant(1)
+    this.drain = drain
     this.isStopping = true
     return true
   }

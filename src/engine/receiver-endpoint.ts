@@ -76,7 +76,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /**
    * Takes all credit back, the automatic kind for good, and asks the sender to confirm; `link.drained` follows. What is
-   * under way may still arrive. With `drain` it is asked for one, of no credit: some answer only that. §2.6.10
+   * under way may still arrive. With `drain` one credit is left and drained: some answer only that. §2.6.10
    */
   stop(drain = false): void {
     if (!this.credit.stop(drain)) return this.#drained()

@@ -32,12 +32,23 @@ describe.each(sides)('§2.6.10 stopping (%s)', role => {
     receiver.stop()
     peer.expectFlow({ ...state(), ...stopping, deliveryCount: 0 })
     receiver.stop(true)
-    peer.expectFlow({ ...state(), ...stopping, deliveryCount: 0, drain: true }).nothing()
+    // Of one credit: of none, one answers not even that.
+    peer.expectFlow({ ...state(), ...stopping, deliveryCount: 0, linkCredit: 1, drain: true }).nothing()
+    // The echo, late.
+    peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 0 })
     expect(s.events()).toEqual([])
-    peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 0, drain: true })
+    peer.sendFlow({ handle: 0, deliveryCount: 1, linkCredit: 0, drain: true })
     expect(s.event('link.drained').link).toBe(receiver)
-    expect(receiver.credit).toMatchObject({ drain: false, isStopping: false })
+    expect(receiver.credit).toMatchObject({ linkCredit: 0, drain: false, isStopping: false })
     peer.finished()
+    // A message that is there uses the credit up, and says as much.
+    const other = withReceiver(role, { credit: 5 })
+    other.receiver.stop()
+    other.receiver.stop(true)
+    other.peer.all()
+    other.peer.sendTransfer({ deliveryId: 0, deliveryTag: tag(0) }, one)
+    expect(other.s.event('link.drained').link).toBe(other.receiver)
+    expect(other.s.deliveries()).toHaveLength(1)
   })
 
   test('§2.6.10 over when all that had credit has come', () => {
@@ -149,9 +160,9 @@ test.each(['stop', 'close'] as const)(
     peer.expectFlow({ ...state(), ...stopping, deliveryCount: 0 })
     await expect
       .poll(() => peer.all().map(({ fields }) => [fields.linkCredit?.v, fields.drain?.v]))
-      .toEqual([[0, true]])
+      .toEqual([[1, true]])
     expect(isOver).toBe(false)
-    peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 0, drain: true })
+    peer.sendFlow({ handle: 0, deliveryCount: 1, linkCredit: 0, drain: true })
     if (how === 'close') {
       await quiet()
       peer.expectDetach({ handle: 0, closed: true })

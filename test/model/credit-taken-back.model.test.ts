@@ -46,7 +46,8 @@ test('nothing that had credit when it was sent is refused', patience, () => {
         if (what === 'delivery') {
           expect(receiver.onDelivery()).toBe(true)
           // Never while something with credit may be under way.
-          if (receiver.usedUp()) expect(toReceiver).not.toContain('delivery')
+          const asked = receiver.drain && receiver.isStopping
+          if (receiver.usedUp() && !asked) expect(toReceiver).not.toContain('delivery')
           held++
         } else if (what) receiver.onFlow(what)
       }
