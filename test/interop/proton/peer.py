@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""One thing that Qpid Proton does with transactions, told as JSON on stdin, as a controller or as a broker.
+"""One thing that Qpid Proton does, told as JSON on stdin: a controller of transactions, or a broker.
 
   {"do": "controller", "port": N, "work": "post" | "retire", "end": "commit" | "abort", "count": N, "settleBefore": bool}
       Proton's own transaction controller; prints `OK {"end": …, "outcomes": […]}`
@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections import defaultdict, deque
 
-from proton import Condition, Delivery, Described, Message, Terminus, symbol, ulong
+from proton import Condition, Delivery, Described, Link, Message, Terminus, symbol, ulong
 from proton.handlers import MessagingHandler, TransactionalClientHandler, TransactionHandler
 from proton.reactor import Container
 
@@ -99,13 +99,18 @@ class Broker(MessagingHandler):
         link = event.link
         link.source.copy(link.remote_source)
         link.target.copy(link.remote_target)
+        link.snd_settle_mode, link.rcv_settle_mode = link.remote_snd_settle_mode, link.remote_rcv_settle_mode
         if link.is_receiver:
             link.flow(100)
         else:
             self.consumers.append(link)
 
-    def on_sendable(self, event):
+    def on_link_flow(self, event):
         self.pump()
+
+    def on_link_closing(self, event):
+        if event.link in self.consumers:
+            self.consumers.remove(event.link)
 
     def pump(self):
         for link in self.consumers:
@@ -115,7 +120,12 @@ class Broker(MessagingHandler):
                 delivery = link.delivery(tag)
                 link.stream(payload)
                 link.advance()
-                self.sent[tag] = (queue, payload, delivery)
+                if link.snd_settle_mode == Link.SND_SETTLED:
+                    delivery.settle()
+                else:
+                    self.sent[tag] = (queue, payload, delivery)
+            if link.drain_mode:
+                link.drained()
 
     def on_delivery(self, event):
         delivery, link = event.delivery, event.link

@@ -13,12 +13,11 @@ import { certificate, freePort } from '../support.mjs'
 
 /** Where Debian has it: what is in the PATH insists on the user of the service. */
 const SERVER = '/usr/lib/rabbitmq/bin/rabbitmq-server'
-const PLUGINS = '/usr/lib/rabbitmq/lib'
-export const isInstalled = () => existsSync(SERVER) && existsSync(PLUGINS)
+export const isInstalled = () => existsSync(SERVER)
 
 export const USER = 'tester'
 export const PASSWORD = 's3cret'
-/** What it announces as idle-time-out, in seconds; the shortest that an hour of a busy machine does not break. */
+/** What it announces as idle-time-out, in seconds; short enough to be seen at work, long enough for a busy machine. */
 export const HEARTBEAT_S = 4
 
 /** It takes 5 s on an idle machine. */
@@ -121,7 +120,7 @@ export async function startBroker(tell) {
   let hasExited = false
   for (const one of exited) one.then(() => (hasExited = true))
   // It says so when its listeners are up.
-  while (!output.includes('completed with 1 plugins.')) {
+  while (!/completed with \d+ plugins/.test(output)) {
     const seconds = Math.round((Date.now() - started) / 1000)
     tell(`starting RabbitMQ: ${seconds} s`)
     if (hasExited || seconds * 1000 > START_MS) {
