@@ -89,9 +89,10 @@ export class ReceiverEndpoint extends LinkEndpoint {
     this.session.flowDue(this)
   }
 
-  /** Says that no credit is out, once nothing that had it is unfinished. */
+  /** Says that no credit is out, once nothing that had it is unfinished. Credit of a window begins again. */
   #drained(late = this.#partial !== undefined && !this.isStreaming): void {
     this.#drainedLate = late
+    if (this.credit.isLow && this.isAttached) this.session.flowDue(this)
     if (!this.#drainedLate) this.session.connection.emit({ type: 'link.drained', link: this })
   }
 
@@ -395,9 +396,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /** The sender's flow for this link; what it says of credit is not a grant. §2.6.7 */
   onFlow(flow: Flow): void {
-    const drained = this.credit.onFlow(flow)
-    if (drained) this.#drained()
-    if (flow.echo || (drained && this.credit.isLow)) this.session.flowDue(this)
+    if (this.credit.onFlow(flow)) this.#drained()
+    if (flow.echo) this.session.flowDue(this)
   }
 
   get mayDetach(): boolean {

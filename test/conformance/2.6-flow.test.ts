@@ -223,6 +223,19 @@ describe.each(sides)('§2.6.7 credit, as receiver (%s)', role => {
     expect(receiver.credit).toMatchObject({ linkCredit: 1, drain: true })
   })
 
+  test('§2.6.7 drain: credit that keeps itself begins again when deliveries have used it up', () => {
+    const { s, peer, receiver } = withReceiver(role, { credit: 2 })
+    receiver.resize(2)
+    receiver.drain()
+    peer.all()
+    peer.sendTransfer({ deliveryId: 0, deliveryTag: tag(0) })
+    receiver.consumed()
+    peer.nothing()
+    peer.sendTransfer({ deliveryId: 1, deliveryTag: tag(1) })
+    expect(s.event('link.drained').link).toBe(receiver)
+    peer.expectFlow({ ...state(2), handle: 0, deliveryCount: 2, linkCredit: 1 }).finished()
+  })
+
   test('§2.6.7 drain without any credit is over at once', () => {
     const { s, peer, receiver } = withReceiver(role)
     receiver.drain()
