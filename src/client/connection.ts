@@ -18,7 +18,7 @@ import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
-import { abortable, deferred, throwIfAborted, within } from './operation.ts'
+import { abortable, deferred, shared, throwIfAborted, within } from './operation.ts'
 import type {
   Abortable,
   ConnectionOptions,
@@ -223,14 +223,14 @@ export class ClientConnection
   #sharedSession(options: Abortable): Promise<Session> {
     throwIfAborted(options)
     if (!this.#shared) {
-      const shared = this.session()
-      this.#shared = shared
+      const begun = this.session()
+      this.#shared = begun
       const forget = () => {
-        if (this.#shared === shared) this.#shared = undefined
+        if (this.#shared === begun) this.#shared = undefined
       }
-      shared.then(session => session.closed.then(forget), forget)
+      begun.then(session => session.closed.then(forget), forget)
     }
-    return this.#shared
+    return shared(this.#shared, options.signal)
   }
 
   #adopt(endpoint: SessionEndpoint): ClientSession {

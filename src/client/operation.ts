@@ -48,6 +48,14 @@ export function abortable<T>(operation: Deferred<T>, signal: AbortSignal | undef
   return operation.promise
 }
 
+/** What others wait for as well, given up by this one alone when its signal fires. */
+export function shared<T>(operation: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return operation
+  const mine = deferred<T>()
+  operation.then(mine.resolve, mine.reject)
+  return abortable(mine, signal, unset)
+}
+
 /** Waits for a promise, for `ms` milliseconds at most, or until a signal fires; how it ends does not matter. */
 export function within(promise: Promise<unknown>, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise(resolve => {

@@ -27,6 +27,7 @@ import { Fifo } from './fifo.ts'
 import { type Outgoing, outgoingFrame } from './frame-trace.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
 import type { Limits } from './limits.ts'
+import type { NameHolders } from './link-names.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
 import { refusal } from './refusal.ts'
@@ -73,6 +74,8 @@ export class ConnectionEndpoint {
   pendingBytes = 0
   /** Deliveries posted under a transaction that have not come to their end. §4.4.1 */
   readonly partialPostings: Set<IncomingDelivery> = new Set()
+  /** Of all its sessions. §2.6.1 */
+  readonly linkNames: NameHolders = { sender: new Map(), receiver: new Map() }
   /** Memory that partly received messages keep alive. */
   incompleteBytes = 0
   /** Our open, and the peer's. */
@@ -196,11 +199,10 @@ export class ConnectionEndpoint {
   }
 
   /** Frames what was postponed for links of a name, now: whoever attaches it again must come after that. §2.6.1 */
-  framePostponed(session: SessionEndpoint, role: string, name: string): void {
+  framePostponed(role: string, name: string): void {
     for (const what of this.#postponed) {
       const link = what as Partial<SenderEndpoint>
-      if (link.session === session && link.role === role && link.name === name && what.frameDetach())
-        this.#postponed.delete(what)
+      if (link.role === role && link.name === name && what.frameDetach()) this.#postponed.delete(what)
     }
   }
 

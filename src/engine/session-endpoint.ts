@@ -14,7 +14,7 @@ import type {
   Performative,
   Transfer,
 } from '../definitions/performatives.ts'
-import type { SequenceNo } from '../definitions/restricted.ts'
+import type { Role, SequenceNo } from '../definitions/restricted.ts'
 import {
   AmqpCondition,
   type AmqpError,
@@ -31,6 +31,7 @@ import { DispositionRuns, dispositionOf } from './disposition-runs.ts'
 import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy } from './events.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
+import { LinkNames } from './link-names.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
 import { ReceiverEndpoint } from './receiver-endpoint.ts'
@@ -71,8 +72,7 @@ export class SessionEndpoint {
   context: unknown
   readonly #handles: Numbering<LinkEnd>
   readonly #remoteHandles: Numbering<LinkEnd>
-  /** Links that we initiated and the peer has not answered. */
-  readonly #awaiting = new Map<string, LinkEnd>()
+  readonly #names: LinkNames<LinkEnd>
   #nextDeliveryId: SequenceNo = 0
   readonly #dispositions = new DispositionRuns()
   #flowLinks: LinkEnd[] = []
@@ -82,6 +82,7 @@ export class SessionEndpoint {
   constructor(connection: ConnectionEndpoint, initiated: 'local' | 'remote') {
     this.connection = connection
     this.initiated = initiated
+    this.#names = new LinkNames(connection.linkNames)
     this.#handles = new Numbering(0xffffffff)
     this.#remoteHandles = new Numbering(connection.limits.maxLinks - 1)
   }
@@ -126,21 +127,14 @@ export class SessionEndpoint {
     this.state = next
   }
 
-  /** A sender on this session, to be attached. §2.6.3 */
+  /** A sender on this session, to be attached. @throws {UsageError} the name is in use, §2.6.1. §2.6.3 */
   sender(name: string): SenderEndpoint {
-    return this.#awaiter(new SenderEndpoint(this, name, 'local'))
+    return this.#names.claim(new SenderEndpoint(this, name, 'local'))
   }
 
-  /** A receiver on this session, to be attached. §2.6.3 */
+  /** A receiver on this session, to be attached. @throws {UsageError} the name is in use, §2.6.1. §2.6.3 */
   receiver(name: string): ReceiverEndpoint {
-    return this.#awaiter(new ReceiverEndpoint(this, name, 'local'))
-  }
-
-  #awaiter<L extends LinkEnd>(link: L): L {
-    const key = `${link.role} ${link.name}`
-    if (this.#awaiting.has(key)) throw new UsageError(`${link.label} is being attached already`, '2.6.1')
-    this.#awaiting.set(key, link)
-    return link
+    return this.#names.claim(new ReceiverEndpoint(this, name, 'local'))
   }
 
   /** Ends the session when what is queued on it is framed, or at once with an error. @throws {UsageError} §2.5.2 §2.5.4 */
@@ -184,10 +178,8 @@ export class SessionEndpoint {
     link.remoteHandle = -1
   }
 
-  releaseLink(link: { handle: number; name: string; role: string }): void {
-    const key = `${link.role} ${link.name}`
-    // The next link of that name may wait for its answer already. §2.6.4
-    if (this.#awaiting.get(key) === (link as unknown)) this.#awaiting.delete(key)
+  releaseLink(link: { handle: number; name: string; role: Role }): void {
+    this.#names.release(link, link)
     if (link.handle >= 0) this.#handles.release(link.handle)
     link.handle = -1
   }
@@ -351,16 +343,15 @@ export class SessionEndpoint {
     if (this.#remoteHandles.get(attach.handle))
       return this.fail(SessionCondition.handleInUse, `handle ${attach.handle} is in use`, '2.6.2')
     const role = attach.role === 'sender' ? 'receiver' : 'sender'
-    const key = `${role} ${attach.name}`
-    let link = this.#awaiting.get(key)
-    this.#awaiting.delete(key)
-    if (!link || link.state === 'UNATTACHED') {
+    let link = this.#names.answered(role, attach.name)
+    if (!link) {
       if (!this.#handles.hasRoom)
         return this.fail(AmqpCondition.notAllowed, 'attach of one link more than handle-max allows', '2.7.2')
       this.#handles.owed++
       link = new (role === 'sender' ? SenderEndpoint : ReceiverEndpoint)(this, attach.name, 'remote')
     }
     this.#remoteHandles.set(attach.handle, link)
+    this.#names.take(link)
     link.onRemoteAttach(attach)
   }
 
@@ -422,6 +413,7 @@ export class SessionEndpoint {
     if (this.hasEnded) return
     this.hasEnded = true
     this.abandon()
+    for (const link of [...this.#handles, ...this.#remoteHandles]) this.#names.release(link, link)
     this.connection.emit({ type: 'session.ended', session: this, by, error })
   }
 

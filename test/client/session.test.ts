@@ -192,3 +192,37 @@ describe('§2.5.2 §2.5.4 ending', () => {
     expect(other.session).not.toBe(one.session)
   })
 })
+
+describe('the session of all links on the connection', () => {
+  test('a signal gives up one who waits for its begin, and no other', async () => {
+    await using ends = await joined({ onLink: null })
+    const impatient = new AbortController()
+    const reason = new Error('not for so long')
+    const first = ends.near.sender('a', { signal: impatient.signal })
+    const second = ends.near.sender('b', { signal: AbortSignal.timeout(10_000) })
+    const third = ends.near.transaction({ signal: impatient.signal })
+    const gone = Promise.all([settled(first), settled(third)])
+    impatient.abort(reason)
+    expect(await gone).toEqual([reason, reason])
+    ends.far.on('session', async incoming => {
+      const session = await incoming.accept()
+      session.on('link', link => link.accept())
+    })
+    expect((await second).target).toMatchObject({ address: 'b' })
+    // The signal that fired is of no further use; the session is.
+    expect((await ends.near.receiver('c')).session).toBe((await second).session)
+    ends.mute()
+    const late = ends.near.session({ signal: AbortSignal.timeout(20) })
+    expect(await settled(late)).toMatchObject({ name: 'TimeoutError' })
+  })
+
+  test('§2.6.1 a name that is in use is refused, on it and on another session', async () => {
+    await using ends = await joined()
+    const sender = await ends.near.sender('a', { name: 'n' })
+    expect(await settled(ends.near.sender('b', { name: 'n' }))).toBeInstanceOf(UsageError)
+    const session = await ends.near.session()
+    expect(await settled(session.sender('b', { name: 'n' }))).toBeInstanceOf(UsageError)
+    await sender.close()
+    expect((await session.sender('b', { name: 'n' })).name).toBe('n')
+  })
+})
