@@ -21,6 +21,14 @@ export type {
   Transaction,
 } from './client/api.ts'
 export { connect } from './client/connect.ts'
+export type {
+  ConnectionLabel,
+  CreditMessage,
+  DiagnosticsMessages,
+  FrameMessage,
+  SettlementMessage,
+  StateMessage,
+} from './client/diagnostics.ts'
 export { listen } from './client/listen.ts'
 export type {
   Abortable,

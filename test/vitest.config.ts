@@ -26,7 +26,7 @@ const PURE = [
 ]
 
 /** What is left of the engine. */
-const ENDPOINTS = ['engine', 'events', '*-endpoint', '*-recovery', 'link-names', 'incoming-delivery', 'outgoing-delivery']
+const ENDPOINTS = [
   'engine',
   'events',
   '*-endpoint',

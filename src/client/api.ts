@@ -36,7 +36,9 @@ export interface Emits<Events> {
   /**
    * Calls `listener` on every event until the result is disposed or the signal fires.
    * A listener that throws, or is async and rejects, does not disturb the others; its error surfaces as an uncaught
-   * exception, unless it is a `ClosedError`: what the listener was using has ended, and its `closed` says why.
+   * exception, unless it is a `ClosedError`: what the listener was using has ended, and its `closed` says why. When a
+   * listener of links fails with a `DecodeError`, the link is closed with `amqp:decode-error` instead; one of sessions
+   * or of connections ends the connection so.
    */
   on<K extends keyof Events>(type: K, listener: (event: Events[K]) => unknown, options?: Abortable): Disposable
 }
@@ -56,13 +58,18 @@ export interface RemoteOpen {
 
 /** A connection, at either end. §2.4 */
 export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; session: IncomingSession }> {
+  /** Unique in this process, from 1 on: as traces and diagnostics name it. */
+  readonly id: number
   readonly remote: RemoteOpen
   readonly closed: Promise<Closure>
   /** Who authenticated, on the accepting side; `undefined` without SASL or when anonymous. */
   readonly identity: string | undefined
   /** DER of the peer's certificate, where TLS asked for one. */
   readonly peerCertificate: Uint8Array | undefined
-  /** Begins a session. @throws {ClosedError} if the connection ends first. Cancellation ends the session. §2.5.1 */
+  /**
+   * Begins a session. @throws {RemoteError} it is refused  @throws {ClosedError} the connection ends first. Cancellation
+   * ends the session. §2.5.1
+   */
   session(options?: SessionOptions): Promise<Session>
   /** Attaches a sender on a session shared by all links opened this way. */
   sender(target: string | TargetInit | null, options?: SenderOptions): Promise<Sender>

@@ -1,7 +1,6 @@
 /** Connection: the owner of one engine and its driver, at either end. §2.4 */
 
 import type { Open } from '../definitions/performatives.ts'
-import type { WireStyle } from '../engine/connection-endpoint.ts'
 import { Engine } from '../engine/engine.ts'
 import type { EngineEvent } from '../engine/events.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
@@ -18,7 +17,7 @@ import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
-import { abortable, deferred, shared, throwIfAborted, within } from './operation.ts'
+import { abortable, deferred, handled, shared, throwIfAborted, within } from './operation.ts'
 import type {
   Abortable,
   ConnectionOptions,
@@ -29,13 +28,13 @@ import type {
   SourceInit,
   TargetInit,
   TracedFrame,
-  WireProfile,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
 import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
-import { errorFields, optionalFields, remoteOpen } from './termini.ts'
+import { decodeFault, errorFields, optionalFields, remoteOpen } from './termini.ts'
+import { styleOf } from './wire-style.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
 
@@ -47,6 +46,9 @@ export type Security =
 
 /** What is announced unless said otherwise: half of the silence that is borne. §2.4.5 */
 const DEFAULT_IDLE_MS = 30_000
+
+/** Connections of this process so far. */
+let count = 0
 
 export class ClientConnection
   extends Emitter<ConnectionEvents>
@@ -60,6 +62,7 @@ export class ClientConnection
     }))
   }
 
+  readonly id: number = ++count
   readonly engine: Engine
   readonly opened: Promise<void>
   readonly flushed: Set<() => void> = new Set()
@@ -80,7 +83,7 @@ export class ClientConnection
   readonly #incoming = new IncomingQueue<IncomingSession>(
     session => {
       if (!this.hears('session')) return false
-      this.emit('session', session)
+      this.emit('session', session, error => void handled(this.close({ error: decodeFault(error) })))
       return true
     },
     session => session.refuse({ condition: AmqpCondition.notAllowed, description: 'nobody here takes sessions' }),
@@ -321,7 +324,7 @@ export class ClientConnection
   onOutcome(delivery: OutgoingDelivery): void {
     if (isHeard('settlement'))
       publish('settlement', {
-        connection: this.#containerId,
+        ...this.#label,
         link: delivery.link.name,
         deliveryId: delivery.deliveryId,
         outcome: delivery.settled ? 'settled' : (delivery.remoteState?.type ?? 'none'),
@@ -342,16 +345,16 @@ export class ClientConnection
       case 'connection.closed':
         return this.#onClosed({ by: event.by, error: this.#saslError ?? event.error })
       case 'session.begun':
-        this.#tellState('session', String(event.session.remoteChannel), 'opened')
+        this.tellState('session', String(event.session.remoteChannel), 'opened')
         return this.#onBegun(event.session)
       case 'session.ended':
-        this.#tellState('session', String(event.session.remoteChannel), 'ended', event)
+        this.tellState('session', String(event.session.remoteChannel), 'ended', event)
         return (event.session.context as ClientSession | undefined)?.onClosed({ by: event.by, error: event.error })
       case 'link.attached':
-        this.#tellState('link', event.link.name, 'opened')
+        this.tellState('link', event.link.name, 'opened')
         return (event.link.session.context as ClientSession | undefined)?.onAttached(event.link, event.attach)
       case 'link.detached':
-        this.#tellState('link', event.link.name, 'ended', event)
+        this.tellState('link', event.link.name, 'ended', event)
         return (event.link.context as ClientSender | ClientReceiver | undefined)?.onClosed({
           by: event.by,
           error: event.error,
@@ -359,7 +362,7 @@ export class ClientConnection
       case 'link.flow':
         if (isHeard('credit')) {
           const { linkCredit, drain } = event.link.credit
-          publish('credit', { connection: this.#containerId, link: event.link.name, linkCredit, drain })
+          publish('credit', { ...this.#label, link: event.link.name, linkCredit, drain })
         }
         return (event.link.context as ClientSender | undefined)?.onFlow()
       case 'link.drained':
@@ -378,20 +381,24 @@ export class ClientConnection
     return this.#driver.endedUnheard
   }
 
+  get #label(): { connection: string; id: number } {
+    return { connection: this.#containerId, id: this.id }
+  }
+
   #onFrame(frame: TracedFrame): void {
     this.#options.trace?.(frame)
-    if (isHeard('frame')) publish('frame', { connection: this.#containerId, ...redacted(frame) })
-    if (printsFrames()) printFrame(this.#containerId, frame)
+    if (isHeard('frame')) publish('frame', { ...this.#label, ...redacted(frame) })
+    if (printsFrames()) printFrame(this.#label, frame)
   }
 
   /** Tells whoever listens that something has opened or ended. */
-  #tellState(scope: StateMessage['scope'], name: string, state: StateMessage['state'], end?: Closure): void {
+  tellState(scope: StateMessage['scope'], name: string, state: StateMessage['state'], end?: Closure): void {
     if (!isHeard('state')) return
-    publish('state', { connection: this.#containerId, scope, name, state, by: end?.by, error: end?.error })
+    publish('state', { ...this.#label, scope, name, state, by: end?.by, error: end?.error })
   }
 
   #onOpened(open: Open): void {
-    this.#tellState('connection', open.containerId, 'opened')
+    this.tellState('connection', open.containerId, 'opened')
     this.#remote = remoteOpen(open)
     this.#opened.resolve()
   }
@@ -424,7 +431,7 @@ export class ClientConnection
   #onClosed(closure: Closure): void {
     if (this.#closure) return
     this.#closure = closure
-    this.#tellState('connection', this.#remote?.containerId ?? '', 'ended', closure)
+    this.tellState('connection', this.#remote?.containerId ?? '', 'ended', closure)
     for (const session of [...this.#sessions]) session.onClosed(closure)
     this.#opened.reject(closure.error ?? new ClosedError('connection, before it was open,', 'connection'))
     this.#incoming.end()
@@ -433,10 +440,3 @@ export class ClientConnection
     this.emit('closed', closure)
   }
 }
-
-/** A wire profile in the engine's words. */
-const styleOf = (profile: WireProfile = {}): Partial<WireStyle> => ({
-  complete: profile.completePerformatives === true,
-  arrays: profile.symbolArrays === true,
-  omitNextIncomingId: profile.omitNextIncomingId === true,
-})

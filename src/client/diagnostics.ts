@@ -9,18 +9,24 @@
  * | `fairlead:settlement` | the outcome of a sent message is known (§2.6.12) | `SettlementMessage` |
  *
  * Whether frames are reported is decided when a connection is made: subscribe before. With `AMQP_TRACE=frames` in the
- * environment every frame is printed on stderr as well. Platforms without the module, browsers among them, do without.
+ * environment every frame is printed on stderr as well, with the time in UTC and the connection's number. Platforms without the module, browsers among them, do without.
  */
 
 import type { TracedFrame } from './options.ts'
 
-/** As it crossed; `connection` is the container-id of this end. */
-export interface FrameMessage extends TracedFrame {
+/** Which connection a message is about. */
+export interface ConnectionLabel {
+  /** The container-id of this end, which several connections may share. */
   readonly connection: string
+  /** `Connection.id`: unique in this process. */
+  readonly id: number
 }
 
-export interface StateMessage {
-  readonly connection: string
+/** As it crossed. */
+export interface FrameMessage extends TracedFrame, ConnectionLabel {}
+
+/** What goes down with what carries it has ended, too. */
+export interface StateMessage extends ConnectionLabel {
   readonly scope: 'connection' | 'session' | 'link'
   /** The session's channel, or the link's name. */
   readonly name: string
@@ -29,15 +35,15 @@ export interface StateMessage {
   readonly error?: Error | undefined
 }
 
-export interface CreditMessage {
-  readonly connection: string
+/** What a sender may send, after a flow of its receiver. */
+export interface CreditMessage extends ConnectionLabel {
   readonly link: string
   readonly linkCredit: number
   readonly drain: boolean
 }
 
-export interface SettlementMessage {
-  readonly connection: string
+/** What became of a sent message. */
+export interface SettlementMessage extends ConnectionLabel {
   readonly link: string
   readonly deliveryId: number
   /** `settled` for a message that was sent settled. */
@@ -95,10 +101,10 @@ export function redacted(frame: TracedFrame): TracedFrame {
 }
 
 /** Prints a frame on stderr; what formats it is loaded when it is first needed. */
-export function printFrame(connection: string, frame: TracedFrame): void {
+export function printFrame({ id, connection }: ConnectionLabel, frame: TracedFrame): void {
+  const time = new Date().toISOString().slice(11, 23)
+  const arrow = frame.direction === 'out' ? '→' : '←'
   void import('./trace-format.ts').then(({ formatFrame }) =>
-    globalThis.process?.stderr.write(
-      `${connection.slice(0, 8)} ${frame.direction === 'out' ? '→' : '←'} ${formatFrame(frame)}\n`,
-    ),
+    globalThis.process?.stderr.write(`${time} #${id} ${connection.slice(0, 8)} ${arrow} ${formatFrame(frame)}\n`),
   )
 }

@@ -1,6 +1,6 @@
 /** A few typed events. Listeners are added with `on`, which gives something to dispose. */
 
-import { ClosedError } from '../errors.ts'
+import { ClosedError, DecodeError } from '../errors.ts'
 import type { Emits } from './api.ts'
 import type { Abortable } from './options.ts'
 
@@ -27,15 +27,18 @@ export class Emitter<Events> implements Emits<Events> {
   /**
    * A listener that throws, or rejects, does not keep the others from hearing: its error becomes an uncaught exception.
    * One that rejects with `ClosedError` was using something that has ended, which `closed` tells: that is no exception.
+   *
+   * @param blame  what a `DecodeError` is given to: what the peer sent must not end the process
    */
-  emit<K extends keyof Events>(type: K, event: Events[K]): void {
+  emit<K extends keyof Events>(type: K, event: Events[K], blame?: (error: DecodeError) => void): void {
+    const fail = (error: unknown) => (blame && error instanceof DecodeError ? blame(error) : raise(error))
     for (const entry of this.#listeners ?? []) {
       if (entry.type !== type) continue
       try {
         const result: unknown = entry.listener(event as never)
-        if (result instanceof Promise) result.catch(raise)
+        if (result instanceof Promise) result.catch(fail)
       } catch (error) {
-        raise(error)
+        fail(error)
       }
     }
   }

@@ -12,6 +12,7 @@ import { inspectAs } from './inspect.ts'
 import { handled } from './operation.ts'
 import type { Abortable, ListenOptions } from './options.ts'
 import { anonymousServer } from './sasl/anonymous.ts'
+import { decodeFault } from './termini.ts'
 
 type ListenerEvents = { connection: Connection; error: Error }
 
@@ -45,7 +46,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   readonly #incoming = new IncomingQueue<Connection>(
     connection => {
       if (!this.hears('connection')) return false
-      this.emit('connection', connection)
+      this.emit('connection', connection, error => void handled(connection.close({ error: decodeFault(error) })))
       return true
     },
     connection => void handled(connection.close()),

@@ -4,7 +4,7 @@ import type { DeliveryState, Outcome as OutcomeState } from '../definitions/deli
 import type { DeliveryInit, OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
 import { TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
-import { EncodedMessage, writeMessage } from '../message/encode.ts'
+import { checkMessageFormat, EncodedMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
 import type { Closure, Sender } from './api.ts'
 import { inspectAs } from './inspect.ts'
@@ -77,6 +77,9 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         )
       if (typeof message !== 'object' || message === null)
         throw new UsageError('a message is an object such as { body: … }', '3.2')
+      if (options.deliveryTag !== undefined && !(options.deliveryTag instanceof Uint8Array))
+        throw new UsageError('a delivery-tag is a Uint8Array of at most 32 bytes', '2.8.7')
+      if (options.messageFormat !== undefined) checkMessageFormat(options.messageFormat)
       if (options.transaction) transaction = liveTransaction(options.transaction, this.session)
       delivery = this.#queue(message, options, transaction)
     } catch (error) {

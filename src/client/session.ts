@@ -6,7 +6,7 @@ import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
-import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
+import { AmqpCondition, ClosedError, type DecodeError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { Init } from '../types/composite.ts'
 import type { Closure, Connection, IncomingLink, Receiver, Sender, Session, Transaction } from './api.ts'
@@ -15,7 +15,7 @@ import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
 import type { ClientLink, LinkOwner } from './link.ts'
-import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
+import { abortable, type Deferred, deferred, handled, throwIfAborted, within } from './operation.ts'
 import type {
   Abortable,
   ErrorInit,
@@ -29,7 +29,16 @@ import type {
 } from './options.ts'
 import { ClientReceiver } from './receiver.ts'
 import { ClientSender } from './sender.ts'
-import { errorFields, optionalFields, orEmpty, sourceFields, sourceInit, targetFields, targetInit } from './termini.ts'
+import {
+  decodeFault,
+  errorFields,
+  optionalFields,
+  orEmpty,
+  sourceFields,
+  sourceInit,
+  targetFields,
+  targetInit,
+} from './termini.ts'
 import { TransactionController } from './transaction-controller.ts'
 
 type SessionEvents = { closed: Closure; link: IncomingLink }
@@ -53,6 +62,7 @@ export interface SessionOwner {
   /** Why the connection has ended; `undefined` while it lives. */
   readonly closure: Closure | undefined
   forgetSession(session: ClientSession): void
+  tellState(scope: 'session' | 'link', name: string, state: 'ended', end: Closure): void
 }
 
 export class ClientSession extends Emitter<SessionEvents> implements Session, LinkOwner {
@@ -75,7 +85,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   readonly #incoming = new IncomingQueue<IncomingLink>(
     link => {
       if (!this.hears('link')) return false
-      this.emit('link', link)
+      this.emit('link', link, error => this.#blame(link, error))
       return true
     },
     link => link.refuse({ condition: AmqpCondition.notFound, description: 'nobody here takes links' }),
@@ -138,9 +148,9 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     })
   }
 
-  /** The peer has answered our begin. */
+  /** The peer has answered our begin; to refuse it, it ends the session in the same breath. */
   onBegun(): void {
-    this.#beginning?.resolve()
+    queueMicrotask(() => this.#beginning?.resolve())
   }
 
   async sender(target: string | TargetInit | null, options: SenderOptions = {}): Promise<Sender> {
@@ -242,6 +252,14 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   #onControlLink(link: IncomingLink): void {
     if (this.coordinator) this.coordinator.serve(link)
     else link.refuse(NO_COORDINATOR)
+  }
+
+  /** Whoever took the link could not read what came by it: the link ends, and its peer hears why. §2.6.5 */
+  #blame(of: IncomingLink, fault: DecodeError): void {
+    const error = decodeFault(fault)
+    of.refuse(error)
+    for (const link of this.#links)
+      if (link.name === of.name && link.endpoint.role !== of.remoteRole) void handled(link.close({ error }))
   }
 
   #incomingLink(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): IncomingLink {
@@ -351,6 +369,9 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     if (this.#closure) return
     this.#closure = closure
     this.#owner.forgetSession(this)
+    // It was told already, unless it goes down with the connection.
+    const { hasEnded, remoteChannel } = this.endpoint
+    if (!hasEnded && remoteChannel >= 0) this.tellState('session', String(remoteChannel), 'ended', closure)
     for (const link of [...this.#links]) link.onClosed(closure)
     this.#beginning?.reject(
       closure.error ?? new ClosedError(`${this.endpoint.label}, while it was being begun,`, 'session'),
@@ -368,6 +389,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   forget(link: ClientLink<never>): void {
     this.#links.delete(link as unknown as AnyLink)
+  }
+
+  tellState(scope: 'session' | 'link', name: string, state: 'ended', end: Closure): void {
+    this.#owner.tellState(scope, name, state, end)
   }
 
   get coordinator(): LocalCoordinator | undefined {

@@ -4,7 +4,7 @@ import type { Outcome as OutcomeState } from '../definitions/delivery-state.ts'
 import type { Open } from '../definitions/performatives.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
 import type { ErrorFields } from '../engine/error-fields.ts'
-import { UsageError } from '../errors.ts'
+import { AmqpCondition, type DecodeError, UsageError } from '../errors.ts'
 import { fields, type Init } from '../types/composite.ts'
 import type { AmqpMap } from '../types/map.ts'
 import { AmqpSymbol, type AmqpValue } from '../types/values.ts'
@@ -40,6 +40,12 @@ export function errorFields(error: ErrorInit): ErrorFields {
     throw new UsageError('an error to be sent needs a condition, e.g. amqp:internal-error', '2.8.14')
   return { type: 'error', condition, description, info: optionalFields(info) }
 }
+
+/** What the peer hears of what it sent and nobody could read. §2.8.15 */
+export const decodeFault = ({ message }: DecodeError): ErrorInit => ({
+  condition: AmqpCondition.decodeError,
+  description: message,
+})
 
 function terminusFields(init: TerminusInit) {
   const { address, dynamic, nodeProperties, durable, expiryPolicy, timeout, capabilities } = init

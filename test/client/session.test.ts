@@ -59,10 +59,12 @@ describe('§2.5.1 what the peer begins', () => {
       incoming.refuse({ condition: 'amqp:unauthorized-access', description: 'not you' })
       incoming.refuse({ condition: 'amqp:internal-error' })
     })
-    const session = await ends.near.session()
-    const closure = await session.closed
-    expect(closure).toMatchObject({ by: 'remote', error: { condition: 'amqp:unauthorized-access' } })
-    expect(closure.error).toBeInstanceOf(RemoteError)
+    for (const refused of [ends.near.session(), ends.near.sender('q')]) {
+      const error = await settled(refused)
+      expect(error).toBeInstanceOf(RemoteError)
+      expect(error).toMatchObject({ condition: 'amqp:unauthorized-access', scope: 'session' })
+      expect(String(error)).toMatch(/^RemoteError: session \d ended by peer: amqp:unauthorized-access \(not you\)$/)
+    }
   })
 
   test('accepting what has ended is refused', async () => {
