@@ -200,15 +200,17 @@ export class TransportError extends AmqpError {
   }
 }
 
-/** The peer was silent past the idle time-out that we announced. §2.4.5 */
+/** The peer was silent for twice the idle time-out that we announced. §2.4.5 */
 export class IdleTimeoutError extends AmqpError {
   static override readonly code = 'ERR_AMQP_IDLE_TIMEOUT'
   override readonly name = 'IdleTimeoutError'
   readonly code = 'ERR_AMQP_IDLE_TIMEOUT'
+  /** Milliseconds of silence: twice the `idleTimeOut` that was announced. */
   readonly idleMs: number
 
-  constructor(idleMs: number) {
-    super(`peer silent for ${idleMs} ms, past the idle time-out`, {
+  /** @param idleMs  the silence that was borne: twice what was announced */
+  constructor(idleMs: number, peer = 'peer') {
+    super(`${peer} silent for ${idleMs} ms, twice the idle time-out that was announced`, {
       condition: AmqpCondition.resourceLimitExceeded,
       scope: 'connection',
     })

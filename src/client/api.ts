@@ -64,6 +64,8 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   readonly closed: Promise<Closure>
   /** Who authenticated, on the accepting side; `undefined` without SASL or when anonymous. */
   readonly identity: string | undefined
+  /** `host:port` that the peer connects from, or is connected to; `undefined` where the transport does not say. */
+  readonly remoteAddress: string | undefined
   /** DER of the peer's certificate, where TLS asked for one. */
   readonly peerCertificate: Uint8Array | undefined
   /**
@@ -204,7 +206,7 @@ export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emit
   /** The next delivery. @throws {ClosedError} when the link ends. Cancellation loses nothing. */
   receive(options?: Abortable): Promise<Delivery>
   /**
-   * Grants credit for `count` more deliveries, 1 … 2^31. With a transaction the peer is asked to acquire what it sends
+   * Grants credit for `count` more deliveries, 1 … 2^31 − 1. With a transaction the peer is asked to acquire what it sends
    * under it, from now until the discharge, which takes back what credit is left. §2.6.7 §4.4.3
    *
    * @throws {UsageError} unless credit is manual; the link acquires under another transaction

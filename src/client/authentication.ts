@@ -13,12 +13,36 @@ import type {
 
 type SaslEvent = Extract<EngineEvent, { type: `sasl.${string}` }>
 
+/** How a connection authenticates. */
+export type Security =
+  | { readonly role: 'none' }
+  | { readonly role: 'client'; readonly mechanisms: readonly SaslMechanism[]; readonly allowInsecure: boolean }
+  | { readonly role: 'server'; readonly mechanisms: readonly SaslServerMechanism[]; readonly allowNoSasl: boolean }
+
 /** What an authentication needs of its connection. */
 export interface AuthenticationOwner {
   readonly engine: Engine
+  /** What errors call the peer, where it has an address. */
+  readonly peer: string | undefined
   touch(): void
+  readonly peerCertificate: Uint8Array | undefined
   /** Authentication failed: the connection ends. */
   fail(error: SaslError): void
+}
+
+/** Whoever authenticates; nobody where there is no SASL layer. */
+export function authentication(
+  owner: AuthenticationOwner,
+  security: Security,
+  hostname: string,
+  secure: boolean,
+  signal: AbortSignal,
+): ClientAuthentication | ServerAuthentication | undefined {
+  const { role } = security
+  if (role === 'none') return undefined
+  if (role === 'server')
+    return new ServerAuthentication(owner, security.mechanisms, { secure, peerCertificate: owner.peerCertificate })
+  return new ClientAuthentication(owner, security.mechanisms, { hostname, secure, signal }, security.allowInsecure)
 }
 
 /** The client's part: chooses a mechanism, and runs it. */
@@ -75,7 +99,8 @@ export class ClientAuthentication {
   #refused(code: SaslFailure): SaslError {
     const said = this.#exchange?.failure?.()
     const reported = said === undefined ? '' : `; the server says: ${said}`
-    return new SaslError(`authentication by SASL ${this.#name} failed: ${REASONS[code]}${reported}`, code)
+    const where = this.#owner.peer ? ` at ${this.#owner.peer}` : ''
+    return new SaslError(`authentication by SASL ${this.#name}${where} failed: ${REASONS[code]}${reported}`, code)
   }
 
   /** The first of ours that the server offers. What gives a secret away needs a private transport. */
@@ -89,7 +114,7 @@ export class ClientAuthentication {
         `${withheld.name} is refused without TLS, since it shows the secret; see \`allowInsecureAuth\``,
       )
     throw new SaslError(
-      `no common SASL mechanism: the peer offers ${offered.join(', ') || 'none'}, we have ${this.#mechanisms.map(have => have.name).join(', ') || 'none'}`,
+      `no common SASL mechanism: ${this.#owner.peer ?? 'the peer'} offers ${offered.join(', ') || 'none'}, we have ${this.#mechanisms.map(have => have.name).join(', ') || 'none'}`,
     )
   }
 }
@@ -131,7 +156,7 @@ export class ServerAuthentication {
     else if (step.outcome === 'ok') {
       this.identity = step.identity
       engine.sasl?.outcome('ok', step.additionalData)
-    } else return this.#refuse(step.outcome, 'the peer is not authenticated')
+    } else return this.#refuse(step.outcome, `${named(step.identity)} is not authenticated`)
     this.#owner.touch()
   }
 
@@ -139,9 +164,14 @@ export class ServerAuthentication {
     const { engine } = this.#owner
     if (engine.isDone) return
     engine.sasl?.outcome(code)
-    this.#owner.fail(new SaslError(`authentication refused: ${why}`, code))
+    const from = this.#owner.peer ? ` of ${this.#owner.peer}` : ''
+    this.#owner.fail(new SaslError(`authentication${from} refused: ${why}`, code))
   }
 }
+
+/** Whom a peer that is refused said it was. */
+const named = (identity: string | undefined): string =>
+  identity === undefined ? 'the peer' : JSON.stringify(identity.slice(0, 64))
 
 const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 

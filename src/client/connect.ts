@@ -7,7 +7,9 @@ import { connectSocket } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import { connectWebSocket } from '../io/websocket.ts'
 import type { Connection } from './api.ts'
-import { ClientConnection, type Security } from './connection.ts'
+import type { Security } from './authentication.ts'
+import { checkConnectOptions } from './check-options.ts'
+import { ClientConnection } from './connection.ts'
 import type { ConnectOptions } from './options.ts'
 import { anonymous } from './sasl/anonymous.ts'
 import { external } from './sasl/external.ts'
@@ -20,7 +22,7 @@ import { plain } from './sasl/plain.ts'
  * @param target  `amqps://user:password@host:port`, percent-encoded, the path not used; `wss://host/path`, a WebSocket; or
  *   options
  * @param options  override what the URL says
- * @throws {UsageError} the target is not understood
+ * @throws {UsageError} the target is not understood, an option is unknown or out of range
  * @throws {TransportError} the host cannot be reached, its certificate is not trusted, or it takes no WebSocket with one
  *   of the sub-protocols; connecting and TLS take longer than `limits.handshakeMs`, or opening does
  * @throws {SaslError} authentication failed, or would have shown a secret without TLS
@@ -40,6 +42,12 @@ export async function connect(
   const settings: ConnectOptions = { ...parsed, ...given }
   const { host, signal } = settings
   if (typeof host !== 'string' || host === '') throw new UsageError('the target names no host')
+  try {
+    checkConnectOptions(settings)
+  } catch (error) {
+    settings.transport?.destroy()
+    throw error
+  }
   if (parsed !== target && parsed.tls === true && settings.tls === false)
     throw new UsageError('the target is amqps:// or wss://, which is TLS, and `tls` is false; use amqp:// or ws://')
   if (settings.webSocket) settings.webSocket = { ...settings.webSocket, path: pathOf(settings, parsed) }
@@ -48,8 +56,9 @@ export async function connect(
   const tls = settings.transport ? undefined : tlsOptions(settings)
   const port = settings.port ?? defaultPort(settings, tls !== undefined)
   const transport = settings.transport ?? (await reach(settings, host, port, tls))
+  const peer = settings.transport ? settings.transport.remoteAddress : `${host}:${port}`
   const secure = tls !== undefined || settings.transport !== undefined
-  const connection = build(transport, settings, how, secure)
+  const connection = build(transport, { ...settings, peer }, how, secure)
   try {
     await connection.start(settings)
   } catch (error) {
@@ -62,6 +71,9 @@ export async function connect(
   }
   return connection
 }
+
+/** How errors name the peer. */
+type Peer = { readonly peer: string | undefined }
 
 type TlsOptions = import('node:tls').ConnectionOptions | undefined
 
@@ -91,7 +103,12 @@ function pathOf({ webSocket }: ConnectOptions, parsed: ConnectOptions): string {
   return path
 }
 
-function build(transport: Transport, settings: ConnectOptions, how: Security, secure: boolean): ClientConnection {
+function build(
+  transport: Transport,
+  settings: ConnectOptions & Peer,
+  how: Security,
+  secure: boolean,
+): ClientConnection {
   try {
     return new ClientConnection(transport, { ...settings, hostname: settings.hostname ?? settings.host }, how, secure)
   } catch (error) {

@@ -11,7 +11,13 @@ import { Driver, type DriverOwner } from '../io/driver.ts'
 import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session, Transaction } from './api.ts'
-import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } from './authentication.ts'
+import {
+  type AuthenticationOwner,
+  authentication,
+  type ClientAuthentication,
+  type Security,
+  ServerAuthentication,
+} from './authentication.ts'
 import type { Coordinator } from './coordinator.ts'
 import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
@@ -30,19 +36,12 @@ import type {
   TracedFrame,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
-import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
 import { decodeFault, errorFields, optionalFields, remoteOpen } from './termini.ts'
 import { styleOf } from './wire-style.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
-
-/** How a connection authenticates. */
-export type Security =
-  | { readonly role: 'none' }
-  | { readonly role: 'client'; readonly mechanisms: readonly SaslMechanism[]; readonly allowInsecure: boolean }
-  | { readonly role: 'server'; readonly mechanisms: readonly SaslServerMechanism[]; readonly allowNoSasl: boolean }
 
 /** What is announced unless said otherwise: half of the silence that is borne. §2.4.5 */
 const DEFAULT_IDLE_MS = 30_000
@@ -64,6 +63,7 @@ export class ClientConnection
 
   readonly id: number = ++count
   readonly engine: Engine
+  readonly peer: string | undefined
   readonly opened: Promise<void>
   readonly flushed: Set<() => void> = new Set()
   readonly coordinator: Coordinator | undefined
@@ -91,13 +91,18 @@ export class ClientConnection
 
   constructor(
     transport: Transport,
-    options: ConnectionOptions & { host: string; coordinates?: (owner: ClientConnection) => Coordinator },
+    options: ConnectionOptions & {
+      host: string
+      peer?: string | undefined
+      coordinates?: (owner: ClientConnection) => Coordinator
+    },
     security: Security,
     secure: boolean,
   ) {
     super()
     this.#transport = transport
     this.#options = options
+    this.peer = options.peer
     this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
     this.coordinator = options.coordinates?.(this)
     this.engine = new Engine({
@@ -107,29 +112,14 @@ export class ClientConnection
       allowNoSasl: security.role === 'server' ? security.allowNoSasl : undefined,
       limits: options.limits,
       style: styleOf(options.wireProfile),
+      peer: options.peer,
       trace: options.trace !== undefined || isHeard('frame') || printsFrames(),
     })
-    this.#authentication = this.#authenticate(security, options.hostname ?? options.host, secure)
+    const hostname = options.hostname ?? options.host
+    this.#authentication = authentication(this, security, hostname, secure, this.#abort.signal)
     this.#driver = new Driver(this.engine, transport, this)
     this.opened = this.#opened.promise
     this.opened.catch(() => {})
-  }
-
-  #authenticate(
-    security: Security,
-    hostname: string,
-    secure: boolean,
-  ): ClientAuthentication | ServerAuthentication | undefined {
-    if (security.role === 'client')
-      return new ClientAuthentication(
-        this,
-        security.mechanisms,
-        { hostname, secure, signal: this.#abort.signal },
-        security.allowInsecure,
-      )
-    if (security.role === 'server')
-      return new ServerAuthentication(this, security.mechanisms, { secure, peerCertificate: this.peerCertificate })
-    return undefined
   }
 
   /** Starts, and waits for the peer's open. Cancellation drops the transport, and so does what cannot be opened with. */
@@ -178,6 +168,10 @@ export class ClientConnection
 
   get peerCertificate(): Uint8Array | undefined {
     return (this.#transport as Partial<SocketTransport>).peerCertificate
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#transport.remoteAddress ?? this.peer
   }
 
   get closeMs(): number {
@@ -248,6 +242,10 @@ export class ClientConnection
 
   incoming(): AsyncIterable<IncomingSession, undefined> {
     return this.#incoming
+  }
+
+  protected override get eventNames(): readonly string[] {
+    return ['closed', 'session']
   }
 
   override on<K extends keyof ConnectionEvents>(

@@ -1,13 +1,18 @@
 /** A few typed events. Listeners are added with `on`, which gives something to dispose. */
 
-import { ClosedError, DecodeError } from '../errors.ts'
+import { ClosedError, DecodeError, UsageError } from '../errors.ts'
 import type { Emits } from './api.ts'
+import { checkSignal } from './operation.ts'
 import type { Abortable } from './options.ts'
 
 export class Emitter<Events> implements Emits<Events> {
   #listeners: { readonly type: keyof Events; readonly listener: (event: never) => unknown }[] | undefined
 
   on<K extends keyof Events>(type: K, listener: (event: Events[K]) => unknown, options: Abortable = {}): Disposable {
+    if (this.eventNames && !this.eventNames.includes(type as string))
+      throw new UsageError(`there is no event ${JSON.stringify(type)} here, only ${this.eventNames.join(', ')}`)
+    if (typeof listener !== 'function') throw new UsageError('a listener is a function')
+    checkSignal(options.signal)
     const entry = { type, listener: listener as (event: never) => unknown }
     const off = () => {
       this.#listeners = this.#listeners?.filter(have => have !== entry)
@@ -17,6 +22,11 @@ export class Emitter<Events> implements Emits<Events> {
     this.#listeners = [...(this.#listeners ?? []), entry]
     options.signal?.addEventListener('abort', off, { once: true })
     return { [Symbol.dispose]: off }
+  }
+
+  /** What there is to listen to; `undefined`: anything. */
+  protected get eventNames(): readonly string[] | undefined {
+    return undefined
   }
 
   /** Whether anybody listens. */

@@ -47,6 +47,10 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     endpoint.context = this
   }
 
+  protected override get eventNames(): readonly string[] {
+    return ['closed']
+  }
+
   get name(): string {
     return this.endpoint.name
   }

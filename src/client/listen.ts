@@ -4,12 +4,14 @@ import type { AmqpError } from '../errors.ts'
 import { listenSocket, type SocketListener } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Connection, Listener } from './api.ts'
-import { ClientConnection, type Security } from './connection.ts'
+import type { Security } from './authentication.ts'
+import { checkListenOptions } from './check-options.ts'
+import { ClientConnection } from './connection.ts'
 import { Coordinator, checkCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
-import { handled } from './operation.ts'
+import { handled, throwIfAborted } from './operation.ts'
 import type { Abortable, ListenOptions } from './options.ts'
 import { anonymousServer } from './sasl/anonymous.ts'
 import { decodeFault } from './termini.ts'
@@ -23,11 +25,12 @@ type ListenerEvents = { connection: Connection; error: Error }
  * by `on('error')` and concerns that peer alone.
  *
  * @throws {TransportError} the port cannot be used
- * @throws {UsageError} an option of the coordinator is out of range
+ * @throws {UsageError} an option is unknown or out of range
  * Cancellation: `signal` closes the listener.
  */
 export async function listen(options: ListenOptions = {}): Promise<Listener> {
-  options.signal?.throwIfAborted()
+  throwIfAborted(options)
+  checkListenOptions(options)
   checkCoordinator(options.coordinator)
   const listener = new PortListener(options)
   await listener.start()
@@ -40,6 +43,8 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   }
 
   readonly #options: ListenOptions
+  /** One container, whoever connects. §2.1 */
+  readonly #containerId: string
   readonly #connections = new Set<ClientConnection>()
   #socket: SocketListener | undefined
   #closing: Promise<void> | undefined
@@ -55,6 +60,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   constructor(options: ListenOptions) {
     super()
     this.#options = options
+    this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
   }
 
   async start(): Promise<void> {
@@ -102,6 +108,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
 
   #build(accepted: Transport): ClientConnection {
     const { signal: _signal, coordinator, ...options } = this.#options
+    const containerId = this.#containerId
     const mechanisms = options.sasl ?? [anonymousServer()]
     const security: Security = {
       role: 'server',
@@ -113,12 +120,22 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       // Made here, so that who only connects need not carry it.
       const coordinates = (owner: ClientConnection) =>
         new Coordinator(owner, typeof coordinator === 'object' ? coordinator : {})
-      const settings = { ...options, host: '', ...(coordinator ? { coordinates } : {}) }
+      const settings = {
+        ...options,
+        containerId,
+        host: '',
+        peer: accepted.remoteAddress,
+        ...(coordinator ? { coordinates } : {}),
+      }
       return new ClientConnection(transport, settings, security, options.tls !== undefined)
     } catch (error) {
       accepted.destroy()
       throw error
     }
+  }
+
+  protected override get eventNames(): readonly string[] {
+    return ['connection', 'error']
   }
 
   override on<K extends keyof ListenerEvents>(

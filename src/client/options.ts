@@ -38,8 +38,8 @@ export interface ConnectionOptions extends Abortable {
    */
   channelMax?: number | undefined
   /**
-   * The idle-time-out that we announce, in milliseconds; 0 for none. A peer that is silent for twice as long is given up,
-   * as §2.4.5 advises. Default 30,000.
+   * The idle-time-out that we announce, in milliseconds, 0 … 2^32 − 1; 0 for none. The silence that is borne is twice as
+   * long, as §2.4.5 advises: a minute by default, after which the peer is given up. Default 30,000.
    */
   idleTimeOut?: number | undefined
   desiredCapabilities?: readonly string[] | undefined

@@ -57,6 +57,10 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     this.#maxPending = maxPending
   }
 
+  protected override get eventNames(): readonly string[] {
+    return ['closed', 'credit']
+  }
+
   get linkCredit(): number {
     return this.endpoint.credit.linkCredit
   }
@@ -70,7 +74,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     let transaction: ClientTransaction | undefined
     try {
       if (this.isOver || this.isClosing) throw this.closedError()
-      if (options.signal?.aborted) throw options.signal.reason
+      throwIfAborted(options)
       if (this.pending >= this.#maxPending)
         throw new UsageError(
           `${this.endpoint.label} has ${this.pending} messages waiting; \`ready()\` tells when there is room`,

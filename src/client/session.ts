@@ -228,6 +228,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return this.#incoming
   }
 
+  protected override get eventNames(): readonly string[] {
+    return ['closed', 'link']
+  }
+
   override on<K extends keyof SessionEvents>(
     type: K,
     listener: (event: SessionEvents[K]) => unknown,

@@ -40,6 +40,8 @@ export interface EngineOptions {
   readonly allowNoSasl?: boolean | undefined
   readonly limits?: Partial<Limits> | undefined
   readonly style?: Partial<WireStyle> | undefined
+  /** What errors call the peer, e.g. its host and port. Default: nothing in particular. */
+  readonly peer?: string | undefined
   /** Report every frame as an event. Default false. */
   readonly trace?: boolean | undefined
 }
@@ -105,7 +107,7 @@ export class Engine implements SaslOwner {
     const why = cause instanceof Error ? `: ${cause.message}` : ''
     this.connection.ended(
       'transport',
-      new TransportError(`the transport ended before the connection was closed${why}`, cause),
+      new TransportError(`the transport${this.#to} ended before the connection was closed${why}`, cause),
     )
     this.connection.state = 'END'
   }
@@ -168,7 +170,9 @@ export class Engine implements SaslOwner {
       this.#closeBy ??= now + this.limits.closeMs
       if (now >= this.#closeBy) {
         this.connection.closeNow()
-        this.#giveUp(new TransportError(`the connection could not be closed within ${this.limits.closeMs} ms`))
+        this.#giveUp(
+          new TransportError(`the connection${this.#to} could not be closed within ${this.limits.closeMs} ms`),
+        )
         return undefined
       }
       if (this.connection.state !== 'OPENED') return this.#closeBy
@@ -178,14 +182,15 @@ export class Engine implements SaslOwner {
       const { headerOnlyMs, handshakeMs } = this.limits
       const limit = header ? Math.min(headerOnlyMs, handshakeMs) : handshakeMs
       if (now - this.#startedAt >= limit) {
-        this.#giveUp(new TransportError(`no ${header ? 'protocol header' : 'open'} from the peer within ${limit} ms`))
+        const what = header ? 'protocol header' : 'open'
+        this.#giveUp(new TransportError(`no ${what} from ${this.#options.peer ?? 'the peer'} within ${limit} ms`))
         return undefined
       }
       return this.#startedAt + limit
     }
     this.#afterOpen(now)
     if (this.#idle?.expired(now)) {
-      this.#giveUp(new IdleTimeoutError(this.#idle.limitMs))
+      this.#giveUp(new IdleTimeoutError(this.#idle.limitMs, this.#options.peer))
       return undefined
     }
     const due = this.#idle?.deadline()
@@ -307,7 +312,7 @@ export class Engine implements SaslOwner {
     const found = header ? formatHeader(header) : 'something that is not an AMQP header'
     this.#giveUp(
       new ProtocolError(
-        `peer answered ${found}, where ${expected} is expected`,
+        `${this.#options.peer ?? 'peer'} answered ${found}, where ${expected} is expected`,
         ConnectionCondition.framingError,
         'connection',
         '2.2',
@@ -342,13 +347,22 @@ export class Engine implements SaslOwner {
 
   /** For the SASL endpoint: the peer broke its rules. */
   saslFailed(condition: string, description: string, section: string): void {
-    this.#giveUp(new ProtocolError(description, condition, 'connection', section))
+    this.#giveUp(new ProtocolError(this.#said(description), condition, 'connection', section))
+  }
+
+  get #to(): string {
+    return this.#options.peer ? ` to ${this.#options.peer}` : ''
+  }
+
+  /** What is told here, and not to the peer. */
+  #said(description: string): string {
+    return this.#options.peer ? `${this.#options.peer}: ${description}` : description
   }
 
   /** Bytes that cannot be understood: above the SASL layer the peer is told. */
   #fault(condition: string, description: string, section: string, cause?: unknown): void {
     if (this.#phase !== 'amqp') {
-      this.#giveUp(new ProtocolError(description, condition, 'connection', section, cause))
+      this.#giveUp(new ProtocolError(this.#said(description), condition, 'connection', section, cause))
       return
     }
     this.connection.fail(condition, description, section, cause)

@@ -80,10 +80,34 @@ const ignore = (): void => {}
 /** What a socket's error says, without what only OpenSSL understands. */
 export function reasonOf(error: Error & { code?: unknown; reason?: unknown }): string {
   if (/wrong version number|packet length too long/.test(error.message)) return 'does this port speak TLS?'
+  const alert = /SSL alert number (\d+)/.exec(error.message)
+  if (alert) return alertText(Number(alert[1]))
   if (error.code === 'EPROTO' && typeof error.reason === 'string') return error.reason
   // Several addresses, none of which answered: the message is empty.
   return error.message.trim() || String(error.code ?? error.name)
 }
+
+/** TLS alerts about certificates. RFC 8446, section 6.2 */
+const ALERTS: Readonly<Record<number, string>> = {
+  42: 'it is bad',
+  43: 'it is of a kind that is not supported',
+  44: 'it is revoked',
+  45: 'it has expired',
+  46: 'for a reason of its own',
+  48: 'its authority is unknown there',
+  116: 'there is none, and one is required',
+}
+
+const alertText = (alert: number): string =>
+  ALERTS[alert]
+    ? `the peer refused our certificate: ${ALERTS[alert]} (TLS alert ${alert})`
+    : `the peer ended the TLS handshake (alert ${alert})`
+
+/** An alert after the handshake of TLS 1.3 comes as an error of the socket, which says it as OpenSSL does. */
+const readable = (error: Error & { code?: unknown }): Error =>
+  /SSL alert number/.test(error.message)
+    ? Object.assign(new Error(reasonOf(error), { cause: error }), { code: error.code })
+    : error
 
 async function openTls(
   host: string,
@@ -107,13 +131,21 @@ class Socket implements SocketTransport {
   readonly #socket: Duplex
   #error: Error | undefined
   #ending = false
+  #remoteAddress: string | undefined
 
   constructor(socket: Duplex) {
     this.#socket = socket
     // Without a listener an error would be an uncaught exception.
     socket.on('error', error => {
-      this.#error ??= error
+      this.#error ??= readable(error)
     })
+  }
+
+  get remoteAddress(): string | undefined {
+    const { remoteAddress: host, remotePort: port } = this.#socket as Partial<Net.Socket>
+    // Gone with the socket's end: what was read first holds.
+    if (host) this.#remoteAddress = `${host.includes(':') ? `[${host}]` : host}:${port}`
+    return this.#remoteAddress
   }
 
   get peerCertificate(): Uint8Array | undefined {
@@ -198,9 +230,10 @@ export async function listenSocket(
         .on('secureConnection', socket => accepted(socketTransport(socket.setNoDelay(true))))
     : (await import('node:net')).createServer({ noDelay: true }, socket => accepted(socketTransport(socket)))
   if (tls)
-    server.on('tlsClientError', (error: Error) =>
-      failed(new TransportError(`TLS handshake failed: ${error.message}`, error)),
-    )
+    server.on('tlsClientError', (error: Error, socket: Tls.TLSSocket) => {
+      const from = socketTransport(socket).remoteAddress
+      failed(new TransportError(`TLS handshake${from ? ` with ${from}` : ''} failed: ${reasonOf(error)}`, error))
+    })
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error) =>
       reject(new TransportError(`cannot listen on ${host}:${port}: ${error.message}`, error))

@@ -15,6 +15,8 @@ export interface TransportSink {
 
 /** A bidirectional stream of bytes, in order, without message boundaries. */
 export interface Transport {
+  /** `host:port` of the peer, for people; `undefined` where that says nothing. */
+  readonly remoteAddress?: string | undefined
   /** Begins delivery. Called once, before anything else. */
   start(sink: TransportSink): void
   /**

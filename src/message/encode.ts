@@ -96,9 +96,27 @@ export function writeMessage(writer: Writer, init: MessageInit, byReference: num
   if (isGiven(properties)) writeProperties(writer, properties)
   if (isGiven(applicationProperties))
     writeApplicationProperties(writer, Section.applicationProperties, applicationProperties)
+  if (!isGiven(body)) checkNames(init)
   const splices = writeBody(writer, body, byReference)
   if (isGiven(footer)) writeAnnotations(writer, Section.footer, footer, 'footer')
   return splices
+}
+
+const SECTIONS: ReadonlySet<string> = /* @__PURE__ */ new Set([
+  'header',
+  'deliveryAnnotations',
+  'messageAnnotations',
+  'properties',
+  'applicationProperties',
+  'body',
+  'footer',
+])
+
+/** Where a body is missing it may have another name. */
+function checkNames(init: MessageInit): void {
+  const other = Object.keys(init).find(name => !SECTIONS.has(name))
+  if (other !== undefined)
+    throw new EncodeError(`there is no section of that name, only ${[...SECTIONS].join(', ')}`, other)
 }
 
 /** JavaScript callers give null where they mean nothing. */
