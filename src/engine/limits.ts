@@ -28,7 +28,7 @@ export interface Limits extends DecodeLimits {
   readonly preAuthBytes: number
   /** Time for the peer to send its first protocol header. 10 s. */
   readonly headerOnlyMs: number
-  /** Time from the transport's connect to the peer's open. 30 s. */
+  /** Time for connecting, TLS included, and once more from then to the peer's open. 30 s. */
   readonly handshakeMs: number
   /** Time that `close()` waits for the outcomes of what was sent. 1 s. */
   readonly settleMs: number

@@ -62,7 +62,7 @@ export function writeValue(writer: Writer, value: AmqpValue, depth = 0): void {
     case 'object':
       return writeObject(writer, value, depth)
     default:
-      throw new EncodeError(`a ${typeof value} has no AMQP type`)
+      throw new EncodeError(`${typeof value === 'undefined' ? 'undefined' : `a ${typeof value}`} has no AMQP type`)
   }
 }
 
