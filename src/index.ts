@@ -28,6 +28,7 @@ export type {
   LinkReply,
   ListenOptions,
   ReceiverOptions,
+  SaslChoice,
   SenderOptions,
   SendOptions,
   SessionOptions,
@@ -39,6 +40,7 @@ export type {
   WireProfile,
 } from './client/options.ts'
 export { assertAccepted, type Outcome } from './client/outcome.ts'
+export { redirectTarget } from './client/redirect.ts'
 export type { TokenCheck, TokenSource } from './client/sasl/bearer.ts'
 export type { ExternalCheck } from './client/sasl/external.ts'
 export type {

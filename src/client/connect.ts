@@ -9,6 +9,7 @@ import { connectWebSocket } from '../io/websocket.ts'
 import type { Connection } from './api.ts'
 import { ClientConnection, type Security } from './connection.ts'
 import type { ConnectOptions } from './options.ts'
+import { following } from './redirect.ts'
 import { anonymous } from './sasl/anonymous.ts'
 import { external } from './sasl/external.ts'
 import type { SaslMechanism } from './sasl/mechanism.ts'
@@ -24,7 +25,7 @@ import { plain } from './sasl/plain.ts'
  * @throws {TransportError} the host cannot be reached, its certificate is not trusted, or it takes no WebSocket with one
  *   of the sub-protocols; connecting and TLS take longer than `limits.handshakeMs`, or opening does
  * @throws {SaslError} authentication failed, or would have shown a secret without TLS
- * @throws {RemoteError} the peer closed the connection
+ * @throws {RemoteError} the peer closed the connection; with `followRedirects`, also one redirect too many
  * @throws {ProtocolError} the peer does not speak AMQP 1.0
  *
  * Whenever it rejects, the transport is dropped, also one that was given.
@@ -34,15 +35,34 @@ export async function connect(
   target: string | URL | ConnectOptions,
   options: Omit<Partial<ConnectOptions>, 'host' | 'port'> = {},
 ): Promise<Connection> {
+  const settings = settingsOf(target, options)
+  return settings.followRedirects ? following(settings, dial) : dial(settings)
+}
+
+/** The options of a target, checked and overridden. @throws {UsageError} */
+function settingsOf(
+  target: string | URL | ConnectOptions,
+  options: Omit<Partial<ConnectOptions>, 'host' | 'port'>,
+): ConnectOptions {
   // An option that is undefined is one that was not given: it must not take TLS or the user out of the URL.
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
   const parsed = parseTarget(target)
   const settings: ConnectOptions = { ...parsed, ...given }
-  const { host, signal } = settings
+  const { host, followRedirects = 0 } = settings
   if (typeof host !== 'string' || host === '') throw new UsageError('the target names no host')
+  if (!Number.isInteger(followRedirects) || followRedirects < 0)
+    throw new UsageError('followRedirects is a number of redirects, 0 for none')
   if (parsed !== target && parsed.tls === true && settings.tls === false)
     throw new UsageError('the target is amqps:// or wss://, which is TLS, and `tls` is false; use amqp:// or ws://')
   if (settings.webSocket) settings.webSocket = { ...settings.webSocket, path: pathOf(settings, parsed) }
+  // Decided once: a redirect to another port takes no TLS away.
+  settings.tls = tlsOptions(settings) ?? false
+  return settings
+}
+
+/** Connects once. */
+async function dial(settings: ConnectOptions): Promise<Connection> {
+  const { host, signal } = settings
   signal?.throwIfAborted()
   const how = security(settings)
   const tls = settings.transport ? undefined : tlsOptions(settings)
@@ -146,7 +166,8 @@ const unchosen = (tls: ConnectOptions['tls']): readonly SaslMechanism[] =>
     ? [external(), anonymous()]
     : [anonymous()]
 
-function security({ tls, sasl: chosen = unchosen(tls), allowInsecureAuth }: ConnectOptions): Security {
+function security({ host, hostname = host, tls, sasl = unchosen(tls), allowInsecureAuth }: ConnectOptions): Security {
+  const chosen = typeof sasl === 'function' ? sasl(hostname) : sasl
   if (chosen === false) return { role: 'none' }
   const mechanisms: readonly SaslMechanism[] = Array.isArray(chosen) ? chosen : [chosen as SaslMechanism]
   if (mechanisms.some(mechanism => typeof mechanism?.start !== 'function'))

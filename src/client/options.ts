@@ -93,12 +93,21 @@ export interface ConnectOptions extends ConnectionOptions {
   /**
    * In order of preference, strongest first: the first that the server offers is used, and there is no second try.
    * `false`: no SASL layer. Default: PLAIN when the URL has a user; else EXTERNAL when `tls` has a client certificate,
-   * then ANONYMOUS. §5.3
+   * then ANONYMOUS. A function is asked for each host, by the name that its certificate shows, redirects included. §5.3
    */
-  sasl?: SaslMechanism | readonly SaslMechanism[] | false | undefined
+  sasl?: SaslChoice | ((host: string) => SaslChoice) | undefined
   /** Allow PLAIN and bearer tokens over a connection without TLS. Default false. */
   allowInsecureAuth?: boolean | undefined
+  /**
+   * How often to go where the peer says instead, when it closes with `amqp:connection:redirect` right after its open.
+   * `connect` then rejects with the redirect that comes after the last of them. A mechanism that shows its secret does
+   * so to no other host, unless `sasl` is a function. Default 0: the connection's `closed` has the error. §2.8.16
+   */
+  followRedirects?: number | undefined
 }
+
+/** One mechanism, several in order of preference, or no SASL layer. */
+export type SaslChoice = SaslMechanism | readonly SaslMechanism[] | false
 
 /** How a WebSocket is opened. AMQP WebSocket Binding 1.0. */
 export interface WebSocketOptions {
