@@ -15,6 +15,7 @@ import {
   IdleTimeoutError,
   ProtocolError,
   TransportError,
+  UsageError,
 } from '../errors.ts'
 import { FrameReader, FramingFault } from '../framing/frame-reader.ts'
 import type { FrameWriter } from '../framing/frame-writer.ts'
@@ -134,7 +135,8 @@ export class Engine implements SaslOwner {
   output(maxBytes: number, now: number): Uint8Array[] {
     this.#startedAt ??= now
     this.#frameHeaders()
-    if (this.#phase === 'amqp') {
+    if (this.#isPiping) this.connection.frameOutput(maxBytes)
+    else if (this.#phase === 'amqp') {
       this.connection.frameOutput(maxBytes)
       this.#afterOpen(now)
       if (this.writer.pending === 0 && this.#idle?.heartbeatDue(now) && this.connection.state === 'OPENED')
@@ -153,7 +155,8 @@ export class Engine implements SaslOwner {
 
   /** Whether `output` would give something, heartbeats aside. */
   get hasOutput(): boolean {
-    return this.writer.pending > 0 || this.#headersDue || (this.#phase === 'amqp' && this.connection.hasOutput)
+    if (this.writer.pending > 0 || this.#headersDue) return true
+    return (this.#phase === 'amqp' || this.#isPiping) && this.connection.hasOutput
   }
 
   /**
@@ -218,8 +221,26 @@ export class Engine implements SaslOwner {
     this.#idle.remoteMs = remoteOpen.idleTimeOut ?? 0
   }
 
+  /**
+   * Sends AMQP from now on without waiting for the peer's header and open: our header, our open, and of what follows
+   * that which every peer takes, frames of 512 bytes on channel 0. To a SASL server it goes behind the init, before the
+   * outcome is known: not for a mechanism by which the server has to prove itself first. §2.4.2 D-038
+   *
+   * @throws {UsageError} for a SASL server; for a client before its init
+   */
+  pipeline(): void {
+    if (this.sasl && !this.sasl.hasInit) throw new UsageError('a SASL client pipelines behind its init', '5.3.2')
+    this.connection.pipelines = true
+  }
+
+  /** Whether AMQP is being sent, and its header has not been answered. */
+  get #isPiping(): boolean {
+    return this.connection.pipelines && this.#amqpHeaderSent && this.#phase !== 'amqp' && this.#phase !== 'done'
+  }
+
   get #headersDue(): boolean {
-    if (this.#phase === 'sasl-header') return this.sasl?.role === 'client' && !this.#saslHeaderSent
+    if (this.#phase === 'sasl-header' && !this.#saslHeaderSent) return this.sasl?.role === 'client'
+    if (this.connection.pipelines && !this.#amqpHeaderSent && this.#phase !== 'done') return this.#opensFirst
     return this.#phase === 'amqp-header' && !this.#amqpHeaderSent && this.#opensFirst
   }
 
@@ -230,7 +251,7 @@ export class Engine implements SaslOwner {
 
   #frameHeaders(): void {
     if (!this.#headersDue) return
-    if (this.#phase === 'sasl-header') this.#sendHeader(SASL_ID)
+    if (this.#phase === 'sasl-header' && !this.#saslHeaderSent) this.#sendHeader(SASL_ID)
     else this.#sendHeader(AMQP_ID)
   }
 
@@ -330,6 +351,11 @@ export class Engine implements SaslOwner {
     this.#reader.expectHeader = false
     this.#reader.expectType = 0
     this.#reader.maxFrameSize = this.connection.maxFrameSize
+  }
+
+  /** For the SASL endpoint: its first frame is about to be written. */
+  beforeSasl(): void {
+    if (!this.#saslHeaderSent) this.#sendHeader(SASL_ID)
   }
 
   /** For the SASL endpoint: the exchange succeeded. */

@@ -100,7 +100,7 @@ export class SessionEndpoint {
   /** Begins the session, or answers the peer's begin. @throws {UsageError} §2.5.1 */
   begin(init: Partial<BeginInit> = {}): void {
     const next = this.#check('S:BEGIN', 'begin')
-    this.channel = this.connection.assignChannel(this)
+    this.channel = this.connection.channels.assign(this)
     if (this.channel < 0) throw new UsageError('no channel left for another session', '2.5.1')
     const { nextIncomingId, remoteIncomingWindow, remoteOutgoingWindow } = this.window
     this.window = new SessionWindow(init.incomingWindow ?? DEFAULT_INCOMING_WINDOW, init.nextOutgoingId)
@@ -120,7 +120,7 @@ export class SessionEndpoint {
         handleMax: this.#remoteHandles.max,
       })
     } catch (error) {
-      this.connection.releaseChannel(this)
+      this.connection.channels.release(this)
       throw error
     }
     this.state = next
@@ -163,7 +163,7 @@ export class SessionEndpoint {
     if (next === undefined) return true
     this.control('end', { type: 'end', error: pending.error as never })
     this.state = next
-    this.connection.releaseChannel(this)
+    this.connection.channels.release(this)
     if (next === 'ENDED') this.#finish('local', undefined)
     return true
   }
@@ -379,7 +379,7 @@ export class SessionEndpoint {
     const next = advance(sessionTransitions, this.state, 'R:END')
     if (next === undefined)
       return this.connection.fail(AmqpCondition.illegalState, `end for ${this.label} in state ${this.state}`, '2.5.5')
-    this.connection.releaseRemoteChannel(this)
+    this.connection.channels.releaseRemote(this)
     const error = end.error && new RemoteError(`${this.label} ended by peer`, 'session', end.error)
     // It left before we had answered its begin: the answer is owed all the same.
     if (next === 'BEGIN_RCVD' && !this.#answer()) return
@@ -388,7 +388,7 @@ export class SessionEndpoint {
     if (mine) return
     this.control('end', { type: 'end' })
     this.state = 'ENDED'
-    this.connection.releaseChannel(this)
+    this.connection.channels.release(this)
   }
 
   /** The peer broke a rule of the session: it is told so, and the session discards until the peer's end. §2.5.4 */
@@ -405,7 +405,7 @@ export class SessionEndpoint {
         error: fitted({ type: 'error', condition, description: error.message }, this.connection.remoteMaxFrameSize),
       })
       this.state = next
-      this.connection.releaseChannel(this)
+      this.connection.channels.release(this)
     }
     this.#finish('local', error)
   }
