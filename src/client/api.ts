@@ -56,6 +56,11 @@ export interface RemoteOpen {
 /** A connection, at either end. §2.4 */
 export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; session: IncomingSession }> {
   readonly remote: RemoteOpen
+  /**
+   * Resolves when both ends have opened, which `connect` and `listen` wait for, but for `connect({ pipeline: true })`;
+   * rejects when the connection ends first. Forgetting it crashes nothing.
+   */
+  readonly opened: Promise<void>
   readonly closed: Promise<Closure>
   /** Who authenticated, on the accepting side; `undefined` without SASL or when anonymous. */
   readonly identity: string | undefined

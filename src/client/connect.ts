@@ -7,8 +7,10 @@ import { connectSocket } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import { connectWebSocket } from '../io/websocket.ts'
 import type { Connection } from './api.ts'
-import { ClientConnection, type Security } from './connection.ts'
+import type { Security } from './authentication.ts'
+import { ClientConnection } from './connection.ts'
 import type { ConnectOptions } from './options.ts'
+import { PipelinedConnection, refusesPipelining, type SecondTry } from './pipeline.ts'
 import { following } from './redirect.ts'
 import { anonymous } from './sasl/anonymous.ts'
 import { external } from './sasl/external.ts'
@@ -27,6 +29,8 @@ import { plain } from './sasl/plain.ts'
  * @throws {SaslError} authentication failed, or would have shown a secret without TLS
  * @throws {RemoteError} the peer closed the connection; with `followRedirects`, also one redirect too many
  * @throws {ProtocolError} the peer does not speak AMQP 1.0
+ *
+ * With `pipeline` it resolves when the transport stands; what then fails rejects `connection.opened`.
  *
  * Whenever it rejects, the transport is dropped, also one that was given.
  * Cancellation: drops the transport and rejects with `signal.reason`. Afterwards the signal has no effect.
@@ -52,6 +56,8 @@ function settingsOf(
   if (typeof host !== 'string' || host === '') throw new UsageError('the target names no host')
   if (!Number.isInteger(followRedirects) || followRedirects < 0)
     throw new UsageError('followRedirects is a number of redirects, 0 for none')
+  if (followRedirects > 0 && settings.pipeline)
+    throw new UsageError('`pipeline` does not wait for the open, behind which a redirect comes: one of the two')
   if (parsed !== target && parsed.tls === true && settings.tls === false)
     throw new UsageError('the target is amqps:// or wss://, which is TLS, and `tls` is false; use amqp:// or ws://')
   if (settings.webSocket) settings.webSocket = { ...settings.webSocket, path: pathOf(settings, parsed) }
@@ -62,21 +68,43 @@ function settingsOf(
 
 /** Connects once. */
 async function dial(settings: ConnectOptions): Promise<Connection> {
-  const { host, signal } = settings
+  const { host, signal, pipeline } = settings
   signal?.throwIfAborted()
   const how = security(settings)
   const tls = settings.transport ? undefined : tlsOptions(settings)
   const port = settings.port ?? defaultPort(settings, tls !== undefined)
-  const transport = settings.transport ?? (await reach(settings, host, port, tls))
   const secure = tls !== undefined || settings.transport !== undefined
-  const connection = build(transport, settings, how, secure)
+  const make = async (cancel: AbortSignal | undefined): Promise<ClientConnection> => {
+    const transport = settings.transport ?? (await reach({ ...settings, signal: cancel }, host, port, tls))
+    return build(transport, settings, how, secure)
+  }
+  const connection = await make(signal)
+  const opening = { settings, connection, where: `${host}:${port}`, secure }
+  if (!pipeline) return opened(opening, signal)
+  const second: SecondTry = {
+    peer: opening.where,
+    dial: async cancel => opened({ ...opening, connection: await make(cancel) }, cancel),
+  }
+  return new PipelinedConnection(connection, !refusesPipelining(second.peer), settings.transport ? undefined : second)
+}
+
+/** A connection that is to be opened. */
+interface Opening {
+  readonly settings: ConnectOptions
+  readonly connection: ClientConnection
+  readonly where: string
+  readonly secure: boolean
+}
+
+async function opened(opening: Opening, signal: AbortSignal | undefined): Promise<ClientConnection> {
+  const { settings, connection, where, secure } = opening
   try {
-    await connection.start(settings)
+    await connection.start({ signal })
   } catch (error) {
     if (secure || settings.webSocket || !(error instanceof TransportError) || !connection.endedUnheard) throw error
     // A server that speaks TLS answers our header with an alert.
     throw new TransportError(
-      `${host}:${port} ended the connection before the AMQP header; if this is a TLS port, use amqps://`,
+      `${where} ended the connection before the AMQP header; if this is a TLS port, use amqps://`,
       error.cause ?? error,
     )
   }

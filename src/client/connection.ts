@@ -12,8 +12,14 @@ import { Driver, type DriverOwner } from '../io/driver.ts'
 import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session } from './api.ts'
-import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } from './authentication.ts'
-import { isHeard, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
+import {
+  type AuthenticationOwner,
+  authenticationOf,
+  ClientAuthentication,
+  type Security,
+  ServerAuthentication,
+} from './authentication.ts'
+import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
@@ -31,18 +37,11 @@ import type {
   WireProfile,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
-import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
 import { errorFields, optionalFields, orEmpty } from './termini.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
-
-/** How a connection authenticates. */
-export type Security =
-  | { readonly role: 'none' }
-  | { readonly role: 'client'; readonly mechanisms: readonly SaslMechanism[]; readonly allowInsecure: boolean }
-  | { readonly role: 'server'; readonly mechanisms: readonly SaslServerMechanism[]; readonly allowNoSasl: boolean }
 
 /** What is announced unless said otherwise: half of the silence that is borne. §2.4.5 */
 const DEFAULT_IDLE_MS = 30_000
@@ -59,6 +58,8 @@ export class ClientConnection
     }))
   }
 
+  /** What users know it as. */
+  api: Connection = this
   readonly engine: Engine
   readonly opened: Promise<void>
   readonly flushed: Set<() => void> = new Set()
@@ -103,39 +104,36 @@ export class ClientConnection
       style: styleOf(options.wireProfile),
       trace: options.trace !== undefined || isHeard('frame') || printsFrames(),
     })
-    this.#authentication = this.#authenticate(security, options.hostname ?? options.host, secure)
+    const { peerCertificate } = this
+    const hostname = options.hostname ?? options.host
+    this.#authentication = authenticationOf(this, security, {
+      hostname,
+      secure,
+      peerCertificate,
+      signal: this.#abort.signal,
+    })
     this.#driver = new Driver(this.engine, transport, this)
     this.opened = this.#opened.promise
     this.opened.catch(() => {})
   }
 
-  #authenticate(
-    security: Security,
-    hostname: string,
-    secure: boolean,
-  ): ClientAuthentication | ServerAuthentication | undefined {
-    if (security.role === 'client')
-      return new ClientAuthentication(
-        this,
-        security.mechanisms,
-        { hostname, secure, signal: this.#abort.signal },
-        security.allowInsecure,
-      )
-    if (security.role === 'server')
-      return new ServerAuthentication(this, security.mechanisms, { secure, peerCertificate: this.peerCertificate })
-    return undefined
-  }
-
   /** Starts, and waits for the peer's open. Cancellation drops the transport, and so does what cannot be opened with. */
   async start(options: Abortable): Promise<void> {
+    this.launch(false)
+    await abortable(this.#opened, options.signal, () => this.#driver.destroy())
+  }
+
+  /** Starts without waiting. @param pipelines  whether to send what may be sent before the peer answers. §2.4.2 */
+  launch(pipelines: boolean): void {
     try {
       this.#open()
+      if (pipelines && this.#authentication instanceof ClientAuthentication) this.#authentication.pipeline()
+      else if (pipelines) this.engine.pipeline()
     } catch (error) {
       this.#driver.destroy()
       throw error
     }
     this.#driver.start()
-    await abortable(this.#opened, options.signal, () => this.#driver.destroy())
   }
 
   #open(): void {
@@ -151,10 +149,6 @@ export class ClientConnection
       offeredCapabilities,
       properties: optionalFields(this.#options.properties),
     })
-  }
-
-  get api(): Connection {
-    return this
   }
 
   get remote(): RemoteOpen {
@@ -212,7 +206,7 @@ export class ClientConnection
   #sharedSession(options: Abortable): Promise<Session> {
     throwIfAborted(options)
     if (!this.#shared) {
-      const shared = this.session()
+      const shared = this.#remote ? this.session() : this.#early()
       this.#shared = shared
       const forget = () => {
         if (this.#shared === shared) this.#shared = undefined
@@ -220,6 +214,14 @@ export class ClientConnection
       shared.then(session => session.closed.then(forget), forget)
     }
     return this.#shared
+  }
+
+  /** A session whose links need not wait for the peer's begin, nor for its open. §2.4.2 */
+  async #early(): Promise<Session> {
+    this.#checkOpen()
+    const session = this.#adopt(this.engine.connection.session())
+    await session.begin({}, false)
+    return session
   }
 
   #adopt(endpoint: SessionEndpoint): ClientSession {
@@ -362,6 +364,11 @@ export class ClientConnection
     }
   }
 
+  /** When the peer was last heard, on the clock of `performance.now()`. */
+  get heardAt(): number {
+    return this.#driver.heardAt
+  }
+
   /** Whether the peer ended the transport before it had sent a whole protocol header. */
   get endedUnheard(): boolean {
     return this.#driver.endedUnheard
@@ -401,7 +408,7 @@ export class ClientConnection
     const incoming = this.#adopt(endpoint)
     const isOver = () => incoming.hasEnded
     const offer: IncomingSession = {
-      connection: this,
+      connection: this.api,
       accept: async (options: SessionOptions = {}) => {
         throwIfAborted(options)
         this.#checkOpen()
@@ -438,12 +445,3 @@ const styleOf = (profile: WireProfile = {}): Partial<WireStyle> => ({
   arrays: profile.symbolArrays === true,
   omitNextIncomingId: profile.omitNextIncomingId === true,
 })
-
-/** Prints a frame on stderr; what formats it is loaded when it is first needed. */
-function printFrame(connection: string, frame: TracedFrame): void {
-  void import('./trace-format.ts').then(({ formatFrame }) =>
-    globalThis.process?.stderr.write(
-      `${connection.slice(0, 8)} ${frame.direction === 'out' ? '→' : '←'} ${formatFrame(frame)}\n`,
-    ),
-  )
-}

@@ -93,3 +93,12 @@ export function redacted(frame: TracedFrame): TracedFrame {
   for (const key of SECRET) if (body[key] instanceof Uint8Array) body[key] = new Uint8Array(body[key].length)
   return { ...frame, body }
 }
+
+/** Prints a frame on stderr; what formats it is loaded when it is first needed. */
+export function printFrame(connection: string, frame: TracedFrame): void {
+  void import('./trace-format.ts').then(({ formatFrame }) =>
+    globalThis.process?.stderr.write(
+      `${connection.slice(0, 8)} ${frame.direction === 'out' ? '→' : '←'} ${formatFrame(frame)}\n`,
+    ),
+  )
+}

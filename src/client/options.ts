@@ -104,6 +104,13 @@ export interface ConnectOptions extends ConnectionOptions {
    * so to no other host, unless `sasl` is a function. Default 0: the connection's `closed` has the error. §2.8.16
    */
   followRedirects?: number | undefined
+  /**
+   * Resolve when TCP, or TLS, stands, and send what is asked for without waiting for the peer: a link from
+   * `connection.sender()` or `receiver()` is asked for in one flight with the open. Behind an init, too, where `sasl` is
+   * one mechanism that `pipelines`. A peer that refuses, or is silent for 2 s, is asked again without, and so from then
+   * on; a `transport` that was given has no second try. Default false. §2.4.2
+   */
+  pipeline?: boolean | undefined
 }
 
 /** One mechanism, several in order of preference, or no SASL layer. */

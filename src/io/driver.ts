@@ -36,6 +36,8 @@ export class Driver {
   readonly engine: Engine
   /** The transport ended before a whole protocol header had come. */
   endedUnheard = false
+  /** When bytes last came, or else when it started: monotonic milliseconds. */
+  heardAt = 0
   readonly #transport: Transport
   readonly #owner: DriverOwner
   #scheduled = false
@@ -56,6 +58,7 @@ export class Driver {
 
   /** Starts the transport and sends what is due. */
   start(): void {
+    this.heardAt = performance.now()
     this.#transport.start({
       data: bytes => this.#onData(bytes),
       drain: () => {
@@ -106,7 +109,8 @@ export class Driver {
     if (this.#ended) return
     try {
       this.#received += bytes.length
-      this.engine.receive(bytes, performance.now())
+      this.heardAt = performance.now()
+      this.engine.receive(bytes, this.heardAt)
       this.#pump()
       if (this.engine.hasOutput) this.touch()
       this.#afterwards()
