@@ -14,6 +14,7 @@ export type {
   Listener,
   Receiver,
   RemoteOpen,
+  RequestLink,
   Sender,
   Session,
 } from './client/api.ts'
@@ -28,6 +29,8 @@ export type {
   LinkReply,
   ListenOptions,
   ReceiverOptions,
+  RequestLinkOptions,
+  RequestOptions,
   SaslChoice,
   SenderOptions,
   SendOptions,

@@ -15,6 +15,8 @@ import type {
   ErrorInit,
   LinkReply,
   ReceiverOptions,
+  RequestLinkOptions,
+  RequestOptions,
   SenderOptions,
   SendOptions,
   SessionOptions,
@@ -72,6 +74,13 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   sender(target: string | TargetInit | null, options?: SenderOptions): Promise<Sender>
   /** Attaches a receiver on that same session. */
   receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
+  /**
+   * Attaches a pair of links for requests to a node and its answers, on a session of their own.
+   * @throws {RemoteError} the peer refused one of the links
+   * @throws {ProtocolError} it made a node for the answers and did not tell its address
+   * Cancellation ends the session.
+   */
+  request(address: string, options?: RequestLinkOptions): Promise<RequestLink>
   /** Sessions that the peer begins. Without a taker, neither here nor by `on('session')`, they are refused. */
   incoming(): AsyncIterable<IncomingSession>
   /** Lets the process live as long as this connection does (the default), or not. A WebSocket holds it either way. */
@@ -83,6 +92,33 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
    * Resolves when the transport is gone. Cancellation drops the transport at once.
    */
   close(options?: Abortable & { error?: ErrorInit }): Promise<void>
+}
+
+/** Requests to one node, and their answers. Any number may be in flight. */
+export interface RequestLink extends AsyncDisposable {
+  readonly address: string
+  /** Where answers are sent to: `reply-to` of requests that name no other. */
+  readonly replyTo: string
+  /** Requests without an answer. */
+  readonly pending: number
+  /** Answers to nobody, late ones among them: accepted and passed over. */
+  readonly unmatched: number
+  readonly closed: Promise<Closure>
+  /**
+   * Sends a request and resolves with its answer, accepted already. A message-id is made up unless there is one; an
+   * answer finds its request by the text of its correlation-id, of whatever type, or, without one, of its message-id.
+   *
+   * @throws {UsageError} a request of that message-id waits already
+   * @throws {DeliveryError} the peer did not accept the request
+   * @throws {ProtocolError} the answer did not pass `check`
+   * @throws {ClosedError} one of the links, their session or the connection ended first; `cause` says why. So does an
+   *   answer that cannot be decoded, since it might be anybody's.
+   *
+   * Cancellation, and `timeoutMs`, forget the request; one that was sent may still take effect.
+   */
+  send(request: MessageInit, options?: RequestOptions): Promise<Message>
+  /** Ends the session with its links. Requests in flight fail with `ClosedError`. */
+  close(options?: Abortable): Promise<void>
 }
 
 /** A session, at either end. §2.5 */

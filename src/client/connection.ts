@@ -1,7 +1,6 @@
 /** Connection: the owner of one engine and its driver, at either end. §2.4 */
 
 import type { Open } from '../definitions/performatives.ts'
-import type { WireStyle } from '../engine/connection-endpoint.ts'
 import { Engine } from '../engine/engine.ts'
 import type { EngineEvent } from '../engine/events.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
@@ -11,7 +10,7 @@ import { AmqpCondition, type AmqpError, ClosedError, type SaslError } from '../e
 import { Driver, type DriverOwner } from '../io/driver.ts'
 import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
-import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session } from './api.ts'
+import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, RequestLink, Sender, Session } from './api.ts'
 import {
   type AuthenticationOwner,
   authenticationOf,
@@ -24,19 +23,21 @@ import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
 import { abortable, deferred, throwIfAborted, within } from './operation.ts'
-import type {
-  Abortable,
-  ConnectionOptions,
-  ErrorInit,
-  ReceiverOptions,
-  SenderOptions,
-  SessionOptions,
-  SourceInit,
-  TargetInit,
-  TracedFrame,
-  WireProfile,
+import {
+  type Abortable,
+  type ConnectionOptions,
+  type ErrorInit,
+  type ReceiverOptions,
+  type RequestLinkOptions,
+  type SenderOptions,
+  type SessionOptions,
+  type SourceInit,
+  styleOf,
+  type TargetInit,
+  type TracedFrame,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
+import { attachRequestLink } from './request-link.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
 import { errorFields, optionalFields, orEmpty } from './termini.ts'
@@ -200,6 +201,10 @@ export class ClientConnection
 
   async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
     return (await this.#sharedSession(options)).receiver(source, options)
+  }
+
+  request(address: string, options: RequestLinkOptions = {}): Promise<RequestLink> {
+    return attachRequestLink(this, address, options)
   }
 
   /** The session of all links that are opened on the connection itself; begun again after it has ended. */
@@ -438,10 +443,3 @@ export class ClientConnection
     this.emit('closed', closure)
   }
 }
-
-/** A wire profile in the engine's words. */
-const styleOf = (profile: WireProfile = {}): Partial<WireStyle> => ({
-  complete: profile.completePerformatives === true,
-  arrays: profile.symbolArrays === true,
-  omitNextIncomingId: profile.omitNextIncomingId === true,
-})

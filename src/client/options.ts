@@ -1,9 +1,11 @@
 /** Options of connections, sessions and links: units, ranges and defaults. */
 
+import type { WireStyle } from '../engine/connection-endpoint.ts'
 import type { Limits } from '../engine/limits.ts'
 import type { ProxyHook } from '../io/proxy.ts'
 import type { Transport } from '../io/transport.ts'
 import type { WebSocketClass } from '../io/websocket.ts'
+import type { Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Outcome } from './outcome.ts'
 import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
@@ -145,6 +147,25 @@ export interface ListenOptions extends ConnectionOptions {
   transport?: ((accepted: Transport) => Transport) | undefined
 }
 
+/** How a pair of links for requests is attached. */
+export interface RequestLinkOptions extends Abortable {
+  /**
+   * The address of our end, for nodes that answer on a link from themselves: `$cbs`, `$management`. Default: none; the
+   * peer makes a node for the answers, and requests name it. §3.5.3
+   */
+  replyTo?: string | undefined
+  /** Milliseconds that each request may take, unless it says otherwise. Default: for ever. */
+  timeoutMs?: number | undefined
+  /** What is wrong with an answer, if anything is: it is rejected with that, and its request fails. */
+  check?: ((answer: Message) => ErrorInit | undefined) | undefined
+}
+
+/** How one request is sent. */
+export interface RequestOptions extends Abortable {
+  /** Milliseconds until it rejects with a `TimeoutError`, as `AbortSignal.timeout` does. Default: that of the link. */
+  timeoutMs?: number | undefined
+}
+
 /** How a session is begun. §2.7.2 */
 export interface SessionOptions extends Abortable {
   /** Transfer frames that may be on their way to us. Default 2,048. §2.5.6 */
@@ -232,3 +253,10 @@ export interface SendOptions extends Abortable {
   /** Default 0 (MESSAGE-FORMAT), the format of §3.2. §2.8.11 §3.2.16 */
   messageFormat?: number | undefined
 }
+
+/** A wire profile in the engine's words. */
+export const styleOf = (profile: WireProfile = {}): Partial<WireStyle> => ({
+  complete: profile.completePerformatives === true,
+  arrays: profile.symbolArrays === true,
+  omitNextIncomingId: profile.omitNextIncomingId === true,
+})

@@ -7,7 +7,7 @@
 
 import { type AmqpError, ClosedError, EncodeError, SaslError, TransportError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
-import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session } from './api.ts'
+import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, RequestLink, Sender, Session } from './api.ts'
 import type { ClientConnection } from './connection.ts'
 import { inspectAs } from './inspect.ts'
 import { abortable, deferred, handled } from './operation.ts'
@@ -15,6 +15,7 @@ import type {
   Abortable,
   ErrorInit,
   ReceiverOptions,
+  RequestLinkOptions,
   SenderOptions,
   SessionOptions,
   SourceInit,
@@ -150,10 +151,18 @@ export class PipelinedConnection implements Connection {
   }
 
   session(options: SessionOptions = {}): Promise<Session> {
+    return this.#begin(options, connection => connection.session(options))
+  }
+
+  request(address: string, options: RequestLinkOptions = {}): Promise<RequestLink> {
+    return this.#begin(options, connection => connection.request(address, options))
+  }
+
+  #begin<T>(options: Abortable, what: (of: ClientConnection) => Promise<T>): Promise<T> {
     // Every peer has one channel; whether it has two is in its open. §2.4.1
     const isEarly = !this.#hasOwnSession && !this.#hasShared
     this.#hasOwnSession = true
-    return this.#ask(isEarly, options, connection => connection.session(options))
+    return this.#ask(isEarly, options, what)
   }
 
   sender(target: string | TargetInit | null, options: SenderOptions = {}): Promise<Sender> {
