@@ -6,6 +6,7 @@ export { CbsSession, type CbsToken } from './cbs/cbs-session.ts'
 export type {
   Closure,
   Connection,
+  ConnectionStats,
   Delivery,
   Emits,
   IncomingLink,
@@ -25,6 +26,7 @@ export type {
   ConnectionOptions,
   ConnectOptions,
   ErrorInit,
+  LinkHandler,
   LinkOptions,
   LinkReply,
   ListenOptions,

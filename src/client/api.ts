@@ -55,6 +55,18 @@ export interface RemoteOpen {
   readonly properties: ReadonlyMap<AmqpValue, AmqpValue>
 }
 
+/** What is under way on a connection, as it stands when it is asked for. */
+export interface ConnectionStats {
+  readonly sessions: number
+  readonly links: number
+  /** Deliveries that we sent and the peer has not settled. */
+  readonly unsettledOutgoing: number
+  /** Deliveries that we received and have not settled, or the peer has not, in mode second. */
+  readonly unsettledIncoming: number
+  /** Bytes of messages that wait for credit, window or socket. */
+  readonly pendingBytes: number
+}
+
 /** A connection, at either end. §2.4 */
 export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; session: IncomingSession }> {
   readonly remote: RemoteOpen
@@ -68,9 +80,14 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   readonly identity: string | undefined
   /** DER of the peer's certificate, where TLS asked for one. */
   readonly peerCertificate: Uint8Array | undefined
+  /** What is under way; counted when it is read. */
+  readonly stats: ConnectionStats
   /** Begins a session. @throws {ClosedError} if the connection ends first. Cancellation ends the session. §2.5.1 */
   session(options?: SessionOptions): Promise<Session>
-  /** Attaches a sender on a session shared by all links opened this way. */
+  /**
+   * Attaches a sender on a session shared by all links opened this way. Without a target, `null`, it is one to the
+   * anonymous relay, where the peer has that (capability ANONYMOUS-RELAY): each message names its address in `to`.
+   */
   sender(target: string | TargetInit | null, options?: SenderOptions): Promise<Sender>
   /** Attaches a receiver on that same session. */
   receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
@@ -269,6 +286,15 @@ export interface Listener
   readonly port: number
   /** Serves one peer over any transport: a memory pair, a WebSocket. The connection goes to the caller alone. */
   accept(transport: Transport): Promise<Connection>
-  /** Stops listening and closes every connection; with `graceMs` they may end by themselves first. */
+  /**
+   * New handshakes use this certificate and key; connections that stand go on as they are.
+   * @throws {UsageError} it does not listen with TLS
+   * @throws what `node:tls` throws for a certificate that is none; the old one stays
+   */
+  setSecureContext(options: import('node:tls').SecureContextOptions): void
+  /**
+   * Stops listening and closes every connection. With `graceMs` links are closed as they come to rest first, with
+   * `amqp:link:detach-forced`: credit is taken back, what was sent gets its outcome; and a connection when it has none.
+   */
   close(options?: { graceMs?: number }): Promise<void>
 }

@@ -10,7 +10,17 @@ import { AmqpCondition, type AmqpError, ClosedError, type SaslError } from '../e
 import { Driver, type DriverOwner } from '../io/driver.ts'
 import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
-import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, RequestLink, Sender, Session } from './api.ts'
+import type {
+  Closure,
+  Connection,
+  ConnectionStats,
+  IncomingSession,
+  Receiver,
+  RemoteOpen,
+  RequestLink,
+  Sender,
+  Session,
+} from './api.ts'
 import {
   type AuthenticationOwner,
   authenticationOf,
@@ -18,7 +28,7 @@ import {
   type Security,
   ServerAuthentication,
 } from './authentication.ts'
-import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
+import { isHeard, printsFrames, publish, type StateMessage, traced } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
@@ -34,13 +44,13 @@ import {
   type SourceInit,
   styleOf,
   type TargetInit,
-  type TracedFrame,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
 import { attachRequestLink } from './request-link.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
-import { errorFields, optionalFields, orEmpty } from './termini.ts'
+import { statsOf } from './stats.ts'
+import { errorFields, optionalFields, remoteOpen } from './termini.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
 
@@ -235,6 +245,14 @@ export class ClientConnection
     return session
   }
 
+  get sessions(): ReadonlySet<ClientSession> {
+    return this.#sessions
+  }
+
+  get stats(): ConnectionStats {
+    return statsOf(this.#sessions, this.engine.connection.pendingBytes)
+  }
+
   forgetSession(session: ClientSession): void {
     this.#sessions.delete(session)
   }
@@ -332,7 +350,7 @@ export class ClientConnection
   onEvent(event: EngineEvent): void {
     switch (event.type) {
       case 'frame':
-        return this.#onFrame(event)
+        return traced(this.#containerId, event, this.#options.trace)
       case 'connection.opened':
         return this.#onOpened(event.open)
       case 'connection.closed':
@@ -379,12 +397,6 @@ export class ClientConnection
     return this.#driver.endedUnheard
   }
 
-  #onFrame(frame: TracedFrame): void {
-    this.#options.trace?.(frame)
-    if (isHeard('frame')) publish('frame', { connection: this.#containerId, ...redacted(frame) })
-    if (printsFrames()) printFrame(this.#containerId, frame)
-  }
-
   /** Tells whoever listens that something has opened or ended. */
   #tellState(scope: StateMessage['scope'], name: string, state: StateMessage['state'], end?: Closure): void {
     if (!isHeard('state')) return
@@ -393,16 +405,7 @@ export class ClientConnection
 
   #onOpened(open: Open): void {
     this.#tellState('connection', open.containerId, 'opened')
-    this.#remote = {
-      containerId: open.containerId,
-      hostname: open.hostname,
-      maxFrameSize: open.maxFrameSize,
-      channelMax: open.channelMax,
-      idleTimeOut: open.idleTimeOut,
-      offeredCapabilities: open.offeredCapabilities,
-      desiredCapabilities: open.desiredCapabilities,
-      properties: orEmpty(open.properties),
-    }
+    this.#remote = remoteOpen(open)
     this.#opened.resolve()
   }
 

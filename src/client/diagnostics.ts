@@ -94,8 +94,15 @@ export function redacted(frame: TracedFrame): TracedFrame {
   return { ...frame, body }
 }
 
+/** Shows a frame to whoever asked for it: the option, the channel, the environment. */
+export function traced(connection: string, frame: TracedFrame, trace?: (frame: TracedFrame) => void): void {
+  trace?.(frame)
+  if (isHeard('frame')) publish('frame', { connection, ...redacted(frame) })
+  if (printsFrames()) printFrame(connection, frame)
+}
+
 /** Prints a frame on stderr; what formats it is loaded when it is first needed. */
-export function printFrame(connection: string, frame: TracedFrame): void {
+function printFrame(connection: string, frame: TracedFrame): void {
   void import('./trace-format.ts').then(({ formatFrame }) =>
     globalThis.process?.stderr.write(
       `${connection.slice(0, 8)} ${frame.direction === 'out' ? '→' : '←'} ${formatFrame(frame)}\n`,

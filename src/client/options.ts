@@ -7,8 +7,9 @@ import type { Transport } from '../io/transport.ts'
 import type { WebSocketClass } from '../io/websocket.ts'
 import type { Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
+import type { IncomingLink } from './api.ts'
 import type { Outcome } from './outcome.ts'
-import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
+import type { Maybe, SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 
 /** An operation that can be cancelled: it rejects with `signal.reason`, untouched. */
 export interface Abortable {
@@ -143,6 +144,19 @@ export interface ListenOptions extends ConnectionOptions {
   sasl?: readonly SaslServerMechanism[] | undefined
   /** Accept peers that skip SASL. Default: only where ANONYMOUS is offered, which proves as little. */
   allowNoSasl?: boolean | undefined
+  /**
+   * Serves the links that peers attach: one handler, which accepts or refuses each, or one for each address, where others
+   * are `amqp:not-found`; a link without an address has ''. Sessions are accepted unasked then. A handler that throws
+   * refuses a link that it has not accepted, and `on('error')` hears of it. Default: `connection.on('session')` is yours.
+   */
+  links?: LinkHandler | Readonly<Record<string, LinkHandler>> | undefined
+  /**
+   * Asked about each link before its handler is: false refuses with `amqp:unauthorized-access`, an error with that. Who
+   * asks is in `link.session.connection`. With `links` only.
+   */
+  authorise?: ((link: IncomingLink) => Maybe<boolean | ErrorInit>) | undefined
+  /** Connections at once, those in a handshake included; more are dropped as they come. Default: any number. */
+  maxConnections?: number | undefined
   /** Wraps each accepted transport, e.g. to inject faults. */
   transport?: ((accepted: Transport) => Transport) | undefined
 }
@@ -165,6 +179,9 @@ export interface RequestOptions extends Abortable {
   /** Milliseconds until it rejects with a `TimeoutError`, as `AbortSignal.timeout` does. Default: that of the link. */
   timeoutMs?: number | undefined
 }
+
+/** What takes a link that a peer attaches: accepts it, refuses it, and may go on for as long as the link lives. */
+export type LinkHandler = (link: IncomingLink) => unknown
 
 /** How a session is begun. §2.7.2 */
 export interface SessionOptions extends Abortable {

@@ -7,7 +7,17 @@
 
 import { type AmqpError, ClosedError, EncodeError, SaslError, TransportError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
-import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, RequestLink, Sender, Session } from './api.ts'
+import type {
+  Closure,
+  Connection,
+  ConnectionStats,
+  IncomingSession,
+  Receiver,
+  RemoteOpen,
+  RequestLink,
+  Sender,
+  Session,
+} from './api.ts'
 import type { ClientConnection } from './connection.ts'
 import { inspectAs } from './inspect.ts'
 import { abortable, deferred, handled } from './operation.ts'
@@ -214,6 +224,10 @@ export class PipelinedConnection implements Connection {
 
   get peerCertificate(): Uint8Array | undefined {
     return this.#current.peerCertificate
+  }
+
+  get stats(): ConnectionStats {
+    return this.#current.stats
   }
 
   ref(): void {

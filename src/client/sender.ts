@@ -79,6 +79,9 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     return outcome
   }
 
+  /** Whether it was attached without a target address: each message says where it goes. §3.2.4 */
+  relays = false
+
   /** Encodes a message and queues it, or changes nothing. */
   #queue(message: MessageInit | EncodedMessage, options: SendOptions): OutgoingDelivery {
     const { endpoint } = this
@@ -94,6 +97,11 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         messageFormat: options.messageFormat ?? message.messageFormat,
       })
     }
+    if (this.relays && !message.properties?.to)
+      throw new UsageError(
+        `${endpoint.label} has no target: each message says where it goes, in properties.to`,
+        '3.2.4',
+      )
     const writer = endpoint.beginMessage(init)
     const start = writer.offset - writer.mark
     try {

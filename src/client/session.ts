@@ -131,6 +131,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.#checkOpen(options)
     checkTerminus('sender', 'target', target)
     const sender = this.#newSender(this.endpoint.sender(options.name ?? linkName(target)), options)
+    sender.relays = target === null
     this.#attach(sender, {
       ...attachFields(options),
       sndSettleMode: options.settle ?? 'mixed',
@@ -328,6 +329,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.#incoming.end()
     this.#closed.resolve(closure)
     this.emit('closed', closure)
+  }
+
+  get links(): ReadonlySet<AnyLink> {
+    return this.#links
   }
 
   /** Resolves when nothing that was sent on this session waits for its outcome. */

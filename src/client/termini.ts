@@ -1,12 +1,14 @@
 /** Sources and targets between the words of the API and the fields of the standard. §3.5 */
 
 import type { Outcome as OutcomeState } from '../definitions/delivery-state.ts'
+import type { Open } from '../definitions/performatives.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
 import type { ErrorFields } from '../engine/error-fields.ts'
 import { UsageError } from '../errors.ts'
 import { fields, type Init } from '../types/composite.ts'
 import type { AmqpMap } from '../types/map.ts'
 import { AmqpSymbol, type AmqpValue } from '../types/values.ts'
+import type { RemoteOpen } from './api.ts'
 import type { ErrorInit, SourceInit, TargetInit, TerminusInit } from './options.ts'
 import { type Outcome, outcomeOf } from './outcome.ts'
 
@@ -122,3 +124,15 @@ export function targetInit(target: Target | Coordinator | undefined): (TargetIni
   if (target.type === 'coordinator') return { coordinator: true, capabilities: target.capabilities }
   return terminusInit(target)
 }
+
+/** What the peer says of itself. §2.7.1 */
+export const remoteOpen = (open: Open): RemoteOpen => ({
+  containerId: open.containerId,
+  hostname: open.hostname,
+  maxFrameSize: open.maxFrameSize,
+  channelMax: open.channelMax,
+  idleTimeOut: open.idleTimeOut,
+  offeredCapabilities: open.offeredCapabilities,
+  desiredCapabilities: open.desiredCapabilities,
+  properties: orEmpty(open.properties),
+})

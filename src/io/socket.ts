@@ -177,6 +177,8 @@ class Socket implements SocketTransport {
 /** A listening socket. */
 export interface SocketListener {
   readonly port: number
+  /** What the handshakes to come use; `undefined` without TLS. @throws what `node:tls` does; nothing changes then */
+  readonly setSecureContext: ((options: Tls.SecureContextOptions) => void) | undefined
   /** Stops accepting; connections live on. */
   close(): Promise<void>
 }
@@ -187,11 +189,16 @@ export interface SocketListener {
  * @throws {TransportError} the address cannot be used
  */
 export async function listenSocket(
-  options: { readonly host: string; readonly port: number; readonly tls: Tls.TlsOptions | undefined },
+  options: {
+    readonly host: string
+    readonly port: number
+    readonly tls: Tls.TlsOptions | undefined
+    readonly maxConnections?: number | undefined
+  },
   accepted: (transport: SocketTransport) => void,
   failed: (error: Error) => void,
 ): Promise<SocketListener> {
-  const { host, port, tls } = options
+  const { host, port, tls, maxConnections } = options
   const server: Net.Server = tls
     ? (await import('node:tls'))
         .createServer(tls)
@@ -201,6 +208,10 @@ export async function listenSocket(
     server.on('tlsClientError', (error: Error) =>
       failed(new TransportError(`TLS handshake failed: ${error.message}`, error)),
     )
+  if (maxConnections !== undefined) {
+    server.maxConnections = maxConnections
+    server.on('drop', () => failed(new TransportError(`a connection was dropped: ${maxConnections} are open`)))
+  }
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error) =>
       reject(new TransportError(`cannot listen on ${host}:${port}: ${error.message}`, error))
@@ -214,6 +225,7 @@ export async function listenSocket(
   const address = server.address()
   return {
     port: typeof address === 'object' && address ? address.port : 0,
+    setSecureContext: tls && (context => (server as Tls.Server).setSecureContext(context)),
     close: () => new Promise(resolve => server.close(() => resolve())),
   }
 }
