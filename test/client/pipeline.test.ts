@@ -7,6 +7,7 @@ import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
 import type { ConnectOptions, ListenOptions } from '../../src/client/options.ts'
 import { sasl, saslServer } from '../../src/client/sasl.ts'
+import { createCertificate } from '../../src/emulator/certificate.ts'
 import { AmqpError, ClosedError, SaslError, TransportError, UsageError } from '../../src/errors.ts'
 import type { Transport, TransportSink } from '../../src/io/transport.ts'
 import { settled, turn } from './joined.ts'
@@ -130,6 +131,30 @@ describe('§2.4.2 round trips until the first message is accepted', () => {
 })
 
 describe('§2.4.2 a connection that is not open yet', () => {
+  test('§5.2 over TLS, with a secret: header, init, header, open, begin, attach before anything has come', async () => {
+    const certificate = await createCertificate({ hostNames: ['localhost'] })
+    const { port } = await serving({
+      tls: { cert: certificate.cert, key: certificate.key },
+      sasl: [saslServer.plain((user, password) => user === 'ann' && password === 'secret')],
+    })
+    const frames: string[] = []
+    const connection = await connect(`amqps://ann:secret@localhost:${port}`, {
+      pipeline: true,
+      tls: { ca: certificate.ca },
+      trace: ({ direction, body }) => frames.push(`${direction} ${(body as { type?: string })?.type ?? body}`),
+    })
+    await sendOne(connection)
+    expect(frames.slice(0, 6).map(frame => frame.replace('out ', ''))).toEqual([
+      'AMQP 3 1.0.0',
+      'sasl-init',
+      'AMQP 0 1.0.0',
+      'open',
+      'begin',
+      'attach',
+    ])
+    await connection.close()
+  })
+
   test('`opened` follows; then `remote` is there, listeners and iterators hear, and it closes as any', async () => {
     const { port } = await serving()
     const connection = await connect({ host: '127.0.0.1', port, pipeline: true })

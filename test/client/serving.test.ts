@@ -1,7 +1,7 @@
 /** What a listener does for its owner: links to handlers, authorised; leaving in peace; certificates; how many. */
 
 import { afterEach, describe, expect, test } from 'vitest'
-import type { Connection, IncomingLink, Listener } from '../../src/client/api.ts'
+import type { Connection, IncomingLink, Listener, Receiver } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
 import type { ListenOptions } from '../../src/client/options.ts'
@@ -118,6 +118,28 @@ describe('close({ graceMs })', () => {
     await closing
     expect(await near.closed).toMatchObject({ by: 'remote' })
     expect(performance.now() - began).toBeLessThan(10_000)
+  })
+
+  test('§2.6.7 credit that was taken back stays so when what is here is taken and settled', async () => {
+    let receiver: Receiver | undefined
+    const { listener, near } = await ends({
+      links: async link => {
+        if (link.remoteRole === 'sender') receiver = await link.accept({ credit: { window: 2 } })
+      },
+    })
+    const sender = await near.sender('q')
+    const [one, two] = [sender.send({ body: '1' }), sender.send({ body: '2' })]
+    await turn(30)
+    const closing = listener.close({ graceMs: 60_000 })
+    await turn(30)
+    const three = settled(sender.send({ body: '3' }))
+    const taken = [await receiver?.receive(), await receiver?.receive()]
+    await turn(30)
+    expect(sender.pending).toBe(1)
+    for (const delivery of taken) await delivery?.accept()
+    expect(await Promise.all([one, two])).toEqual([{ outcome: 'accepted' }, { outcome: 'accepted' }])
+    expect(await three).toMatchObject({ code: 'ERR_AMQP_CLOSED', condition: 'amqp:link:detach-forced' })
+    await closing
   })
 
   test('and no longer than that', async () => {
