@@ -29,6 +29,7 @@ import type {
 import { ClientReceiver } from './receiver.ts'
 import { ClientSender } from './sender.ts'
 import { errorFields, optionalFields, orEmpty, sourceFields, sourceInit, targetFields, targetInit } from './termini.ts'
+import { unanswerable } from './unanswerable.ts'
 
 type SessionEvents = { closed: Closure; link: IncomingLink }
 type AnyLink = ClientSender | ClientReceiver
@@ -172,14 +173,18 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return link
   }
 
-  #attach(link: AnyLink, init: AttachInit): void {
+  /** @param own  of an answer: what the application has put into it */
+  #attach(link: AnyLink, init: AttachInit, own?: AttachInit): void {
     try {
       link.endpoint.attach(init)
     } catch (error) {
       this.#links.delete(link)
       // Its name is free again.
       this.endpoint.releaseLink(link.endpoint)
-      throw error
+      if (own === undefined) throw error
+      const fault = unanswerable(link.endpoint, own, error)
+      this.touch()
+      throw fault
     }
     this.touch()
   }
@@ -268,19 +273,17 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     modes: AttachInit,
   ): void {
     const { reply = {} } = options
-    this.#attach(link, {
+    const own: AttachInit = {
       ...attachFields(options),
       ...modes,
-      source: (reply.source === undefined ? attach.source : reply.source && sourceFields(reply.source)) as
-        | Init<Source>
-        | undefined,
-      target: (reply.target === undefined ? attach.target : reply.target && targetFields(reply.target)) as
-        | Target
-        | Coordinator
-        | undefined,
+      source: reply.source ? sourceFields(reply.source) : undefined,
+      target: reply.target ? targetFields(reply.target) : undefined,
       properties: optionalFields(reply.properties ?? options.properties),
       offeredCapabilities: reply.offeredCapabilities,
-    })
+    }
+    const source = reply.source === undefined ? (attach.source as Init<Source> | undefined) : own.source
+    const target = reply.target === undefined ? (attach.target as Target | Coordinator | undefined) : own.target
+    this.#attach(link, { ...own, source, target }, own)
     link.onAttached(orEmpty(attach.properties))
   }
 

@@ -133,9 +133,11 @@ export abstract class LinkEndpoint {
 
   /** Refuses a link that the peer has attached: null terminus, then a closing detach with the error. §2.6.3 */
   refuse(error: ErrorFields): void {
+    this.#check('S:ATTACH', 'refuse')
     const fields = fitted(error, this.session.connection.remoteMaxFrameSize)
-    this.attach(this.role === 'sender' ? { target: this.remoteTarget } : { source: this.remoteSource })
-    this.close(fields)
+    const theirs = this.role === 'sender' ? { target: this.remoteTarget } : { source: this.remoteSource }
+    // The peer may have said of its terminus what cannot be said back.
+    if (!refusal(() => this.attach(theirs)) || this.#answer()) this.close(fields)
   }
 
   /** Detaches; the terminus lives on. Queued transfers go first. @throws {UsageError} unless attached. §2.6.4 */
