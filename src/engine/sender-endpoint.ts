@@ -9,7 +9,7 @@
 import { type TransferFields, transferWidth } from '../definitions/hot-paths.ts'
 import type { Attach, Disposition, Flow } from '../definitions/performatives.ts'
 import { tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
-import { UsageError } from '../errors.ts'
+import { ClosedError, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { Writer } from '../types/writer.ts'
 import { Fifo } from './fifo.ts'
@@ -58,7 +58,6 @@ export class SenderEndpoint extends LinkEndpoint {
   #nextTag = 0
   /** Tags that the owner chose and that are still in use. */
   #tags: Set<string> | undefined
-  #headroom = 0
 
   protected get self(): never {
     return this as never
@@ -70,24 +69,25 @@ export class SenderEndpoint extends LinkEndpoint {
    */
   beginMessage(init: DeliveryInit): Writer {
     this.checkSendable(init)
-    const slab = this.session.connection.writer.slab
     fields.handle = this.handle < 0 ? 0xffff : this.handle
     fields.deliveryId = 0xffffffff
     fields.deliveryTag = init.deliveryTag ?? 0
     fields.messageFormat = init.messageFormat ?? 0
     fields.settled = init.settled === true
     fields.more = false
-    this.#headroom = transferWidth(fields) + 8
-    slab.ensure(this.#headroom + 256)
-    slab.mark = slab.offset
-    slab.offset += this.#headroom
-    return slab
+    return this.session.connection.writer.beginMessage(transferWidth(fields) + 8)
   }
 
-  /** Queues what was written since `beginMessage`, with the caller's own bytes spliced in. */
+  /**
+   * Queues what was written since `beginMessage`, with the caller's own bytes spliced in.
+   * @throws {ClosedError} the link has ended while it was being written: `cancelMessage` is still due
+   */
   commitMessage(init: DeliveryInit, splices?: readonly Splice[]): OutgoingDelivery {
-    const slab = this.session.connection.writer.slab
-    const start = slab.mark + this.#headroom
+    const { connection } = this.session
+    if (!this.isAttached || !this.session.maySend) throw new ClosedError(this.label, 'link', connection.cause)
+    const { headroom } = connection.writer
+    const slab = connection.writer.endMessage()
+    const start = slab.mark + headroom
     const end = slab.offset
     const base = slab.mark
     slab.mark = end
@@ -97,7 +97,7 @@ export class SenderEndpoint extends LinkEndpoint {
 
   /** Takes back what was written since `beginMessage`. */
   cancelMessage(): void {
-    const slab = this.session.connection.writer.slab
+    const slab = this.session.connection.writer.endMessage()
     slab.offset = slab.mark
   }
 
