@@ -1,5 +1,6 @@
 /** listen: a port → connections, each the same as `connect` gives. */
 
+import { DEFAULT_LIMITS } from '../engine/limits.ts'
 import type { AmqpError } from '../errors.ts'
 import { listenSocket, type SocketListener } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
@@ -54,11 +55,12 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   }
 
   async start(): Promise<void> {
-    const { host = '127.0.0.1', port = 0, tls, signal } = this.#options
+    const { host = '127.0.0.1', port = 0, tls, signal, limits } = this.#options
+    const { handshakeMs } = { ...DEFAULT_LIMITS, ...limits }
     signal?.addEventListener('abort', () => void this.close(), { once: true })
     if (port === null) return
     this.#socket = await listenSocket(
-      { host, port, tls },
+      { host, port, tls, handshakeMs },
       transport => {
         // A peer that fails its handshake has been reported.
         this.#accept(transport).then(

@@ -187,20 +187,39 @@ export interface SocketListener {
  * @throws {TransportError} the address cannot be used
  */
 export async function listenSocket(
-  options: { readonly host: string; readonly port: number; readonly tls: Tls.TlsOptions | undefined },
+  options: {
+    readonly host: string
+    readonly port: number
+    readonly tls: Tls.TlsOptions | undefined
+    /** Milliseconds that a TLS handshake may take. */
+    readonly handshakeMs: number
+  },
   accepted: (transport: SocketTransport) => void,
   failed: (error: Error) => void,
 ): Promise<SocketListener> {
-  const { host, port, tls } = options
+  const { host, port, tls, handshakeMs } = options
+  /** Sockets in their TLS handshake, by their peers' addresses: nobody else would close them. */
+  const shaking = new Map<string, Net.Socket>()
   const server: Net.Server = tls
     ? (await import('node:tls'))
-        .createServer(tls)
-        .on('secureConnection', socket => accepted(socketTransport(socket.setNoDelay(true))))
+        .createServer({ handshakeTimeout: timerDelay(handshakeMs), ...tls })
+        .on('secureConnection', socket => {
+          shaking.delete(peerOf(socket))
+          accepted(socketTransport(socket.setNoDelay(true)))
+        })
     : (await import('node:net')).createServer({ noDelay: true }, socket => accepted(socketTransport(socket)))
   if (tls)
-    server.on('tlsClientError', (error: Error) =>
-      failed(new TransportError(`TLS handshake failed: ${error.message}`, error)),
-    )
+    server
+      .on('connection', (socket: Net.Socket) => {
+        const peer = peerOf(socket)
+        shaking.set(peer, socket)
+        socket.once('close', () => shaking.get(peer) === socket && shaking.delete(peer))
+      })
+      .on('tlsClientError', (error: Error, socket: Net.Socket) => {
+        // A handshake that takes too long is told and not ended.
+        socket.destroy()
+        failed(new TransportError(`TLS handshake failed: ${error.message}`, error))
+      })
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error) =>
       reject(new TransportError(`cannot listen on ${host}:${port}: ${error.message}`, error))
@@ -214,6 +233,13 @@ export async function listenSocket(
   const address = server.address()
   return {
     port: typeof address === 'object' && address ? address.port : 0,
-    close: () => new Promise(resolve => server.close(() => resolve())),
+    close: () =>
+      new Promise(resolve => {
+        server.close(() => resolve())
+        for (const socket of shaking.values()) socket.destroy()
+      }),
   }
 }
+
+/** The socket beneath TLS has the same. */
+const peerOf = ({ remoteAddress, remotePort }: Net.Socket): string => `${remoteAddress} ${remotePort}`
