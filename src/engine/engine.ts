@@ -158,9 +158,10 @@ export class Engine implements SaslOwner {
 
   /**
    * Looks at the clock: gives up a silent peer, a handshake or a close that takes too long.
+   * @param blocked  the transport takes nothing at present, heartbeats neither. Default false
    * @returns when to call again at the latest, on the clock of `now`; `undefined` for never
    */
-  tick(now: number): number | undefined {
+  tick(now: number, blocked = false): number | undefined {
     if (this.#phase === 'done') return undefined
     this.#startedAt ??= now
     // From our close on, also while what is queued in front of it waits for a peer that gives no credit.
@@ -188,7 +189,7 @@ export class Engine implements SaslOwner {
       this.#giveUp(new IdleTimeoutError(this.#idle.limitMs))
       return undefined
     }
-    const due = this.#idle?.deadline()
+    const due = this.#idle?.deadline(blocked)
     return this.#closeBy === undefined ? due : Math.min(this.#closeBy, due ?? this.#closeBy)
   }
 

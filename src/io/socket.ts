@@ -135,7 +135,10 @@ class Socket implements SocketTransport {
     socket.on('end', () => {
       if (!this.#ending) end()
     })
-    socket.on('close', end)
+    socket.on('close', () => {
+      end()
+      sink.over?.()
+    })
     if (socket.destroyed) queueMicrotask(end)
   }
 
