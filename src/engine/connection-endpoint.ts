@@ -29,6 +29,7 @@ import type { IncomingDelivery } from './incoming-delivery.ts'
 import type { Limits } from './limits.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
+import { type Postponed, PostponedList } from './postponed.ts'
 import { refusal } from './refusal.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 import { SessionEndpoint } from './session-endpoint.ts'
@@ -47,12 +48,6 @@ export interface WireStyle extends CompositeStyle {
 const QUANTUM = 64 << 10
 /** What we say when `open` sets nothing. */
 export const DEFAULT_MAX_FRAME_SIZE = 65_536
-
-/** Something that is framed once nothing is in its way: a link's detach, a session's end. */
-interface Postponed {
-  /** @returns whether it is done with */
-  frameDetach(): boolean
-}
 
 export class ConnectionEndpoint {
   readonly limits: Limits
@@ -86,7 +81,7 @@ export class ConnectionEndpoint {
   readonly #early: FrameWriter = new FrameWriter()
   #earlyTrace: (() => void)[] = []
   #due: SessionEndpoint[] = []
-  #postponed = new Set<Postponed>()
+  readonly #postponed = new PostponedList()
   #closing: { readonly error: ErrorFields | undefined } | undefined
   #openSent = false
   #payloadSession: SessionEndpoint | undefined
@@ -195,11 +190,7 @@ export class ConnectionEndpoint {
 
   /** Frames what was postponed for links of a name, now: whoever attaches it again must come after that. §2.6.1 */
   framePostponed(session: SessionEndpoint, role: string, name: string): void {
-    for (const what of this.#postponed) {
-      const link = what as Partial<SenderEndpoint>
-      if (link.session === session && link.role === role && link.name === name && what.frameDetach())
-        this.#postponed.delete(what)
-    }
+    this.#postponed.frameNamed(session, role, name)
   }
 
   /** Whether `frameOutput` would write something. */
@@ -223,7 +214,7 @@ export class ConnectionEndpoint {
       this.#frameTransfers(maxBytes)
       for (const sender of this.draining.drain()) if (!sender.finishDrain()) this.draining.push(sender)
       this.#frameDue()
-      for (const what of this.#postponed) if (what.frameDetach()) this.#postponed.delete(what)
+      this.#postponed.frame()
     }
     if (this.#closing) this.#frameClose(this.#closing.error)
   }
