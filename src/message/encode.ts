@@ -7,7 +7,7 @@
 
 import { Section } from '../definitions/sections.ts'
 import { EncodeError } from '../errors.ts'
-import { allocate } from '../types/allocate.ts'
+import { allocate, byteCount } from '../types/allocate.ts'
 import { writeList, writeValue } from '../types/any-writer.ts'
 import { encodeErrorWithin } from '../types/encode-path.ts'
 import { begin, finish } from '../types/slab.ts'
@@ -122,12 +122,14 @@ function writeData(
   splices: Splice[] | undefined,
 ): Splice[] | undefined {
   writer.writeDescriptor(Section.data)
-  if (bytes.length < byReference) {
+  const length = byteCount(bytes)
+  if (length < byReference) {
     writer.writeBinary(bytes)
     return splices
   }
-  writer.binaryHeader(bytes.length)
-  const splice = { at: writer.offset - writer.mark, bytes }
+  writer.binaryHeader(length)
+  const own = bytes.length === length ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, length)
+  const splice = { at: writer.offset - writer.mark, bytes: own }
   if (splices === undefined) return [splice]
   splices.push(splice)
   return splices
