@@ -85,9 +85,8 @@ export class SenderEndpoint extends LinkEndpoint {
   commitMessage(init: DeliveryInit, splices?: readonly Splice[]): OutgoingDelivery {
     const { connection } = this.session
     if (!this.isAttached || !this.session.maySend) throw new ClosedError(this.label, 'link', connection.cause)
-    const { headroom } = connection.writer
     const slab = connection.writer.endMessage()
-    const start = slab.mark + headroom
+    const start = slab.mark + slab.headroom
     const end = slab.offset
     const base = slab.mark
     slab.mark = end

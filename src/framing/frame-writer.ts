@@ -35,9 +35,9 @@ export class FrameWriter {
 
   /** Where messages are encoded and frames built. Taken away while in use: a getter may well use the connection. */
   #slab: Writer | undefined = undefined
-  /** Messages being written, and their headroom, the innermost last. */
-  readonly #messages: Writer[] = []
-  readonly #headrooms: number[] = []
+  /** The message being written, and those within which it is. */
+  #message: Writer | undefined = undefined
+  readonly #outer: Writer[] = []
   #chunks: Uint8Array[] = []
   /** The run of slab that is being extended. */
   #bytes: Uint8Array | undefined
@@ -56,23 +56,19 @@ export class FrameWriter {
   /** Starts a message with headroom in front of it, for `transferInPlace`. It ends with `endMessage`. */
   beginMessage(headroom: number): Writer {
     const slab = this.#takeSlab()
-    this.#messages.push(slab)
-    this.#headrooms.push(headroom)
+    if (this.#message) this.#outer.push(this.#message)
+    this.#message = slab
+    slab.headroom = headroom
     slab.ensure(headroom + 256)
     slab.mark = slab.offset
     slab.offset += headroom
     return slab
   }
 
-  /** Headroom of the message begun last. */
-  get headroom(): number {
-    return this.#headrooms[this.#headrooms.length - 1] as number
-  }
-
   /** Ends the message begun last. @returns its writer: what was written lies behind `mark` and the headroom */
   endMessage(): Writer {
-    const slab = this.#messages.pop() as Writer
-    this.#headrooms.pop()
+    const slab = this.#message as Writer
+    this.#message = this.#outer.length > 0 ? this.#outer.pop() : undefined
     this.#slab = slab
     return slab
   }

@@ -38,6 +38,8 @@ export class Writer {
   offset = 0
   /** Start of the unit being written. */
   mark = 0
+  /** Bytes behind `mark` that are kept free, for what is known last. */
+  headroom = 0
   /** Smallest size of the buffer that follows when this one is full. */
   readonly slabSize: number
   /** What is not written yet is zero: results are views, and `buffer` shows what is around them. */
