@@ -1,0 +1,75 @@
+/** What costs a peer few bytes must cost us little time and memory: each of these blocked or filled an end once. */
+
+import { describe, expect, test } from 'vitest'
+import { decodeTyped, decodeValue } from '../../src/types/any-reader.ts'
+import { encodeValue } from '../../src/types/any-writer.ts'
+import { AmqpMap } from '../../src/types/map.ts'
+import type { AmqpValue } from '../../src/types/values.ts'
+import { fromHex } from '../peer/wire.ts'
+
+/** Milliseconds that something takes. */
+function timed(run: () => void): number {
+  const started = performance.now()
+  run()
+  return performance.now() - started
+}
+
+describe('§1.6.23 maps as keys of maps', () => {
+  /** `depth` maps, each the only key of the next. */
+  const nested = (inner: AmqpValue, depth: number): AmqpValue => {
+    let value = inner
+    for (let i = 0; i < depth; i++) value = AmqpMap.fromFlat([value, null])
+    return value
+  }
+
+  test('the innermost is walked once, not once for each level', () => {
+    const value = nested(new Array<AmqpValue>(200_000).fill(null), 60)
+    let bytes: Uint8Array = new Uint8Array()
+    expect(timed(() => void (bytes = encodeValue(value)))).toBeLessThan(500)
+    expect(timed(() => void decodeValue(bytes))).toBeLessThan(500)
+    expect(timed(() => void decodeTyped(bytes))).toBeLessThan(500)
+  })
+
+  test('§1.6.23 two keys that are equal all the same are found, at any depth', () => {
+    const twice = (): AmqpValue => AmqpMap.fromFlat([nested(['a', 1], 3), 1, nested(['a', 1], 3), 2])
+    expect(() => encodeValue(twice())).toThrow('the same key twice')
+    expect(() => encodeValue(nested(twice(), 2))).toThrow('the same key twice')
+    const same = encodeValue(AmqpMap.fromFlat([nested(['a', 1], 3), 1, nested(['a', 2], 3), 2]))
+    same[same.lastIndexOf(2, same.length - 3)] = 1
+    expect(() => decodeValue(same)).toThrow('the same key twice')
+    expect(() => decodeTyped(same)).toThrow('the same key twice')
+  })
+
+  test('what is written after a map with such keys knows nothing of them', () => {
+    const list: AmqpValue[] = ['a']
+    const map = (): AmqpValue => AmqpMap.fromFlat([list, 1, ['b'], 2])
+    encodeValue(map())
+    list[0] = 'b'
+    expect(() => encodeValue(map())).toThrow('the same key twice')
+    list[0] = 'c'
+    expect(encodeValue(map()).length).toBeGreaterThan(0)
+  })
+})
+
+describe('§1.6.23 long keys', () => {
+  test('two that differ are two, however they were chosen', () => {
+    // Two binaries with the same value of a 64-bit hash that stood for long keys once.
+    const key = (hex: string) => fromHex(hex + '07'.repeat(200))
+    const one = key(
+      'a297dd9c6c1ddb4078f19dd7e34aadc6973eaccd0455726e60fe6d1ce2d0f3ad8f95c565d50b737fdefe6dd9b9daead41d44992b0f75d35a52f9f84b2962bc2676f20bee2c100e22dad16490fde1d4b3',
+    )
+    const other = key(
+      '8e5ef3876c1ddb4078f19dd7e34aadc6616103a10455726e82c1862cba32df9f8f95c5658fa35252a40670f4b9daead4f9fadf03639e996f4e68e4422962bc2676f20bee2c100e22dad16490fde1d4b3',
+    )
+    const map = decodeValue(
+      encodeValue(
+        new Map([
+          [one, 1],
+          [other, 2],
+        ]),
+      ),
+    ) as AmqpMap
+    expect([map.get(one), map.get(other)]).toEqual([1, 2])
+    expect(map.get(new Uint8Array(300))).toBeUndefined()
+  })
+})
