@@ -405,7 +405,7 @@ export class ConnectionEndpoint {
 
   #abandon(): void {
     // Those, too, that have ended from here only, and hold what they had received.
-    for (const session of [...this.#channels, ...this.#remoteChannels]) session.abandon()
+    for (const session of new Set([...this.#channels, ...this.#remoteChannels])) session.abandon()
     this.ready.drain()
   }
 

@@ -1,11 +1,15 @@
 /** What costs a peer few bytes must cost us little time and memory: each of these blocked or filled an end once. */
 
 import { describe, expect, test } from 'vitest'
+import { Engine } from '../../src/engine/engine.ts'
+import type { Limits } from '../../src/engine/limits.ts'
 import { decodeTyped, decodeValue } from '../../src/types/any-reader.ts'
 import { encodeValue } from '../../src/types/any-writer.ts'
 import { AmqpMap } from '../../src/types/map.ts'
 import type { AmqpValue } from '../../src/types/values.ts'
-import { fromHex } from '../peer/wire.ts'
+import * as peer from '../peer/composites.ts'
+import { frame, fromHex } from '../peer/wire.ts'
+import { hear } from '../support/pair.ts'
 
 /** Milliseconds that something takes. */
 function timed(run: () => void): number {
@@ -13,6 +17,63 @@ function timed(run: () => void): number {
   run()
   return performance.now() - started
 }
+
+const joined = (frames: readonly Uint8Array[]): Uint8Array => Uint8Array.from(frames.flatMap(bytes => [...bytes]))
+
+/** An end whose scripted peer has opened; `take` accepts what the peer has begun and attached. */
+function opened(limits: Partial<Limits> = {}, init: object = {}) {
+  const engine = new Engine({ limits })
+  engine.connection.open({ containerId: 'us' })
+  let out: Uint8Array[] = []
+  const feed = (...frames: Uint8Array[]) => {
+    engine.receive(frames.length === 1 ? (frames[0] as Uint8Array) : joined(frames), 0)
+    out = engine.output(1 << 20, 0)
+  }
+  const take = () => {
+    for (const event of hear(engine).events) {
+      if (event.type === 'session.begun') event.session.begin({ incomingWindow: 100_000 })
+      if (event.type !== 'link.attached') continue
+      if (event.link.role === 'receiver') event.link.useWindow(50_000)
+      event.link.attach({ source: {}, target: {} })
+    }
+    out = engine.output(1 << 20, 0)
+  }
+  feed(fromHex('414d515000010000'), frame(0, peer.open({ containerId: 'p', ...init })))
+  return { engine, feed, take, out: () => joined(out) }
+}
+
+const begin = (channel: number, fields: object = {}) =>
+  frame(
+    channel,
+    peer.begin({ nextOutgoingId: 0, incomingWindow: 100_000, outgoingWindow: 100_000, handleMax: 65_535, ...fields }),
+  )
+
+const attach = (handle: number, fields: object = {}, channel = 0) =>
+  frame(
+    channel,
+    peer.attach({
+      name: `l${handle}`,
+      handle,
+      role: false,
+      source: peer.source({}),
+      target: peer.target({}),
+      initialDeliveryCount: 0,
+      ...fields,
+    }),
+  )
+
+describe('§2.6.2 §2.5.1 handles and channels far apart', () => {
+  test('cost what is attached, not what lies between', () => {
+    const { engine, feed } = opened()
+    const frames = Array.from({ length: 1024 }, (_, channel) => [begin(channel), attach(16_383, {}, channel)])
+    const flood = joined(frames.flat())
+    const before = process.memoryUsage().heapUsed
+    expect(timed(() => feed(flood))).toBeLessThan(500)
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(60 << 20)
+    expect(timed(() => feed(fromHex('0000000300000000')))).toBeLessThan(200)
+    expect(engine.connection.hasEnded).toBe(true)
+  })
+})
 
 describe('§1.6.23 maps as keys of maps', () => {
   /** `depth` maps, each the only key of the next. */
