@@ -234,10 +234,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /** Deliveries that this endpoint leaves: what another may take over. In the order in which they came. */
   get open(): IncomingDelivery[] {
-    const open = this.#left
-    for (const delivery of this.session.incoming)
-      if (delivery.link === this && !open.includes(delivery)) open.push(delivery)
-    return [...this.adopted, ...open]
+    return [...this.adopted, ...this.#left, ...this.session.incoming.ofLink(this, this.unsettledCount)]
   }
 
   /** What the link had when it ended. */
@@ -345,9 +342,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
   }
 
   protected onEnded(): void {
-    if (this.unsettledCount === 0) return
-    for (const delivery of [...this.session.incoming]) {
-      if (delivery.link !== this) continue
+    for (const delivery of this.session.incoming.ofLink(this, this.unsettledCount)) {
       this.#left.push(delivery)
       this.#forget(delivery)
     }

@@ -395,15 +395,13 @@ export class SenderEndpoint extends LinkEndpoint {
   }
 
   /** Deliveries that are framed, wholly or partly, and not settled. */
-  *unsettled(): Generator<OutgoingDelivery> {
-    for (const delivery of this.session.outgoing) if (delivery.link === this) yield delivery
+  unsettled(): OutgoingDelivery[] {
+    return this.session.outgoing.ofLink(this, this.unsettledCount)
   }
 
   protected onEnded(): void {
     this.abandonQueue()
-    if (this.unsettledCount === 0) return
-    for (const delivery of [...this.session.outgoing]) {
-      if (delivery.link !== this) continue
+    for (const delivery of this.unsettled()) {
       this.#forget(delivery)
       this.abandoned.push(delivery)
     }

@@ -4,16 +4,7 @@
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import { writeDisposition } from '../definitions/hot-paths.ts'
-import type {
-  Attach,
-  Begin,
-  Detach,
-  Disposition,
-  End,
-  Flow,
-  Performative,
-  Transfer,
-} from '../definitions/performatives.ts'
+import type { Attach, Begin, Detach, End, Flow, Performative, Transfer } from '../definitions/performatives.ts'
 import type { SequenceNo } from '../definitions/restricted.ts'
 import {
   AmqpCondition,
@@ -28,6 +19,7 @@ import type { Init } from '../types/composite.ts'
 import type { ConnectionEndpoint } from './connection-endpoint.ts'
 import { DeliverySequence } from './delivery-sequence.ts'
 import { DispositionRuns, dispositionOf } from './disposition-runs.ts'
+import { receiveDisposition } from './dispositions.ts'
 import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy } from './events.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
@@ -37,10 +29,10 @@ import { ReceiverEndpoint } from './receiver-endpoint.ts'
 import { refusal } from './refusal.ts'
 import { SenderEndpoint } from './sender-endpoint.ts'
 import { serialAdd } from './serial.ts'
+import { SessionDeliveries } from './session-deliveries.ts'
 import { type SessionInput, type SessionState, sessionTransitions } from './session-states.ts'
 import { DEFAULT_INCOMING_WINDOW, OUTGOING_WINDOW, SessionWindow } from './session-window.ts'
 import { advance } from './transitions.ts'
-import { UnsettledRing } from './unsettled.ts'
 
 type LinkEnd = SenderEndpoint | ReceiverEndpoint
 
@@ -57,8 +49,8 @@ export class SessionEndpoint {
   remoteChannel = -1
   window: SessionWindow = new SessionWindow(DEFAULT_INCOMING_WINDOW)
   /** Unsettled deliveries, by delivery-id. §2.6.12 */
-  readonly outgoing: UnsettledRing<OutgoingDelivery> = new UnsettledRing()
-  readonly incoming: UnsettledRing<IncomingDelivery> = new UnsettledRing()
+  readonly outgoing: SessionDeliveries<OutgoingDelivery> = new SessionDeliveries()
+  readonly incoming: SessionDeliveries<IncomingDelivery> = new SessionDeliveries()
   /** The peer's delivery-ids, over all its links. */
   readonly incomingIds: DeliverySequence = new DeliverySequence()
   /** Senders that wait for the peer's window to open. */
@@ -277,7 +269,7 @@ export class SessionEndpoint {
       case 'transfer':
         return this.#onTransfer(body, payload, left)
       case 'disposition':
-        return this.#onDisposition(body)
+        return receiveDisposition(this, body)
       case 'flow':
         return this.#onFlow(body)
       case 'attach':
@@ -311,18 +303,6 @@ export class SessionEndpoint {
 
   /** Where further pieces of the frame being read go. */
   payloadLink: ReceiverEndpoint | undefined
-
-  #onDisposition(disposition: Disposition): void {
-    const { first } = disposition
-    const last = disposition.last ?? first
-    // It says nothing: not worth a walk.
-    if (!disposition.settled && !disposition.state) return
-    if (disposition.role === 'receiver') {
-      this.outgoing.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
-      return
-    }
-    this.incoming.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
-  }
 
   #onFlow(flow: Flow): void {
     this.window.onFlow(flow)

@@ -11,11 +11,12 @@ import * as peer from '../peer/composites.ts'
 import { frame, fromHex } from '../peer/wire.ts'
 import { hear } from '../support/pair.ts'
 
-/** Milliseconds that something takes. */
+/** Milliseconds of this process's work that something takes: not of the clock, which other processes move on, too. */
 function timed(run: () => void): number {
-  const started = performance.now()
+  const started = process.cpuUsage()
   run()
-  return performance.now() - started
+  const { user, system } = process.cpuUsage(started)
+  return (user + system) / 1000
 }
 
 const joined = (frames: readonly Uint8Array[]): Uint8Array => Uint8Array.from(frames.flatMap(bytes => [...bytes]))
@@ -75,6 +76,74 @@ describe('§2.6.2 §2.5.1 handles and channels far apart', () => {
   })
 })
 
+/** A session with `links` receivers, each of which holds `each` deliveries unsettled. */
+function unsettled(links: number, each: number) {
+  const end = opened({ maxUnsettled: 1 << 16 })
+  end.feed(begin(0))
+  end.take()
+  end.feed(...Array.from({ length: links }, (_, handle) => attach(handle)))
+  end.take()
+  const deliveries = Array.from({ length: links * each }, (_, id) =>
+    frame(
+      0,
+      peer.transfer({ handle: id % links, deliveryId: id, deliveryTag: Uint8Array.of(id >> 8, id) }),
+      Uint8Array.of(7),
+    ),
+  )
+  end.feed(joined(deliveries))
+  const { deliveries: got } = hear(end.engine)
+  expect(got).toHaveLength(links * each)
+  return { ...end, session: got[0]?.link.session, got }
+}
+
+describe('§2.6.4 links that end', () => {
+  test('leave what they hold unsettled, at a price that does not grow with what others hold', () => {
+    const { engine, feed, session } = unsettled(2000, 10)
+    const detaches = Array.from({ length: 2000 }, (_, handle) => frame(0, peer.detach({ handle, closed: true })))
+    const flood = joined(detaches)
+    expect(timed(() => feed(flood))).toBeLessThan(700)
+    expect(session?.incoming.count).toBe(0)
+    const left = hear(engine).events.flatMap(event => (event.type === 'link.detached' ? [event.link] : []))
+    expect(left.map(link => (link.role === 'receiver' ? link.open.map(({ deliveryId }) => deliveryId) : []))).toEqual(
+      Array.from({ length: 2000 }, (_, link) => Array.from({ length: 10 }, (_, i) => link + 2000 * i)),
+    )
+  })
+})
+
+describe('§2.7.6 dispositions over all there is', () => {
+  const disposition = (first: number, last: number, settled: boolean, state?: peer.Field) =>
+    frame(0, peer.disposition({ role: false, first, last, settled, state }))
+  const received = peer.received({ sectionNumber: 0, sectionOffset: 0n })
+
+  test('that settle nothing pass unheard when they come too often', () => {
+    const { engine, feed, got } = unsettled(10, 2000)
+    const flood = joined(new Array(3000).fill(disposition(0, 0x7fffffff, false, received)))
+    expect(timed(() => feed(flood))).toBeLessThan(500)
+    expect(got[19_999]?.remoteState?.type).toBe('received')
+    feed(disposition(3, 3, true))
+    expect(hear(engine).events).toMatchObject([{ type: 'delivery.settled', delivery: { deliveryId: 3 } }])
+  })
+
+  test('that settle what is settled already end the session', () => {
+    const { engine, feed, session } = unsettled(10, 2000)
+    feed(disposition(1, 19_998, true))
+    expect(session?.incoming.count).toBe(2)
+    hear(engine)
+    const flood = joined(new Array(3000).fill(disposition(1, 19_998, true)))
+    expect(timed(() => feed(flood))).toBeLessThan(500)
+    expect(hear(engine).events).toMatchObject([
+      { type: 'protocol.error', error: { condition: 'amqp:resource-limit-exceeded' } },
+      { type: 'session.ended' },
+    ])
+  })
+
+  test('a peer that settles what comes, a thousand at a time, is never short of steps', () => {
+    const { engine, feed } = unsettled(10, 2000)
+    for (let first = 0; first < 20_000; first += 1000) feed(disposition(first, first + 999, true))
+    expect(hear(engine).events.every(event => event.type === 'delivery.settled')).toBe(true)
+  })
+})
+
 describe('§1.6.23 maps as keys of maps', () => {
   /** `depth` maps, each the only key of the next. */
   const nested = (inner: AmqpValue, depth: number): AmqpValue => {
@@ -84,11 +153,11 @@ describe('§1.6.23 maps as keys of maps', () => {
   }
 
   test('the innermost is walked once, not once for each level', () => {
-    const value = nested(new Array<AmqpValue>(200_000).fill(null), 60)
+    const value = nested(new Array<AmqpValue>(300_000).fill(null), 60)
     let bytes: Uint8Array = new Uint8Array()
-    expect(timed(() => void (bytes = encodeValue(value)))).toBeLessThan(500)
-    expect(timed(() => void decodeValue(bytes))).toBeLessThan(500)
-    expect(timed(() => void decodeTyped(bytes))).toBeLessThan(500)
+    expect(timed(() => void (bytes = encodeValue(value)))).toBeLessThan(1200)
+    expect(timed(() => void decodeValue(bytes))).toBeLessThan(1200)
+    expect(timed(() => void decodeTyped(bytes))).toBeLessThan(1200)
   })
 
   test('§1.6.23 two keys that are equal all the same are found, at any depth', () => {
