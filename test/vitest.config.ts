@@ -11,6 +11,7 @@ const PURE = [
   'idle-timeout',
   'unsettled',
   'session-deliveries',
+  'postponed',
   'fifo',
   'limits',
   'error-fields',

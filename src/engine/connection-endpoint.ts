@@ -29,6 +29,7 @@ import type { IncomingDelivery } from './incoming-delivery.ts'
 import type { Limits } from './limits.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
+import { Postponed } from './postponed.ts'
 import { refusal } from './refusal.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 import { SessionEndpoint } from './session-endpoint.ts'
@@ -47,12 +48,6 @@ export interface WireStyle extends CompositeStyle {
 const QUANTUM = 64 << 10
 /** What we say when `open` sets nothing. */
 export const DEFAULT_MAX_FRAME_SIZE = 65_536
-
-/** Something that is framed once nothing is in its way: a link's detach, a session's end. */
-interface Postponed {
-  /** @returns whether it is done with */
-  frameDetach(): boolean
-}
 
 export class ConnectionEndpoint {
   readonly limits: Limits
@@ -86,7 +81,8 @@ export class ConnectionEndpoint {
   readonly #early: FrameWriter = new FrameWriter()
   #earlyTrace: (() => void)[] = []
   #due: SessionEndpoint[] = []
-  #postponed = new Set<Postponed>()
+  /** Detaches and ends that are to be written when nothing is in their way. */
+  readonly postponed: Postponed = new Postponed()
   #closing: { readonly error: ErrorFields | undefined } | undefined
   #openSent = false
   #payloadSession: SessionEndpoint | undefined
@@ -132,7 +128,7 @@ export class ConnectionEndpoint {
   /** Gives up what is queued in front of a close that waits, and frames the close if that is legal. */
   closeNow(): void {
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     this.frameOutput(0)
   }
 
@@ -188,20 +184,6 @@ export class ConnectionEndpoint {
     this.#due.push(session)
   }
 
-  /** A detach or end is to be written when nothing is in its way. */
-  postpone(what: Postponed): void {
-    this.#postponed.add(what)
-  }
-
-  /** Frames what was postponed for links of a name, now: whoever attaches it again must come after that. §2.6.1 */
-  framePostponed(session: SessionEndpoint, role: string, name: string): void {
-    for (const what of this.#postponed) {
-      const link = what as Partial<SenderEndpoint>
-      if (link.session === session && link.role === role && link.name === name && what.frameDetach())
-        this.#postponed.delete(what)
-    }
-  }
-
   /** Whether `frameOutput` would write something. */
   get hasOutput(): boolean {
     return (
@@ -209,7 +191,7 @@ export class ConnectionEndpoint {
       this.#due.length > 0 ||
       this.ready.length > 0 ||
       this.draining.length > 0 ||
-      this.#postponed.size > 0 ||
+      this.postponed.size > 0 ||
       this.#closing !== undefined ||
       (this.localOpen !== undefined && !this.#openSent)
     )
@@ -223,7 +205,7 @@ export class ConnectionEndpoint {
       this.#frameTransfers(maxBytes)
       for (const sender of this.draining.drain()) if (!sender.finishDrain()) this.draining.push(sender)
       this.#frameDue()
-      for (const what of this.#postponed) if (what.frameDetach()) this.#postponed.delete(what)
+      this.postponed.frame()
     }
     if (this.#closing) this.#frameClose(this.#closing.error)
   }
@@ -265,7 +247,7 @@ export class ConnectionEndpoint {
 
   /** Writes our close if nothing queued is in its way. @returns whether it is written */
   #frameClose(error: ErrorFields | undefined): boolean {
-    if (this.#postponed.size > 0 && !error && this.#maySend) return false
+    if (this.postponed.size > 0 && !error && this.#maySend) return false
     if (!error && this.#maySend) for (const session of this.#channels) if (!session.isIdle) return false
     const next = advance(connectionTransitions, this.state, error ? 'S:CLOSE(ERROR)' : 'S:CLOSE')
     if (next === undefined) return false
@@ -349,7 +331,7 @@ export class ConnectionEndpoint {
     if (next === 'END') return this.ended('local', this.cause)
     // Answered at once: what is queued has nobody to read it.
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     this.#closing = undefined
     this.#frameClose(undefined)
   }
@@ -387,7 +369,7 @@ export class ConnectionEndpoint {
     this.cause ??= error
     this.emit({ type: 'protocol.error', error })
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     if (!this.localOpen) this.localOpen = { containerId: '' }
     this.#closing = { error: fitted({ type: 'error', condition, description: error.message }, this.remoteMaxFrameSize) }
     this.frameOutput(0)

@@ -142,7 +142,7 @@ export class SessionEndpoint {
     const fields = error && fitted(error, this.connection.remoteMaxFrameSize)
     if (error) for (const link of this.#handles) link.abandonQueue()
     this.#pendingEnd = { error: fields }
-    this.connection.postpone(this)
+    this.connection.postponed.add(this)
   }
 
   /** Writes the postponed end, if nothing is in its way. @returns whether it is off the list */

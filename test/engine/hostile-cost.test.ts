@@ -110,6 +110,20 @@ describe('§2.6.4 links that end', () => {
   })
 })
 
+describe('§2.6.3 links that nobody takes', () => {
+  test('are refused at a price that does not grow with how many are refused', () => {
+    const { engine, feed, take } = opened()
+    feed(begin(0))
+    take()
+    const flood = joined(Array.from({ length: 16_000 }, (_, handle) => attach(handle)))
+    feed(flood)
+    const links = hear(engine).events.flatMap(event => (event.type === 'link.attached' ? [event.link] : []))
+    expect(links).toHaveLength(16_000)
+    expect(timed(() => links.forEach(link => void link.refuse({ condition: 'amqp:not-found' })))).toBeLessThan(1000)
+    expect(engine.output(1 << 22, 0).length).toBeGreaterThan(0)
+  })
+})
+
 describe('§2.7.6 dispositions over all there is', () => {
   const disposition = (first: number, last: number, settled: boolean, state?: peer.Field) =>
     frame(0, peer.disposition({ role: false, first, last, settled, state }))
