@@ -10,7 +10,7 @@ import type { Attach, Disposition, Flow, Transfer } from '../definitions/perform
 import type { UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { AmqpCondition, LinkCondition, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
-import { fittedState } from './error-fields.ts'
+import { echoed, fittedState } from './error-fields.ts'
 import { IncomingDelivery } from './incoming-delivery.ts'
 import { ReceiverCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
@@ -283,7 +283,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
     const isSaid = state !== undefined && isOutcome(state)
     if (isSaid) delivery.localState = state
     const first = this.rcvSettleMode === 'first' || delivery.settlesFirst || isSaid
-    if (!settled) this.session.dispositionDue(true, delivery.deliveryId, first, delivery.localState ?? decided)
+    const said = isSaid ? echoed(state, this.session.connection.remoteMaxFrameSize) : decided
+    if (!settled) this.session.dispositionDue(true, delivery.deliveryId, first, said)
     if (!settled && !first) return
     this.#settled(delivery)
     this.session.connection.emit({ type: 'delivery.settled', delivery })

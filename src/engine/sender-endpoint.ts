@@ -350,7 +350,7 @@ export class SenderEndpoint extends LinkEndpoint {
     this.#forget(delivery)
     this.#forgetTag(delivery)
     // A receiver in mode second waits for us to settle. §2.8.3
-    if (!disposition.settled) session.dispositionDue(false, delivery.deliveryId, true, disposition.state)
+    if (!disposition.settled) session.settlementDue(delivery.deliveryId, disposition.state)
     session.connection.outcomes.push(delivery)
   }
 

@@ -20,7 +20,7 @@ import type { ConnectionEndpoint } from './connection-endpoint.ts'
 import { DeliverySequence } from './delivery-sequence.ts'
 import { DispositionRuns, dispositionOf } from './disposition-runs.ts'
 import { receiveDisposition } from './dispositions.ts'
-import { type ErrorFields, fitted } from './error-fields.ts'
+import { type ErrorFields, echoed, fitted } from './error-fields.ts'
 import type { EndedBy } from './events.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
 import { Numbering } from './numbering.ts'
@@ -201,6 +201,11 @@ export class SessionEndpoint {
   /** A disposition is to be written. §2.7.6 */
   dispositionDue(receiver: boolean, id: SequenceNo, settled: boolean, state: DeliveryState | undefined): void {
     if (this.#dispositions.add(receiver, id, settled, state)) this.connection.sessionDue(this)
+  }
+
+  /** Our settlement of what we sent is to be written, with the state that the receiver told. §2.8.3 */
+  settlementDue(id: SequenceNo, state: DeliveryState | undefined): void {
+    this.dispositionDue(false, id, true, echoed(state, this.connection.remoteMaxFrameSize))
   }
 
   /** Writes the flows and dispositions that are due. */
