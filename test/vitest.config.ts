@@ -33,6 +33,7 @@ const ENDPOINTS = [
   '*-endpoint',
   '*-recovery',
   'dispositions',
+  'kept-bytes',
   'incoming-delivery',
   'outgoing-delivery',
 ]

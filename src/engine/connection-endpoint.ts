@@ -25,6 +25,7 @@ import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy, EngineEvent } from './events.ts'
 import { Fifo } from './fifo.ts'
 import { type Outgoing, outgoingFrame } from './frame-trace.ts'
+import { LEAST_REMOTE_MS } from './idle-timeout.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
 import type { Limits } from './limits.ts'
 import { Numbering } from './numbering.ts'
@@ -68,6 +69,9 @@ export class ConnectionEndpoint {
   pendingBytes = 0
   /** Memory that partly received messages keep alive. */
   incompleteBytes = 0
+  /** Memory that the peer's sessions and links take up, and how much the frame being read takes. */
+  linkBytes = 0
+  weigh: () => number = () => 0
   /** Our open, and the peer's. */
   localOpen: OpenInit | undefined
   remoteOpen: Open | undefined
@@ -302,6 +306,9 @@ export class ConnectionEndpoint {
     // §2.7.1: a peer that says less than 512 must still take 512.
     this.remoteMaxFrameSize = Math.max(open.maxFrameSize, MIN_MAX_FRAME_SIZE)
     this.#channels.max = Math.min(this.#channels.max, open.channelMax)
+    const { idleTimeOut } = open
+    if (idleTimeOut && idleTimeOut < LEAST_REMOTE_MS)
+      return this.fail(AmqpCondition.notAllowed, `an idle-time-out of ${idleTimeOut} ms is too short`, '2.4.5')
     this.emit({ type: 'connection.opened', open })
     this.#afterOpens()
   }
@@ -359,7 +366,7 @@ export class ConnectionEndpoint {
         '2.5.1',
       )
     this.#remoteChannels.set(channel, session)
-    session.onBegin(channel, begin)
+    if (session.kept.add() > 0) session.onBegin(channel, begin)
   }
 
   /** The peer broke a rule of the connection: it is told so, and everything is discarded until its close. §2.4.6 */

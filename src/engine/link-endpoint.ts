@@ -52,6 +52,8 @@ export abstract class LinkEndpoint {
   /** The peer refused the link: its terminus is null, and a detach follows. §2.6.3 */
   refused = false
   flowDue = false
+  /** Memory that counts for it since the peer's attach. */
+  keptBytes = 0
   /** Our attach told all that we hold unsettled. §2.6.13 */
   protected mapComplete = true
   /** The peer's attach did. */

@@ -23,6 +23,7 @@ import { receiveDisposition } from './dispositions.ts'
 import { type ErrorFields, echoed, fitted } from './error-fields.ts'
 import type { EndedBy } from './events.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
+import { KeptBytes } from './kept-bytes.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
 import { ReceiverEndpoint } from './receiver-endpoint.ts'
@@ -61,6 +62,7 @@ export class SessionEndpoint {
   hasEnded = false
   /** For the owner. */
   context: unknown
+  readonly kept: KeptBytes
   readonly #handles: Numbering<LinkEnd>
   readonly #remoteHandles: Numbering<LinkEnd>
   /** Links that we initiated and the peer has not answered. */
@@ -74,6 +76,7 @@ export class SessionEndpoint {
   constructor(connection: ConnectionEndpoint, initiated: 'local' | 'remote') {
     this.connection = connection
     this.initiated = initiated
+    this.kept = new KeptBytes(connection)
     this.#handles = new Numbering(0xffffffff)
     this.#remoteHandles = new Numbering(connection.limits.maxLinks - 1)
   }
@@ -171,8 +174,9 @@ export class SessionEndpoint {
     return this.#handles.assign(link as LinkEnd, link.initiated === 'remote')
   }
 
-  releaseRemoteHandle(link: { remoteHandle: number }): void {
+  releaseRemoteHandle(link: { remoteHandle: number; keptBytes: number }): void {
     this.#remoteHandles.release(link.remoteHandle)
+    this.kept.release(link.keptBytes)
     link.remoteHandle = -1
   }
 
@@ -346,7 +350,8 @@ export class SessionEndpoint {
       link = new (role === 'sender' ? SenderEndpoint : ReceiverEndpoint)(this, attach.name, 'remote')
     }
     this.#remoteHandles.set(attach.handle, link)
-    link.onRemoteAttach(attach)
+    link.keptBytes = this.kept.add()
+    if (link.keptBytes > 0) link.onRemoteAttach(attach)
   }
 
   #onDetach(detach: Detach): void {
@@ -365,6 +370,7 @@ export class SessionEndpoint {
     if (next === undefined)
       return this.connection.fail(AmqpCondition.illegalState, `end for ${this.label} in state ${this.state}`, '2.5.5')
     this.connection.releaseRemoteChannel(this)
+    this.kept.release()
     const error = end.error && new RemoteError(`${this.label} ended by peer`, 'session', end.error)
     // It left before we had answered its begin: the answer is owed all the same.
     if (next === 'BEGIN_RCVD' && !this.#answer()) return

@@ -376,6 +376,11 @@ export class Reader {
     this.#depth--
   }
 
+  /** Elements that have been taken from the budget. */
+  get elements(): number {
+    return this.#elements
+  }
+
   /** Takes elements from the budget that one top-level value has. */
   spend(count: number): void {
     this.#elements += count

@@ -96,6 +96,92 @@ function unsettled(links: number, each: number) {
   return { ...end, session: got[0]?.link.session, got }
 }
 
+describe('§2.7.2 §2.7.3 what begins and attaches make us keep', () => {
+  const fieldsOf = (length: number) => Object.fromEntries(Array.from({ length }, (_, i) => [`p${i}`, null]))
+  const condition = (engine: Engine) =>
+    hear(engine).events.flatMap(event => (event.type === 'protocol.error' ? [event.error.condition] : []))
+
+  test('many elements without a byte are not read at all', () => {
+    const array = (count: number) => Uint8Array.of(0xf0, 0, 0, 0, 5, 0, 0, count >> 8, count, 0x45)
+    expect(decodeValue(array(256))).toMatchObject({ value: { elements: { length: 256 } } })
+    expect(() => decodeValue(array(257))).toThrow('more than 1048576 elements')
+  })
+
+  test('is counted by what it takes up, and bounded', () => {
+    const { engine, feed, take } = opened({ maxLinkBytes: 1 << 20 })
+    feed(begin(0))
+    take()
+    const flood = Array.from({ length: 100 }, (_, handle) => attach(handle, { properties: fieldsOf(2000) }))
+    // 16 KiB on the wire, eight times that in memory.
+    let taken = 0
+    for (; !engine.connection.hasEnded; taken++) feed(flood[taken] as Uint8Array)
+    expect(taken).toBe(8)
+    expect(condition(engine)).toEqual(['amqp:resource-limit-exceeded'])
+  })
+
+  test('is let go when links are detached and sessions end', () => {
+    const { engine, feed, take } = opened({ maxLinkBytes: 1 << 20 })
+    const properties = fieldsOf(2000)
+    for (let i = 0; i < 20; i++) {
+      feed(begin(0, { properties }))
+      take()
+      for (let handle = 0; handle < 3; handle++) feed(attach(handle, { properties }))
+      take()
+      feed(frame(0, peer.detach({ handle: 0, closed: true })), attach(0, { properties }))
+      expect(engine.connection.linkBytes).toBeGreaterThan(400_000)
+      feed(frame(0, peer.end({})))
+      expect([engine.connection.linkBytes, condition(engine)]).toEqual([0, []])
+    }
+  })
+
+  test('begins count, too, and links that say nothing', () => {
+    const { engine, feed, take } = opened({ maxLinkBytes: 100_000 })
+    feed(begin(0))
+    take()
+    let links = 0
+    for (; !engine.connection.hasEnded; links++) feed(attach(links))
+    expect(links).toBeGreaterThan(20)
+    expect(links).toBeLessThan(100)
+    const other = opened({ maxLinkBytes: 10_000 })
+    other.feed(begin(0, { properties: fieldsOf(2000) }))
+    expect(condition(other.engine)).toEqual(['amqp:resource-limit-exceeded'])
+  })
+})
+
+describe('§2.6.14 messages in pieces of a byte', () => {
+  test('are put together in buffers, which are counted', () => {
+    const { engine, feed, take } = opened()
+    feed(begin(0), attach(0))
+    take()
+    const whole = frame(
+      0,
+      peer.transfer({ handle: 0, deliveryId: 0, deliveryTag: Uint8Array.of(1), more: true }),
+      new Uint8Array(20_000),
+    )
+    feed(whole.slice(0, whole.length - 20_000))
+    for (let i = 0; i < 20_000; i++) engine.receive(new Uint8Array(1), 0)
+    const large = new Uint8Array(2048)
+    feed(frame(0, peer.transfer({ handle: 0 }), large))
+    const [delivery] = hear(engine).deliveries
+    expect(delivery?.size).toBe(22_048)
+    expect(delivery?.chunks.length).toBeLessThan(15)
+  })
+})
+
+describe('§2.4.5 an idle-time-out that cannot be kept', () => {
+  test.each([1, 19])('%i ms: the peer is told so', idleTimeOut => {
+    const { engine } = opened({}, { idleTimeOut })
+    expect(hear(engine).events).toMatchObject([
+      { type: 'protocol.error', error: { condition: 'amqp:not-allowed' } },
+      { type: 'connection.closed' },
+    ])
+  })
+
+  test.each([0, 20])('%i ms is kept', idleTimeOut => {
+    expect(opened({}, { idleTimeOut }).engine.connection.hasEnded).toBe(false)
+  })
+})
+
 describe('§2.6.4 links that end', () => {
   test('leave what they hold unsettled, at a price that does not grow with what others hold', () => {
     const { engine, feed, session } = unsettled(2000, 10)
