@@ -16,7 +16,7 @@ const SHORT = 1024
 const FREE = 256
 /** Steps that each delivery pays for, and most that can be saved up. */
 const STEPS = 16
-const MOST_STEPS = 1 << 20
+const MOST_STEPS = 1 << 19
 
 interface OfLink {
   readonly link: object
