@@ -24,6 +24,7 @@ const PURE = [
   'resumption',
   '*-states',
   'frame-trace',
+  'transfer-state',
 ]
 
 /** What is left of the engine. */
@@ -34,8 +35,8 @@ const ENDPOINTS = [
   '*-recovery',
   'dispositions',
   'kept-bytes',
-  'incoming-delivery',
-  'outgoing-delivery',
+  'incoming-*',
+  'outgoing-*',
 ]
 
 const all = { branches: 100, lines: 100 }

@@ -67,6 +67,8 @@ export class ConnectionEndpoint {
   readonly draining: Fifo<SenderEndpoint> = new Fifo()
   /** Bytes of payload queued and not framed. */
   pendingBytes = 0
+  /** Deliveries posted under a transaction that have not come to their end. §4.4.1 */
+  readonly partialPostings: Set<IncomingDelivery> = new Set()
   /** Memory that partly received messages keep alive. */
   incompleteBytes = 0
   /** Memory that the peer's sessions and links take up, and how much the frame being read takes. */

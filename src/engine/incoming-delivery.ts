@@ -2,13 +2,14 @@
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import type { SequenceNo } from '../definitions/restricted.ts'
+import type { IncomingStream } from './incoming-stream.ts'
 import type { ReceiverEndpoint } from './receiver-endpoint.ts'
 
 /** Smallest buffer for pieces that are copied. */
 const TAIL = 512
 
 /** What a piece takes up besides its bytes: a view and its buffer. */
-const PIECE = 256
+export const PIECE = 256
 
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
@@ -33,6 +34,8 @@ export class IncomingDelivery {
   /** What we have decided, once we have. */
   localState: DeliveryState | undefined
   localSettled = false
+  /** Of a delivery that is handed out before it is complete. §2.6.14 */
+  stream: IncomingStream | undefined = undefined
   /** It is complete, and the owner has it. */
   handedOver = false
   /** Bytes that come once more, and are let pass. */
@@ -59,6 +62,15 @@ export class IncomingDelivery {
     this.remoteSettled = remoteSettled
     this.remoteState = remoteState
     this.context = undefined
+  }
+
+  /** Takes out the first piece: what comes behind it must not be gathered where it lies. */
+  shift(): Uint8Array | undefined {
+    const piece = this.chunks.shift()
+    if (this.chunks.length > 0) return piece
+    this.#tail = NO_BYTES
+    this.#tailUsed = 0
+    return piece
   }
 
   /** What is left of bytes behind those that are let pass. */

@@ -22,7 +22,10 @@ export interface Limits extends DecodeLimits {
   readonly maxPending: number
   /** Bytes that all senders of a connection may hold queued. 64 MiB. */
   readonly maxPendingBytes: number
-  /** Bytes that partly received messages may pin, counted by the buffers they keep alive. 256 MiB. */
+  /**
+   * Bytes that partly received messages, and what is unread of streamed ones, may pin, counted by the buffers they keep
+   * alive. 256 MiB.
+   */
   readonly maxIncompleteBytes: number
   /**
    * Memory that the peer's sessions and links may take up, about: what their begins and attaches say, with a kilobyte

@@ -61,6 +61,11 @@ function decide(
   plan: { queue: OutgoingDelivery[]; lost: OutgoingDelivery[] },
 ): void {
   const local = stateAtSource(delivery)
+  // Its transaction does not commit without it, and it must not come to stand outside of one. §4.4.1
+  if (delivery.state) {
+    if (remote !== undefined) abort(link, delivery, false, plan)
+    return void plan.lost.push(delivery)
+  }
   // A pre-settled delivery may have arrived or not: sending it again would break at-most-once.
   if (delivery.settled && delivery.hasBegun) return void plan.lost.push(delivery)
   switch (resumption(local, remote)) {

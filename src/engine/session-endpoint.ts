@@ -1,6 +1,4 @@
-/**
- * SessionEndpoint: begin and end, the links on it, its windows, and the deliveries of all its links by id. §2.5
- */
+/** SessionEndpoint: begin and end, the links on it, its windows, and the deliveries of all its links by id. §2.5 */
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import { writeDisposition } from '../definitions/hot-paths.ts'
@@ -202,6 +200,12 @@ export class SessionEndpoint {
     this.connection.sessionDue(this)
   }
 
+  /** The session's window is to be announced. §2.5.6 */
+  windowDue(): void {
+    this.#sessionFlow = true
+    this.connection.sessionDue(this)
+  }
+
   /** A disposition is to be written. §2.7.6 */
   dispositionDue(receiver: boolean, id: SequenceNo, settled: boolean, state: DeliveryState | undefined): void {
     if (this.#dispositions.add(receiver, id, settled, state)) this.connection.sessionDue(this)
@@ -252,6 +256,8 @@ export class SessionEndpoint {
       linkCredit: link?.credit.linkCredit,
       available: link?.role === 'sender' ? link.queue.length : undefined,
       drain: link?.credit.drain === true,
+      echo: receiver?.credit.isStopping === true,
+      properties: receiver?.flowProperties,
     })
   }
 
@@ -298,10 +304,7 @@ export class SessionEndpoint {
         `transfer beyond the incoming-window of ${this.window.incomingWindowSize}`,
         '2.5.6',
       )
-    if (this.window.isLow) {
-      this.#sessionFlow = true
-      this.connection.sessionDue(this)
-    }
+    if (this.window.isLow) this.windowDue()
     const link = this.#remoteHandles.get(transfer.handle)
     if (!link) return this.#unattached(transfer.handle, 'transfer')
     if (link.role === 'sender')
@@ -319,10 +322,7 @@ export class SessionEndpoint {
       const link = this.#remoteHandles.get(flow.handle)
       if (!link) return this.#unattached(flow.handle, 'flow')
       link.onFlow(flow)
-    } else if (flow.echo) {
-      this.#sessionFlow = true
-      this.connection.sessionDue(this)
-    }
+    } else if (flow.echo) this.windowDue()
     if (this.window.remoteIncomingWindow > 0 && this.blocked.length > 0)
       for (const sender of this.blocked.splice(0)) {
         sender.isBlocked = false

@@ -99,7 +99,7 @@ export class FrameWriter {
   /** A transfer in front of `size` bytes of payload, which the caller hands to `raw` next. §2.7.5 */
   transferBefore(channel: number, t: TransferFields, size: number): void {
     const slab = this.slab
-    slab.ensure(TRANSFER_ROOM)
+    slab.ensure(t.state ? TRANSFER_ROOM + t.state.length + 3 : TRANSFER_ROOM)
     const start = slab.offset
     const end = putTransfer(slab.bytes, start + FRAME_HEADER, t)
     putFrameHeader(slab.bytes, start, end - start + size, 0, channel)
