@@ -6,27 +6,35 @@ export { CbsSession, type CbsToken } from './cbs/cbs-session.ts'
 export type {
   Closure,
   Connection,
+  CoordinatedTransaction,
   Delivery,
   Emits,
   IncomingLink,
   IncomingSession,
   Link,
   Listener,
+  ProcessOptions,
   Receiver,
   RemoteOpen,
+  Retirement,
   Sender,
   Session,
+  StreamedInit,
+  Transaction,
 } from './client/api.ts'
 export { connect } from './client/connect.ts'
+export { filters, type NamedFilter } from './client/filters.ts'
 export { listen } from './client/listen.ts'
 export type {
   Abortable,
   ConnectionOptions,
   ConnectOptions,
+  CoordinatorOptions,
   ErrorInit,
   LinkOptions,
   LinkReply,
   ListenOptions,
+  NodeLifetime,
   ReceiverOptions,
   SenderOptions,
   SendOptions,
@@ -35,6 +43,7 @@ export type {
   TargetInit,
   TerminusInit,
   TracedFrame,
+  Transacted,
   WebSocketOptions,
   WireProfile,
 } from './client/options.ts'

@@ -10,6 +10,8 @@ const PURE = [
   'link-credit',
   'idle-timeout',
   'unsettled',
+  'session-deliveries',
+  'postponed',
   'fifo',
   'limits',
   'error-fields',
@@ -22,17 +24,19 @@ const PURE = [
   'resumption',
   '*-states',
   'frame-trace',
+  'transfer-state',
 ]
 
 /** What is left of the engine. */
 const ENDPOINTS = [
   'engine',
   'events',
-  'postponed',
   '*-endpoint',
   '*-recovery',
-  'incoming-delivery',
-  'outgoing-delivery',
+  'dispositions',
+  'kept-bytes',
+  'incoming-*',
+  'outgoing-*',
 ]
 
 const all = { branches: 100, lines: 100 }

@@ -11,9 +11,10 @@ import { AmqpCondition, type AmqpError, ClosedError, type SaslError } from '../e
 import { Driver, type DriverOwner } from '../io/driver.ts'
 import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
-import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session } from './api.ts'
+import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session, Transaction } from './api.ts'
 import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } from './authentication.ts'
-import { isHeard, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
+import type { Coordinator } from './coordinator.ts'
+import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
@@ -34,7 +35,8 @@ import type { ClientReceiver } from './receiver.ts'
 import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
-import { errorFields, optionalFields, orEmpty } from './termini.ts'
+import { streamingReceiver } from './streaming-receiver.ts'
+import { errorFields, optionalFields, remoteOpen } from './termini.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
 
@@ -62,6 +64,7 @@ export class ClientConnection
   readonly engine: Engine
   readonly opened: Promise<void>
   readonly flushed: Set<() => void> = new Set()
+  readonly coordinator: Coordinator | undefined
   readonly #driver: Driver
   readonly #transport: Transport
   readonly #options: ConnectionOptions
@@ -86,7 +89,7 @@ export class ClientConnection
 
   constructor(
     transport: Transport,
-    options: ConnectionOptions & { host: string },
+    options: ConnectionOptions & { host: string; coordinates?: (owner: ClientConnection) => Coordinator },
     security: Security,
     secure: boolean,
   ) {
@@ -94,6 +97,7 @@ export class ClientConnection
     this.#transport = transport
     this.#options = options
     this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
+    this.coordinator = options.coordinates?.(this)
     this.engine = new Engine({
       sasl: security.role,
       mechanisms: security.role === 'server' ? security.mechanisms.map(have => have.name) : undefined,
@@ -186,6 +190,10 @@ export class ClientConnection
     return this.engine.limits.maxPending
   }
 
+  get closure(): Closure | undefined {
+    return this.#closure
+  }
+
   touch(): void {
     this.#driver.touch()
   }
@@ -205,7 +213,12 @@ export class ClientConnection
   }
 
   async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
+    if (options.streaming) return streamingReceiver(this, source, options)
     return (await this.#sharedSession(options)).receiver(source, options)
+  }
+
+  async transaction(options: Abortable = {}): Promise<Transaction> {
+    return (await this.#sharedSession(options)).transaction(options)
   }
 
   /** The session of all links that are opened on the connection itself; begun again after it has ended. */
@@ -353,6 +366,8 @@ export class ClientConnection
         return (event.link.context as ClientSender | undefined)?.onFlow()
       case 'link.drained':
         return (event.link.context as ClientReceiver | undefined)?.onDrained()
+      case 'delivery.continued':
+        return (event.delivery.link.context as ClientReceiver | undefined)?.onContinued(event.stream)
       case 'delivery.settled':
         return (event.delivery.link.context as ClientReceiver | undefined)?.onSettled(event.delivery)
       case 'protocol.error':
@@ -381,16 +396,7 @@ export class ClientConnection
 
   #onOpened(open: Open): void {
     this.#tellState('connection', open.containerId, 'opened')
-    this.#remote = {
-      containerId: open.containerId,
-      hostname: open.hostname,
-      maxFrameSize: open.maxFrameSize,
-      channelMax: open.channelMax,
-      idleTimeOut: open.idleTimeOut,
-      offeredCapabilities: open.offeredCapabilities,
-      desiredCapabilities: open.desiredCapabilities,
-      properties: orEmpty(open.properties),
-    }
+    this.#remote = remoteOpen(open)
     this.#opened.resolve()
   }
 
@@ -438,12 +444,3 @@ const styleOf = (profile: WireProfile = {}): Partial<WireStyle> => ({
   arrays: profile.symbolArrays === true,
   omitNextIncomingId: profile.omitNextIncomingId === true,
 })
-
-/** Prints a frame on stderr; what formats it is loaded when it is first needed. */
-function printFrame(connection: string, frame: TracedFrame): void {
-  void import('./trace-format.ts').then(({ formatFrame }) =>
-    globalThis.process?.stderr.write(
-      `${connection.slice(0, 8)} ${frame.direction === 'out' ? '→' : '←'} ${formatFrame(frame)}\n`,
-    ),
-  )
-}

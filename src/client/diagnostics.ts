@@ -83,6 +83,15 @@ export function publish<K extends keyof DiagnosticsMessages>(name: K, message: D
 /** Whether `AMQP_TRACE` asks for frames on stderr. */
 export const printsFrames = (): boolean => globalThis.process?.env['AMQP_TRACE']?.split(',').includes('frames') === true
 
+/** Prints a frame on stderr; what formats it is loaded when it is first needed. */
+export function printFrame(connection: string, frame: TracedFrame): void {
+  void import('./trace-format.ts').then(({ formatFrame }) =>
+    globalThis.process?.stderr.write(
+      `${connection.slice(0, 8)} ${frame.direction === 'out' ? '→' : '←'} ${formatFrame(frame)}\n`,
+    ),
+  )
+}
+
 /** Fields of SASL bodies whose bytes prove an identity. §5.3.3 */
 const SECRET = ['initialResponse', 'response', 'challenge', 'additionalData'] as const
 

@@ -6,6 +6,7 @@ import { listenSocket, type SocketListener } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Connection, Listener } from './api.ts'
 import { ClientConnection, type Security } from './connection.ts'
+import { Coordinator, checkCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
@@ -22,10 +23,12 @@ type ListenerEvents = { connection: Connection; error: Error }
  * by `on('error')` and concerns that peer alone.
  *
  * @throws {TransportError} the port cannot be used
+ * @throws {UsageError} an option of the coordinator is out of range
  * Cancellation: `signal` closes the listener.
  */
 export async function listen(options: ListenOptions = {}): Promise<Listener> {
   options.signal?.throwIfAborted()
+  checkCoordinator(options.coordinator)
   const listener = new PortListener(options)
   await listener.start()
   return listener
@@ -99,7 +102,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   }
 
   #build(accepted: Transport): ClientConnection {
-    const { signal: _signal, ...options } = this.#options
+    const { signal: _signal, coordinator, ...options } = this.#options
     const mechanisms = options.sasl ?? [anonymousServer()]
     const security: Security = {
       role: 'server',
@@ -108,7 +111,11 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     }
     try {
       const transport = options.transport?.(accepted) ?? accepted
-      return new ClientConnection(transport, { ...options, host: '' }, security, options.tls !== undefined)
+      // Made here, so that who only connects need not carry it.
+      const coordinates = (owner: ClientConnection) =>
+        new Coordinator(owner, typeof coordinator === 'object' ? coordinator : {})
+      const settings = { ...options, host: '', ...(coordinator ? { coordinates } : {}) }
+      return new ClientConnection(transport, settings, security, options.tls !== undefined)
     } catch (error) {
       accepted.destroy()
       throw error

@@ -25,11 +25,12 @@ import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy, EngineEvent } from './events.ts'
 import { Fifo } from './fifo.ts'
 import { type Outgoing, outgoingFrame } from './frame-trace.ts'
+import { LEAST_REMOTE_MS } from './idle-timeout.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
 import type { Limits } from './limits.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
-import { type Postponed, PostponedList } from './postponed.ts'
+import { Postponed } from './postponed.ts'
 import { refusal } from './refusal.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 import { SessionEndpoint } from './session-endpoint.ts'
@@ -66,8 +67,13 @@ export class ConnectionEndpoint {
   readonly draining: Fifo<SenderEndpoint> = new Fifo()
   /** Bytes of payload queued and not framed. */
   pendingBytes = 0
+  /** Deliveries posted under a transaction that have not come to their end. §4.4.1 */
+  readonly partialPostings: Set<IncomingDelivery> = new Set()
   /** Memory that partly received messages keep alive. */
   incompleteBytes = 0
+  /** Memory that the peer's sessions and links take up, and how much the frame being read takes. */
+  linkBytes = 0
+  weigh: () => number = () => 0
   /** Our open, and the peer's. */
   localOpen: OpenInit | undefined
   remoteOpen: Open | undefined
@@ -81,7 +87,8 @@ export class ConnectionEndpoint {
   readonly #early: FrameWriter = new FrameWriter()
   #earlyTrace: (() => void)[] = []
   #due: SessionEndpoint[] = []
-  readonly #postponed = new PostponedList()
+  /** Detaches and ends that are to be written when nothing is in their way. */
+  readonly postponed: Postponed = new Postponed()
   #closing: { readonly error: ErrorFields | undefined } | undefined
   #openSent = false
   #payloadSession: SessionEndpoint | undefined
@@ -127,7 +134,7 @@ export class ConnectionEndpoint {
   /** Gives up what is queued in front of a close that waits, and frames the close if that is legal. */
   closeNow(): void {
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     this.frameOutput(0)
   }
 
@@ -183,16 +190,6 @@ export class ConnectionEndpoint {
     this.#due.push(session)
   }
 
-  /** A detach or end is to be written when nothing is in its way. */
-  postpone(what: Postponed): void {
-    this.#postponed.add(what)
-  }
-
-  /** Frames what was postponed for links of a name, now: whoever attaches it again must come after that. §2.6.1 */
-  framePostponed(session: SessionEndpoint, role: string, name: string): void {
-    this.#postponed.frameNamed(session, role, name)
-  }
-
   /** Whether `frameOutput` would write something. */
   get hasOutput(): boolean {
     return (
@@ -200,7 +197,7 @@ export class ConnectionEndpoint {
       this.#due.length > 0 ||
       this.ready.length > 0 ||
       this.draining.length > 0 ||
-      this.#postponed.size > 0 ||
+      this.postponed.size > 0 ||
       this.#closing !== undefined ||
       (this.localOpen !== undefined && !this.#openSent)
     )
@@ -214,7 +211,7 @@ export class ConnectionEndpoint {
       this.#frameTransfers(maxBytes)
       for (const sender of this.draining.drain()) if (!sender.finishDrain()) this.draining.push(sender)
       this.#frameDue()
-      this.#postponed.frame()
+      this.postponed.frame()
     }
     if (this.#closing) this.#frameClose(this.#closing.error)
   }
@@ -256,7 +253,7 @@ export class ConnectionEndpoint {
 
   /** Writes our close if nothing queued is in its way. @returns whether it is written */
   #frameClose(error: ErrorFields | undefined): boolean {
-    if (this.#postponed.size > 0 && !error && this.#maySend) return false
+    if (this.postponed.size > 0 && !error && this.#maySend) return false
     if (!error && this.#maySend) for (const session of this.#channels) if (!session.isIdle) return false
     const next = advance(connectionTransitions, this.state, error ? 'S:CLOSE(ERROR)' : 'S:CLOSE')
     if (next === undefined) return false
@@ -311,6 +308,9 @@ export class ConnectionEndpoint {
     // §2.7.1: a peer that says less than 512 must still take 512.
     this.remoteMaxFrameSize = Math.max(open.maxFrameSize, MIN_MAX_FRAME_SIZE)
     this.#channels.max = Math.min(this.#channels.max, open.channelMax)
+    const { idleTimeOut } = open
+    if (idleTimeOut && idleTimeOut < LEAST_REMOTE_MS)
+      return this.fail(AmqpCondition.notAllowed, `an idle-time-out of ${idleTimeOut} ms is too short`, '2.4.5')
     this.emit({ type: 'connection.opened', open })
     this.#afterOpens()
   }
@@ -340,7 +340,7 @@ export class ConnectionEndpoint {
     if (next === 'END') return this.ended('local', this.cause)
     // Answered at once: what is queued has nobody to read it.
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     this.#closing = undefined
     this.#frameClose(undefined)
   }
@@ -368,7 +368,7 @@ export class ConnectionEndpoint {
         '2.5.1',
       )
     this.#remoteChannels.set(channel, session)
-    session.onBegin(channel, begin)
+    if (session.kept.add() > 0) session.onBegin(channel, begin)
   }
 
   /** The peer broke a rule of the connection: it is told so, and everything is discarded until its close. §2.4.6 */
@@ -378,7 +378,7 @@ export class ConnectionEndpoint {
     this.cause ??= error
     this.emit({ type: 'protocol.error', error })
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     if (!this.localOpen) this.localOpen = { containerId: '' }
     this.#closing = { error: fitted({ type: 'error', condition, description: error.message }, this.remoteMaxFrameSize) }
     this.frameOutput(0)
@@ -396,7 +396,7 @@ export class ConnectionEndpoint {
 
   #abandon(): void {
     // Those, too, that have ended from here only, and hold what they had received.
-    for (const session of [...this.#channels, ...this.#remoteChannels]) session.abandon()
+    for (const session of new Set([...this.#channels, ...this.#remoteChannels])) session.abandon()
     this.ready.drain()
   }
 

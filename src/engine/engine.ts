@@ -71,6 +71,7 @@ export class Engine implements SaslOwner {
     this.sasl = role === 'none' ? undefined : new SaslEndpoint(role, this, options.holdOutcome === true)
     this.#phase = role === 'none' ? 'amqp-header' : 'sasl-header'
     this.#reader = new FrameReader(this.limits.saslFrame, this.limits)
+    this.connection.weigh = () => this.#reader.weight
   }
 
   // ---- the five verbs ------------------------------------------------------------------------------------------

@@ -5,6 +5,9 @@
  * empty frame whenever half of it has passed without output.
  */
 
+/** A peer that wants to hear from us more often than this would have us do little else. D-045 */
+export const LEAST_REMOTE_MS = 20
+
 export class IdleTimeout {
   /** What we announced; 0: we do not watch. */
   readonly announcedMs: number

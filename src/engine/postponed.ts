@@ -1,64 +1,67 @@
-/** Detaches and ends that wait to be framed, in order, and found by the link's name. §2.6.1 */
+/** What waits to be framed until nothing is in its way: detaches of links, by name as well, and ends of sessions. §2.4 */
 
-import type { SessionEndpoint } from './session-endpoint.ts'
-
-/** Something that is framed once nothing is in its way: a link's detach, a session's end. */
-export interface Postponed {
+/** Something that is framed once nothing is in its way. */
+export interface Postponable {
   /** @returns whether it is done with */
   frameDetach(): boolean
 }
 
-/** A link, as far as it is looked for. */
-interface Named {
-  readonly session: SessionEndpoint
+/** A link, as a peer or an owner may attach it again. §2.6.1 */
+interface Named extends Postponable {
+  readonly session: object
   readonly role: string
   readonly name: string
 }
 
-export class PostponedList {
-  readonly #all = new Set<Postponed>()
-  /** Links by role and name; of one name there may be several, on sessions of their own or one after the other. */
-  readonly #named = new Map<string, Set<Postponed & Named>>()
+const keyOf = ({ role, name }: Named): string => `${role} ${name}`
+
+export class Postponed {
+  readonly #all = new Set<Postponable>()
+  /** Links, by session, role and name: whoever attaches looks for one among thousands. */
+  #links = new Map<object, Map<string, Set<Named>>>()
 
   get size(): number {
     return this.#all.size
   }
 
-  add(what: Postponed): void {
+  /** An end of a session. */
+  add(what: Postponable): void {
     this.#all.add(what)
-    if (!isNamed(what)) return
-    const key = keyOf(what.role, what.name)
-    const same = this.#named.get(key)
-    if (same) same.add(what)
-    else this.#named.set(key, new Set([what]))
   }
 
-  /** Frames what may be framed. */
+  /** A detach of a link. */
+  addLink(link: Named): void {
+    this.#all.add(link)
+    const ofSession = this.#links.get(link.session) ?? new Map<string, Set<Named>>()
+    this.#links.set(link.session, ofSession)
+    const named = ofSession.get(keyOf(link)) ?? new Set()
+    ofSession.set(keyOf(link), named.add(link))
+  }
+
+  /** Frames what can be framed. */
   frame(): void {
     for (const what of this.#all) if (what.frameDetach()) this.#delete(what)
   }
 
-  /** As `frame`, for the links of one name only. */
-  frameNamed(session: SessionEndpoint, role: string, name: string): void {
-    for (const link of this.#named.get(keyOf(role, name)) ?? [])
-      if (link.session === session && link.frameDetach()) this.#delete(link)
+  /** Frames what waits for links like this one, if it can be framed: whoever attaches again must come after that. */
+  frameNamed(link: Named): void {
+    for (const what of this.#links.get(link.session)?.get(keyOf(link)) ?? []) if (what.frameDetach()) this.#delete(what)
+  }
+
+  #delete(what: Postponable): void {
+    this.#all.delete(what)
+    if (!isLink(what)) return
+    const ofSession = this.#links.get(what.session)
+    const named = ofSession?.get(keyOf(what))
+    named?.delete(what)
+    if (named?.size === 0) ofSession?.delete(keyOf(what))
+    if (ofSession?.size === 0) this.#links.delete(what.session)
   }
 
   clear(): void {
     this.#all.clear()
-    this.#named.clear()
-  }
-
-  #delete(what: Postponed): void {
-    this.#all.delete(what)
-    if (!isNamed(what)) return
-    const key = keyOf(what.role, what.name)
-    const same = this.#named.get(key)
-    same?.delete(what)
-    if (same?.size === 0) this.#named.delete(key)
+    this.#links.clear()
   }
 }
 
-const isNamed = (what: Postponed): what is Postponed & Named => 'role' in what
-
-const keyOf = (role: string, name: string): string => `${role} ${name}`
+const isLink = (what: Postponable): what is Named => 'role' in what

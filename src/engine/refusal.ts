@@ -2,7 +2,10 @@
 
 import { EncodeError, UsageError } from '../errors.ts'
 
-/** Does something. @returns why it cannot be done: no number is left, the peer's frames are too small, a value has no encoding */
+/**
+ * Does something.
+ * @returns why it cannot be done: no number is left, the peer's frames are too small, or what it said cannot be written
+ */
 export function refusal(answer: () => void): UsageError | EncodeError | undefined {
   try {
     answer()

@@ -133,7 +133,7 @@ export class FrameWriter {
   transferBefore(channel: number, t: TransferFields, size: number): void {
     const slab = this.#takeSlab()
     this.#slab = slab
-    slab.ensure(TRANSFER_ROOM)
+    slab.ensure(t.state ? TRANSFER_ROOM + t.state.length + 3 : TRANSFER_ROOM)
     const start = slab.offset
     const end = putTransfer(slab.bytes, start + FRAME_HEADER, t)
     putFrameHeader(slab.bytes, start, end - start + size, 0, channel)

@@ -166,8 +166,8 @@ describe('time', () => {
     expect(refs()).toBe(true)
     ends.driver.unref()
     const armed = spy.mock.calls.length
-    ends.wire.sink.data(concat(amqpHeader, frame(0, open({ containerId: 'peer', idleTimeOut: 10 }))))
-    await pass(20)
+    ends.wire.sink.data(concat(amqpHeader, frame(0, open({ containerId: 'peer', idleTimeOut: 20 }))))
+    await pass(30)
     expect(spy.mock.calls.length).toBeGreaterThan(armed)
     expect(refs()).toBe(false)
   })
