@@ -1,5 +1,5 @@
 /**
- * The error taxonomy: ten classes, one union, and the condition constants of the standard.
+ * The error taxonomy: eleven classes, one union, and the condition constants of the standard.
  *
  * Two questions, two fields: `code` says who failed (you, the peer, the wire, time), `scope` says what died with it.
  * This file imports nothing; every layer may throw from it. §2.8.14–18, §4.5.8
@@ -17,6 +17,7 @@ export type AmqpErrorCode =
   | 'ERR_AMQP_REMOTE'
   | 'ERR_AMQP_SASL'
   | 'ERR_AMQP_DELIVERY'
+  | 'ERR_AMQP_TRANSACTION'
   | 'ERR_AMQP_TRANSPORT'
   | 'ERR_AMQP_IDLE_TIMEOUT'
   | 'ERR_AMQP_CLOSED'
@@ -204,6 +205,23 @@ export class DeliveryError extends AmqpError {
   }
 }
 
+/** A transaction was refused, did not commit, or was lost with its control link. §4.2–4.3 */
+export class TransactionError extends AmqpError {
+  static override readonly code = 'ERR_AMQP_TRANSACTION'
+  override readonly name = 'TransactionError'
+  readonly code = 'ERR_AMQP_TRANSACTION'
+  /**
+   * What became of the work: `rolled-back`, none of it holds; `unknown`, the connection was lost while the peer was
+   * asked to commit, so that all of it holds, or none.
+   */
+  readonly fate: 'rolled-back' | 'unknown'
+
+  constructor(message: string, fate: 'rolled-back' | 'unknown', details: AmqpErrorDetails = {}) {
+    super(message, details)
+    this.fate = fate
+  }
+}
+
 /** The socket failed, could not be opened, or ended before the close performative. `cause` is the socket's own error. */
 export class TransportError extends AmqpError {
   static override readonly code = 'ERR_AMQP_TRANSPORT'
@@ -257,6 +275,7 @@ export type AnyAmqpError =
   | RemoteError
   | SaslError
   | DeliveryError
+  | TransactionError
   | TransportError
   | IdleTimeoutError
   | ClosedError

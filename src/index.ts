@@ -13,23 +13,29 @@ export type {
   IncomingSession,
   Link,
   Listener,
+  ProcessOptions,
   Receiver,
   RemoteOpen,
   RequestLink,
   Sender,
   Session,
+  StreamedInit,
 } from './client/api.ts'
+export type { CoordinatedTransaction, Retirement, Transaction } from './client/api-transactions.ts'
 export { connect } from './client/connect.ts'
+export { filters, type NamedFilter } from './client/filters.ts'
 export { listen } from './client/listen.ts'
 export type {
   Abortable,
   ConnectionOptions,
   ConnectOptions,
+  CoordinatorOptions,
   ErrorInit,
   LinkHandler,
   LinkOptions,
   LinkReply,
   ListenOptions,
+  NodeLifetime,
   ReceiverOptions,
   RequestLinkOptions,
   RequestOptions,
@@ -41,6 +47,7 @@ export type {
   TargetInit,
   TerminusInit,
   TracedFrame,
+  Transacted,
   WebSocketOptions,
   WireProfile,
 } from './client/options.ts'

@@ -10,6 +10,8 @@ const PURE = [
   'link-credit',
   'idle-timeout',
   'unsettled',
+  'session-deliveries',
+  'postponed',
   'fifo',
   'limits',
   'error-fields',
@@ -22,6 +24,7 @@ const PURE = [
   'resumption',
   '*-states',
   'frame-trace',
+  'transfer-state',
 ]
 
 /** What is left of the engine. */
@@ -32,8 +35,10 @@ const ENDPOINTS = [
   'early-frames',
   '*-endpoint',
   '*-recovery',
-  'incoming-delivery',
-  'outgoing-delivery',
+  'dispositions',
+  'kept-bytes',
+  'incoming-*',
+  'outgoing-*',
 ]
 
 const all = { branches: 100, lines: 100 }

@@ -10,6 +10,7 @@ import type { Transport } from '../io/transport.ts'
 import type { EncodedMessage } from '../message/encode.ts'
 import type { Message, MessageInit } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
+import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
 import type {
   Abortable,
   ErrorInit,
@@ -22,6 +23,7 @@ import type {
   SessionOptions,
   SourceInit,
   TargetInit,
+  Transacted,
 } from './options.ts'
 import type { Outcome } from './outcome.ts'
 
@@ -98,6 +100,8 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
    * Cancellation ends the session.
    */
   request(address: string, options?: RequestLinkOptions): Promise<RequestLink>
+  /** Declares a transaction on that same session. See `Session.transaction`. */
+  transaction(options?: Abortable): Promise<Transaction>
   /** Sessions that the peer begins. Without a taker, neither here nor by `on('session')`, they are refused. */
   incoming(): AsyncIterable<IncomingSession>
   /** Lets the process live as long as this connection does (the default), or not. A WebSocket holds it either way. */
@@ -144,6 +148,17 @@ export interface Session extends AsyncDisposable, Emits<{ closed: Closure; link:
   readonly closed: Promise<Closure>
   sender(target: string | TargetInit | null, options?: SenderOptions): Promise<Sender>
   receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
+  /**
+   * Declares a transaction with the peer's coordinator, over a control link that the session's transactions share and
+   * that is attached for the first of them. §4.2
+   *
+   * @throws {TransactionError} the coordinator refused
+   * @throws {RemoteError} the peer has no coordinator
+   * @throws {UsageError} the coordinator allows one transaction at a time, and there is one
+   * @throws {ClosedError} the session ended first
+   * Cancellation: a transaction that is declared all the same is rolled back.
+   */
+  transaction(options?: Abortable): Promise<Transaction>
   /** Links that the peer attaches. Without a taker they are refused with `amqp:not-found`. */
   incoming(): AsyncIterable<IncomingLink>
   /** Ends the session, as a connection is closed: what was sent gets its outcome first. §2.5.2 */
@@ -164,8 +179,8 @@ interface IncomingLinkBase {
   readonly session: Session
   readonly name: string
   readonly source: Readonly<SourceInit> | null
-  /** `null` for the anonymous relay; a coordinator is shown as `{ capabilities }` with `coordinator` true. */
-  readonly target: (Readonly<TargetInit> & { readonly coordinator?: boolean }) | null
+  /** `null` for the anonymous relay. */
+  readonly target: Readonly<TargetInit> | null
   readonly properties: ReadonlyMap<AmqpValue, AmqpValue>
   readonly desiredCapabilities: readonly string[]
   /** How the peer asked to settle. §2.8.2 §2.8.3 */
@@ -204,8 +219,31 @@ export interface Link extends AsyncDisposable {
   readonly closed: Promise<Closure>
   /** Detaches and keeps the terminus. §2.6.4 */
   detach(options?: Abortable): Promise<void>
-  /** Closes the link, as a connection is closed: a sender's messages go first, and get their outcomes. §2.6.6 */
+  /**
+   * Closes the link, as a connection is closed: a sender's messages go first, and get their outcomes; a receiver's credit
+   * is taken back, and what nobody has taken is released, what is under way included (§2.6.10). Either waits for the
+   * peer no longer than `limits.settleMs`, then for its detach no longer than `limits.closeMs`. With an error only the
+   * detach is waited for. §2.6.6
+   */
   close(options?: Abortable & { error?: ErrorInit }): Promise<void>
+}
+
+/**
+ * A message whose body is made while it is sent. The sections in front of it, and the footer, are encoded at the call;
+ * each piece of the body becomes a data section, and leaves in transfers of its own.
+ *
+ * The source is pulled when the message is the next of its link, and only while less than 256 KiB of it are queued:
+ * the receiver's credit, the session's window and the socket hold it back. A piece below 4 KiB is copied; a larger one
+ * must not change until the promise settles. Messages sent later on the same link wait until it is complete; other links
+ * do not. Closing the link does not wait longer for it than `limits.settleMs` and `limits.closeMs` say.
+ *
+ * Where the source throws, the signal fires, or a piece is no `Uint8Array`, the message is taken back: removed when
+ * nothing of it has been sent, else aborted (§2.7.5), and the promise rejects with that error. A receiver that decides
+ * before all of it has come ends it the same way, unless it accepts, and the promise resolves with the outcome. In each
+ * case, and when the link ends, the source is left: its iterator's `return()` is called, or its reader cancelled.
+ */
+export interface StreamedInit extends Omit<MessageInit, 'body'> {
+  readonly body: AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>
 }
 
 /** Sends messages. §2.6 */
@@ -222,11 +260,15 @@ export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCre
    * @throws {EncodeError} a value does not fit; nothing was sent
    * @throws {UsageError} `maxPending` messages are waiting already, or the tag is in use
    * @throws {ClosedError} the link ended first; `cause` says why. The outcome of a message already sent is unknown.
+   * @throws {TransactionError} the transaction that it was sent under was lost or rolled back first
    *
    * Cancellation: a queued message is removed; one partly sent is aborted (§2.7.5); for one fully sent the promise
    * rejects and the outcome is unknown.
+   *
+   * A body that is an async iterable or a `ReadableStream` is sent while it is made, each piece as a data section
+   * (§3.2.6 §2.6.14): see `StreamedInit`.
    */
-  send(message: MessageInit | EncodedMessage, options?: SendOptions): Promise<Outcome>
+  send(message: MessageInit | StreamedInit | EncodedMessage, options?: SendOptions): Promise<Outcome>
   /** Resolves when fewer than half of `maxPending` messages wait, so that producers can pace themselves. */
   ready(options?: Abortable): Promise<void>
 }
@@ -239,10 +281,62 @@ export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCre
 export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emits<{ closed: Closure }> {
   /** The next delivery. @throws {ClosedError} when the link ends. Cancellation loses nothing. */
   receive(options?: Abortable): Promise<Delivery>
-  /** Grants credit for `count` more deliveries, 1 … 2^31. @throws {UsageError} unless credit is manual. §2.6.7 */
-  addCredit(count: number): void
+  /**
+   * Grants credit for `count` more deliveries, 1 … 2^31. With a transaction the peer is asked to acquire what it sends
+   * under it, from now until the discharge, which takes back what credit is left. §2.6.7 §4.4.3
+   *
+   * @throws {UsageError} unless credit is manual; the link acquires under another transaction
+   */
+  addCredit(count: number, options?: Transacted): void
   /** Uses up or cancels the credit that is out: resolves when the sender has none left. §2.6.7 */
   drain(options?: Abortable): Promise<void>
+  /**
+   * One message if there is one: what waits here already, else what the sender has, asked by a flow that drains. With
+   * `credit: 'manual'` it grants one credit where none is out; credit of a window, or granted before, is drained with it,
+   * and what that brings waits here for the next call.
+   *
+   * @returns `undefined` when the sender has nothing
+   * @throws {ClosedError} when the link ends
+   * Cancellation loses nothing: a message that comes all the same waits here. A sender that never answers a drain is
+   * waited for until then.
+   * @see §2.6.8
+   */
+  get(options?: Abortable): Promise<Delivery | undefined>
+  /**
+   * Takes all credit back. Resolves when the sender has confirmed it; what was under way by then is still handed out,
+   * and nothing more comes. From then on credit is manual: `addCredit` starts the link again.
+   *
+   * @throws {ClosedError} when the link ends first
+   * Cancellation stops the waiting, not the stopping.
+   * @see §2.6.10
+   */
+  stop(options?: Abortable): Promise<void>
+  /**
+   * Calls `handler` for every delivery, `concurrency` of them at a time, which is also how many are under way or waiting:
+   * credit comes back when a delivery is settled. One is accepted when its handler returns, unless the handler has
+   * settled it. Where a handler throws, its delivery is modified as failed (§3.4.5), so that the sender counts the
+   * attempt; the error goes to `onError`, and nothing else happens.
+   *
+   * The handler's signal fires when the link ends. While this runs, `receive`, `get`, `drain`, `addCredit` and loops over
+   * the receiver are refused; afterwards credit is manual, as after `stop()`.
+   *
+   * @returns resolves when the link has ended as a loop over the receiver would, and every handler has returned
+   * @throws {ClosedError} the link ended otherwise
+   * @throws {UsageError} `process` runs already, or `concurrency` is out of range
+   * Cancellation takes credit back, waits for the handlers that run, and rejects with `signal.reason`.
+   */
+  process(handler: (delivery: Delivery, signal: AbortSignal) => unknown, options?: ProcessOptions): Promise<void>
+}
+
+/** How deliveries are handled. */
+export interface ProcessOptions extends Abortable {
+  /** Deliveries handled at a time, 1 … 2^31 − 1. Default 1. */
+  concurrency?: number | undefined
+  /**
+   * Told what a handler threw. Default: a warning of the process (`process.emitWarning`). Throwing ends the processing:
+   * no more is taken, handlers that run are waited for, and `process` rejects with what was thrown.
+   */
+  onError?: ((error: unknown, delivery: Delivery) => void) | undefined
 }
 
 /** One message on a link, to be settled once. §2.6.12 */
@@ -252,29 +346,54 @@ export interface Delivery {
   readonly messageFormat: number
   /** Sent settled: nothing to decide. */
   readonly settled: boolean
-  /** Decoded when read. Reading it or one of its fields throws `DecodeError` where the bytes are not valid. */
+  /**
+   * Decoded when read. Reading it or one of its fields throws `DecodeError` where the bytes are not valid. On a
+   * streaming receiver it has the sections in front of the body, and the footer once the body has been read; its `body`
+   * throws `UsageError`, and `toInit()` and `toJSON()` leave it out. A body that is no data is there as a whole.
+   */
   readonly message: Message
-  /** The payload as it came, in pieces, not copied. */
+  /** The payload as it came, in pieces, not copied. @throws {UsageError} on a streaming receiver, unless whole */
   readonly chunks: readonly Uint8Array[]
-  /** The payload in one piece, joined once, when first read. */
+  /** The payload in one piece, joined once, when first read. @throws {UsageError} as `chunks` */
   readonly bytes: Uint8Array
-  /** `lost`: the link ended before this delivery was settled. */
-  readonly state: 'live' | 'settled' | 'lost'
+  /**
+   * The bytes of the data sections, to be read once. Pieces are views of what arrived. On a streaming receiver
+   * (`ReceiverOptions.streaming`) they may be read while transfers still arrive, and the sender is held back as long as
+   * they are not: read it to the end, cancel it, or settle the delivery. Settling it before `body` is first used drops
+   * what is left. The stream fails with `DeliveryError` when the sender aborts the delivery (§2.7.5), with `ClosedError`
+   * when the link ends first, with `DecodeError` when the bytes are no message.
+   *
+   * @throws {UsageError} the body is a value or a sequence: `message.body` has it
+   * @see §2.6.14
+   */
+  readonly body: ReadableStream<Uint8Array>
+  /** `lost`: the link ended before this delivery was settled. `aborted`: the sender gave it up half-way. §2.7.5 */
+  readonly state: 'live' | 'settled' | 'lost' | 'aborted'
+  /** What the peer has posted this under, where this end is the coordinator: it counts once that commits. §4.4.1 */
+  readonly transaction: CoordinatedTransaction | undefined
   /**
    * Each settles the delivery once; doing it again is a no-op if the outcome is the same.
    * They resolve at once, or, on a link that settles second, when the sender has settled.
    *
+   * With a transaction the delivery is retired under it, and they resolve at once: the outcome holds when the
+   * transaction commits, and when it is rolled back the delivery is live again. One that was acquired under a
+   * transaction is retired under the same. §4.4.2 §4.4.3
+   *
    * @throws {ClosedError} the link ended first
-   * @throws {UsageError} the delivery was settled otherwise
+   * @throws {UsageError} the delivery was settled otherwise, or its transaction is another or over
+   * @throws {TransactionError} the transaction, also the peer's, has been rolled back
    */
-  accept(): Promise<void>
-  release(): Promise<void>
-  reject(error?: ErrorInit): Promise<void>
-  modify(change: {
-    deliveryFailed?: boolean
-    undeliverableHere?: boolean
-    messageAnnotations?: Readonly<Record<string, AmqpValue>>
-  }): Promise<void>
+  accept(options?: Transacted): Promise<void>
+  release(options?: Transacted): Promise<void>
+  reject(error?: ErrorInit, options?: Transacted): Promise<void>
+  modify(
+    change: {
+      deliveryFailed?: boolean
+      undeliverableHere?: boolean
+      messageAnnotations?: Readonly<Record<string, AmqpValue>>
+    },
+    options?: Transacted,
+  ): Promise<void>
 }
 
 /** Accepts connections. */

@@ -21,6 +21,7 @@ import type {
   Sender,
   Session,
 } from './api.ts'
+import type { Transaction } from './api-transactions.ts'
 import {
   type AuthenticationOwner,
   authenticationOf,
@@ -28,9 +29,11 @@ import {
   type Security,
   ServerAuthentication,
 } from './authentication.ts'
+import type { Coordinator } from './coordinator.ts'
 import { isHeard, printsFrames, publish, type StateMessage, traced } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
+import { incomingSession } from './incoming-session.ts'
 import { inspectAs } from './inspect.ts'
 import { abortable, deferred, throwIfAborted, within } from './operation.ts'
 import {
@@ -50,6 +53,7 @@ import { attachRequestLink } from './request-link.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
 import { statsOf } from './stats.ts'
+import { streamingReceiver } from './streaming-receiver.ts'
 import { errorFields, optionalFields, remoteOpen } from './termini.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
@@ -74,6 +78,7 @@ export class ClientConnection
   readonly engine: Engine
   readonly opened: Promise<void>
   readonly flushed: Set<() => void> = new Set()
+  readonly coordinator: Coordinator | undefined
   readonly #driver: Driver
   readonly #transport: Transport
   readonly #options: ConnectionOptions
@@ -98,7 +103,7 @@ export class ClientConnection
 
   constructor(
     transport: Transport,
-    options: ConnectionOptions & { host: string },
+    options: ConnectionOptions & { host: string; coordinates?: (owner: ClientConnection) => Coordinator },
     security: Security,
     secure: boolean,
   ) {
@@ -106,6 +111,7 @@ export class ClientConnection
     this.#transport = transport
     this.#options = options
     this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
+    this.coordinator = options.coordinates?.(this)
     this.engine = new Engine({
       sasl: security.role,
       mechanisms: security.role === 'server' ? security.mechanisms.map(have => have.name) : undefined,
@@ -191,6 +197,10 @@ export class ClientConnection
     return this.engine.limits.maxPending
   }
 
+  get closure(): Closure | undefined {
+    return this.#closure
+  }
+
   touch(): void {
     this.#driver.touch()
   }
@@ -210,11 +220,16 @@ export class ClientConnection
   }
 
   async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
+    if (options.streaming) return streamingReceiver(this, source, options)
     return (await this.#sharedSession(options)).receiver(source, options)
   }
 
   request(address: string, options: RequestLinkOptions = {}): Promise<RequestLink> {
     return attachRequestLink(this, address, options)
+  }
+
+  async transaction(options: Abortable = {}): Promise<Transaction> {
+    return (await this.#sharedSession(options)).transaction(options)
   }
 
   /** The session of all links that are opened on the connection itself; begun again after it has ended. */
@@ -378,6 +393,8 @@ export class ClientConnection
         return (event.link.context as ClientSender | undefined)?.onFlow()
       case 'link.drained':
         return (event.link.context as ClientReceiver | undefined)?.onDrained()
+      case 'delivery.continued':
+        return (event.delivery.link.context as ClientReceiver | undefined)?.onContinued(event.stream)
       case 'delivery.settled':
         return (event.delivery.link.context as ClientReceiver | undefined)?.onSettled(event.delivery)
       case 'protocol.error':
@@ -414,24 +431,8 @@ export class ClientConnection
     if (session) return session.onBegun()
     // Links that the peer attaches right behind its begin belong to the session that will answer it.
     const incoming = this.#adopt(endpoint)
-    const isOver = () => incoming.hasEnded
-    const offer: IncomingSession = {
-      connection: this.api,
-      accept: async (options: SessionOptions = {}) => {
-        throwIfAborted(options)
-        this.#checkOpen()
-        await incoming.begin(options, false)
-        return incoming
-      },
-      refuse: (error: ErrorInit) => {
-        if (endpoint.state === 'BEGIN_RCVD' && !incoming.hasEnded) {
-          endpoint.begin()
-          endpoint.end(errorFields(error))
-        }
-        this.touch()
-      },
-    }
-    this.#incoming.push(offer, isOver)
+    const offer = incomingSession(this.api, incoming, () => this.#checkOpen())
+    this.#incoming.push(offer, () => incoming.hasEnded)
   }
 
   #onClosed(closure: Closure): void {

@@ -1,6 +1,6 @@
 /** One received message: read lazily, settled once. §2.6.12 */
 
-import { ACCEPTED, type DeliveryState, RELEASED } from '../definitions/delivery-state.ts'
+import { ACCEPTED, type DeliveryState, type Outcome, RELEASED } from '../definitions/delivery-state.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
 import { joined } from '../engine/payload-position.ts'
 import { ClosedError, UsageError } from '../errors.ts'
@@ -8,14 +8,28 @@ import { decodeMessage } from '../message/decode.ts'
 import type { Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Delivery, Receiver } from './api.ts'
+import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
+import { streamOf } from './incoming-body.ts'
 import { inspectAs } from './inspect.ts'
 import { type Deferred, deferred, handled } from './operation.ts'
-import type { ErrorInit } from './options.ts'
+import type { ErrorInit, Transacted } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
 import { errorFields, optionalFields } from './termini.ts'
+import { type ClientTransaction, liveTransaction } from './transaction.ts'
 
 /** What every settlement in mode first returns. */
 const DONE: Promise<void> = /* @__PURE__ */ Promise.resolve()
+
+/** Streams of bodies, for the few deliveries that are asked for one. */
+const bodies = /* @__PURE__ */ new WeakMap<ClientDelivery, ReadableStream<Uint8Array>>()
+/** What a delivery needs of the peer's transaction that it is posted under. */
+export interface Posting {
+  readonly transaction: CoordinatedTransaction
+  /** @throws {TransactionError} it has been rolled back */
+  check(): void
+  /** §4.4.1 @throws {TransactionError} it has been rolled back  @throws {UsageError} it has been committed */
+  decide(delivery: ClientDelivery, outcome: Outcome): void
+}
 
 export class ClientDelivery implements Delivery {
   static {
@@ -29,6 +43,10 @@ export class ClientDelivery implements Delivery {
   readonly receiver: Receiver
   readonly #receiver: ClientReceiver
   readonly #incoming: IncomingDelivery
+  /** The transaction of ours that it was acquired under. §4.4.3 */
+  acquired: ClientTransaction | undefined
+  /** The peer's transaction that it is posted under. §4.4.1 */
+  posting: Posting | undefined
   #bytes: Uint8Array | undefined
   #message: Message | undefined
 
@@ -64,22 +82,40 @@ export class ClientDelivery implements Delivery {
     return this.#message
   }
 
-  get state(): 'live' | 'settled' | 'lost' {
+  /** Whether there is nothing left to decide. */
+  get isDecided(): boolean {
+    return this.#incoming.localState !== undefined || this.state !== 'live'
+  }
+
+  get body(): ReadableStream<Uint8Array> {
+    let body = bodies.get(this)
+    if (!body) {
+      body = streamOf(this.message)
+      bodies.set(this, body)
+    }
+    return body
+  }
+
+  get state(): 'live' | 'settled' | 'lost' | 'aborted' {
     if (this.#incoming.localSettled || this.#incoming.remoteSettled) return 'settled'
     return this.#receiver.hasEnded ? 'lost' : 'live'
   }
 
-  accept(): Promise<void> {
-    return this.#settle(ACCEPTED)
+  get transaction(): CoordinatedTransaction | undefined {
+    return this.posting?.transaction
   }
 
-  release(): Promise<void> {
-    return this.#settle(RELEASED)
+  accept(options?: Transacted): Promise<void> {
+    return this.#settle(ACCEPTED, options)
   }
 
-  reject(error?: ErrorInit): Promise<void> {
+  release(options?: Transacted): Promise<void> {
+    return this.#settle(RELEASED, options)
+  }
+
+  reject(error?: ErrorInit, options?: Transacted): Promise<void> {
     try {
-      return this.#settle({ type: 'rejected', error: (error && errorFields(error)) as never })
+      return this.#settle({ type: 'rejected', error: (error && errorFields(error)) as never }, options)
     } catch (fault) {
       return handled(Promise.reject(fault))
     }
@@ -91,17 +127,29 @@ export class ClientDelivery implements Delivery {
       undeliverableHere?: boolean
       messageAnnotations?: Readonly<Record<string, AmqpValue>>
     } = {},
+    options?: Transacted,
   ): Promise<void> {
-    return this.#settle({
+    const state: Outcome = {
       type: 'modified',
       deliveryFailed: change.deliveryFailed === true,
       undeliverableHere: change.undeliverableHere === true,
       messageAnnotations: optionalFields(change.messageAnnotations),
-    })
+    }
+    return this.#settle(state, options)
   }
 
-  #settle(state: DeliveryState): Promise<void> {
+  /** Tells a state that is nobody's decision on a message: a coordinator's answers, and what it does of itself. */
+  tell(state: DeliveryState): void {
     const incoming = this.#incoming
+    if (incoming.localSettled || incoming.remoteSettled || this.#receiver.hasEnded) return
+    incoming.link.disposition(incoming, state)
+    this.#receiver.touch()
+  }
+
+  #settle(state: Outcome, options: Transacted | undefined): Promise<void> {
+    const incoming = this.#incoming
+    const given = options?.transaction ?? (this.acquired?.isLive ? this.acquired : undefined)
+    if (given || this.posting) return this.#settleUnder(given, this.posting, state)
     if (incoming.localState) return this.#settledBefore(incoming.localState, state)
     if (this.state === 'lost')
       return handled(Promise.reject(new ClosedError(incoming.link.label, 'link', this.#receiver.cause)))
@@ -116,6 +164,55 @@ export class ClientDelivery implements Delivery {
     incoming.context = settling
     this.#receiver.settling.add(settling)
     return handled(settling.promise)
+  }
+
+  #settleUnder(given: Transaction | undefined, posting: Posting | undefined, outcome: Outcome): Promise<void> {
+    const incoming = this.#incoming
+    try {
+      const before = incoming.localState
+      if (before) {
+        const decided = before.type === 'transactional-state' ? before.outcome?.type : before.type
+        if (posting) posting.check()
+        if (decided === outcome.type) return DONE
+        throw new UsageError(`delivery ${incoming.deliveryId} on ${incoming.link.label} was ${decided} before`, '4.4.2')
+      }
+      if (this.state === 'lost') throw new ClosedError(incoming.link.label, 'link', this.#receiver.cause)
+      if (posting) posting.decide(this, outcome)
+      else if (given) this.#retire(liveTransaction(given, this.receiver.session), outcome)
+      return DONE
+    } catch (error) {
+      return handled(Promise.reject(error))
+    }
+  }
+
+  /** §4.4.2 */
+  #retire(transaction: ClientTransaction, outcome: Outcome): void {
+    const incoming = this.#incoming
+    if (this.acquired?.isLive && this.acquired !== transaction)
+      throw new UsageError('the delivery was acquired under another transaction', '4.4.2')
+    incoming.link.disposition(incoming, transaction.retirement(outcome), false)
+    transaction.retire(this)
+    this.#receiver.touch()
+  }
+
+  /** The outcome in the peer's transaction, as it is told. §4.4.1 */
+  decideUnder(txnId: Uint8Array, outcome: Outcome): void {
+    this.#incoming.link.disposition(this.#incoming, { type: 'transactional-state', txnId, outcome })
+    this.#receiver.touch()
+  }
+
+  /** The transaction is over that it was decided on under: the outcome holds, or it is undecided again. §4.4.4 */
+  conclude(committed: boolean): void {
+    const { localState: state, link, localSettled } = this.#incoming
+    if (localSettled || this.#receiver.hasEnded || state?.type !== 'transactional-state') return
+    if (committed && state.outcome) link.disposition(this.#incoming, state.outcome)
+    else link.revert(this.#incoming)
+    this.#receiver.touch()
+  }
+
+  /** What it was acquired under is rolled back: the sender has it again. §4.4.4 */
+  forsake(): void {
+    this.tell(RELEASED)
   }
 
   /** Deciding the same again changes nothing. */

@@ -42,7 +42,7 @@ export class Emitter<Events> implements Emits<Events> {
 }
 
 /** Makes an error uncaught, in a turn of its own. */
-function raise(error: unknown): void {
+export function raise(error: unknown): void {
   if (error instanceof ClosedError) return
   queueMicrotask(() => {
     throw error

@@ -5,6 +5,7 @@ import { type AmqpError, ClosedError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
+import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ErrorInit, SourceInit, TargetInit } from './options.ts'
@@ -21,6 +22,8 @@ export interface LinkOwner {
   readonly closeMs: number
   /** Milliseconds that outcomes are waited for before a close. */
   readonly settleMs: number
+  /** Whoever keeps the peer's transactions; none where they are not offered. §4.5 */
+  readonly coordinator: Coordinator | undefined
   /** The link has ended. */
   forget(link: ClientLink<never>): void
 }
@@ -151,10 +154,15 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   async #settle({ signal }: Abortable): Promise<void> {
     this.isClosing = true
     this.owner.touch()
-    await within(this.whenSettled(), this.owner.settleMs, signal)
+    await within(this.beforeClose(), this.owner.settleMs, signal)
   }
 
-  /** Whether something that was sent waits for its outcome. */
+  /** What a close waits for, while nothing new begins. */
+  protected beforeClose(): Promise<void> {
+    return this.whenSettled()
+  }
+
+  /** Whether something is under way that a close waits for. */
   protected abstract get isBusy(): boolean
 
   /** Resolves when nothing that was sent waits for its outcome. */

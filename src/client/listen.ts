@@ -1,11 +1,13 @@
 /** listen: a port → connections, each the same as `connect` gives. */
 
+import { DEFAULT_LIMITS } from '../engine/limits.ts'
 import { type AmqpError, TransportError, UsageError } from '../errors.ts'
 import { listenSocket, type SocketListener } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Connection, Listener } from './api.ts'
 import type { Security } from './authentication.ts'
 import { ClientConnection } from './connection.ts'
+import { Coordinator, checkCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
@@ -23,10 +25,12 @@ type ListenerEvents = { connection: Connection; error: Error }
  * by `on('error')` and concerns that peer alone.
  *
  * @throws {TransportError} the port cannot be used
+ * @throws {UsageError} an option of the coordinator is out of range
  * Cancellation: `signal` closes the listener.
  */
 export async function listen(options: ListenOptions = {}): Promise<Listener> {
   options.signal?.throwIfAborted()
+  checkCoordinator(options.coordinator)
   const listener = new PortListener(options)
   await listener.start()
   return listener
@@ -57,13 +61,14 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   }
 
   async start(): Promise<void> {
-    const { host = '127.0.0.1', port = 0, tls, signal, maxConnections } = this.#options
+    const { host = '127.0.0.1', port = 0, tls, signal, maxConnections, limits } = this.#options
+    const { handshakeMs } = { ...DEFAULT_LIMITS, ...limits }
     if (maxConnections !== undefined && !(Number.isInteger(maxConnections) && maxConnections > 0))
       throw new UsageError('maxConnections is a number of connections above 0')
     signal?.addEventListener('abort', () => void this.close(), { once: true })
     if (port === null) return
     this.#socket = await listenSocket(
-      { host, port, tls, maxConnections },
+      { host, port, tls, handshakeMs, maxConnections },
       transport => {
         // A peer that fails its handshake has been reported.
         this.#accept(transport).then(
@@ -117,7 +122,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   }
 
   #build(accepted: Transport): ClientConnection {
-    const { signal: _signal, ...options } = this.#options
+    const { signal: _signal, coordinator, ...options } = this.#options
     const mechanisms = options.sasl ?? [anonymousServer()]
     const security: Security = {
       role: 'server',
@@ -126,7 +131,11 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     }
     try {
       const transport = options.transport?.(accepted) ?? accepted
-      return new ClientConnection(transport, { ...options, host: '' }, security, options.tls !== undefined)
+      // Made here, so that who only connects need not carry it.
+      const coordinates = (owner: ClientConnection) =>
+        new Coordinator(owner, typeof coordinator === 'object' ? coordinator : {})
+      const settings = { ...options, host: '', ...(coordinator ? { coordinates } : {}) }
+      return new ClientConnection(transport, settings, security, options.tls !== undefined)
     } catch (error) {
       accepted.destroy()
       throw error

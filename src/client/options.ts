@@ -8,6 +8,7 @@ import type { WebSocketClass } from '../io/websocket.ts'
 import type { Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { IncomingLink } from './api.ts'
+import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
 import type { Outcome } from './outcome.ts'
 import type { Maybe, SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 
@@ -53,6 +54,32 @@ export interface ConnectionOptions extends Abortable {
   wireProfile?: WireProfile | undefined
   /** Sees every frame and header, both ways, before it is acted on. For tracing; must not throw. */
   trace?: ((frame: TracedFrame) => void) | undefined
+}
+
+/**
+ * How this end coordinates the peer's transactions: local ones, any number at a time, on all sessions of the
+ * connection. §4.5.7
+ *
+ * A delivery posted under one comes as any other, with `Delivery.transaction`; what is decided on it is told as its
+ * provisional outcome. A commit waits until all are decided, then for `commit`, and is then accepted. §4.4.1 §4.4.4
+ */
+export interface CoordinatorOptions {
+  /** Milliseconds without work after which a transaction is rolled back. Default 60,000. */
+  idleMs?: number | undefined
+  /** Transactions of one connection that may be open at once. Default 100. */
+  maxTransactions?: number | undefined
+  /**
+   * Before a transaction begins. What it throws refuses it, with the `condition` of the error if it has one, else
+   * `amqp:internal-error`.
+   */
+  declare?: ((transaction: CoordinatedTransaction) => unknown) | undefined
+  /**
+   * Makes the work hold, all or none. What it throws rolls the transaction back, with the `condition` of the error if it
+   * has one, else `amqp:transaction:rollback`.
+   */
+  commit?: ((transaction: CoordinatedTransaction) => unknown) | undefined
+  /** After a rollback: asked for, by time-out, or as the control link ended. What it throws is an uncaught exception. */
+  rollback?: ((transaction: CoordinatedTransaction) => unknown) | undefined
 }
 
 /** Other ways to write the same frames, for old or strict peers. Each is off unless it is true. */
@@ -157,6 +184,8 @@ export interface ListenOptions extends ConnectionOptions {
   authorise?: ((link: IncomingLink) => Maybe<boolean | ErrorInit>) | undefined
   /** Connections at once, those in a handshake included; more are dropped as they come. Default: any number. */
   maxConnections?: number | undefined
+  /** Lets the peer use transactions on what the listener takes and sends. Default: its control links are refused. §4.5 */
+  coordinator?: boolean | CoordinatorOptions | undefined
   /** Wraps each accepted transport, e.g. to inject faults. */
   transport?: ((accepted: Transport) => Transport) | undefined
 }
@@ -195,11 +224,21 @@ export interface SessionOptions extends Abortable {
   properties?: Readonly<Record<string, AmqpValue>> | undefined
 }
 
+/** Until when a dynamic node lives at least: what must be gone before it is deleted. §3.5.10–13 */
+export type NodeLifetime =
+  | 'delete-on-close'
+  | 'delete-on-no-links'
+  | 'delete-on-no-messages'
+  | 'delete-on-no-links-or-messages'
+
 /** What a source and a target have in common. §3.5.3 §3.5.4 */
 export interface TerminusInit {
   address?: string | undefined
-  /** Ask the peer to make a node and tell its address. */
+  /** Ask the peer to make a node and tell its address: in `source` or `target` of the link, once it is attached. */
   dynamic?: boolean | undefined
+  /** How long a dynamic node lives; default: as long as the link that made it. §3.5.9–13 */
+  lifetime?: NodeLifetime | undefined
+  /** What else is asked of a dynamic node, e.g. `supported-dist-modes`. §3.5.9 */
   nodeProperties?: Readonly<Record<string, AmqpValue>> | undefined
   durable?: 'none' | 'configuration' | 'unsettled-state' | undefined
   expiryPolicy?: 'link-detach' | 'session-end' | 'connection-close' | 'never' | undefined
@@ -209,13 +248,18 @@ export interface TerminusInit {
 }
 
 /** Where messages of a link go. §3.5.4 */
-export interface TargetInit extends TerminusInit {}
+export interface TargetInit extends TerminusInit {
+  /** Of a link that controls transactions; only `capabilities` count beside it. §4.5.1 */
+  coordinator?: boolean | undefined
+}
 
 /** Where messages of a link come from. §3.5.3 */
 export interface SourceInit extends TerminusInit {
-  /** Named filters; values are usually described. §3.5.8 */
+  /** Named filters, each a described value or null; `filters` makes the common ones. §3.5.8 */
   filter?: Readonly<Record<string, AmqpValue>> | undefined
+  /** Whether a message that is sent leaves the node, or stays for others as well. Default: as the node has it. §3.5.7 */
   distributionMode?: 'move' | 'copy' | undefined
+  /** What a delivery becomes that is settled without an outcome. */
   defaultOutcome?: Outcome | undefined
   outcomes?: readonly string[] | undefined
 }
@@ -226,7 +270,7 @@ export interface LinkOptions extends Abortable {
   name?: string | undefined
   /** Keys are sent as symbols. */
   properties?: Readonly<Record<string, AmqpValue>> | undefined
-  /** Largest message this end takes, in bytes. Default for receivers: `limits.maxMessageSize`. */
+  /** Largest message this end takes, in bytes. Default for receivers: `limits.maxMessageSize`; none when streaming. */
   maxMessageSize?: bigint | undefined
   desiredCapabilities?: readonly string[] | undefined
 }
@@ -243,8 +287,20 @@ export interface SenderOptions extends LinkOptions {
 
 /** How a receiver is attached. */
 export interface ReceiverOptions extends LinkOptions {
-  /** `{ window }` keeps that many deliveries coming, `'manual'` leaves it to `addCredit`. Default `{ window: 100 }`. §2.6.7 */
+  /**
+   * `{ window }` keeps that many deliveries coming, `'manual'` leaves it to `addCredit`. Default `{ window: 100 }`; 1 when
+   * streaming. §2.6.7
+   */
   credit?: { readonly window: number } | 'manual' | undefined
+  /**
+   * Hands out each delivery as soon as the sections in front of its body are here; `delivery.body` is read while the
+   * rest arrives. What has arrived and is not read takes up the session's incoming-window (§2.5.6), so that at most
+   * `incomingWindow` × `maxFrameSize` bytes lie here, `limits.maxIncompleteBytes` over all links of the connection, and
+   * everything on the session waits for a reader who does not read. `connection.receiver` therefore begins a session of
+   * its own for it, with a window of 64 frames: 4 MiB. No limit on the size of a message is announced unless
+   * `maxMessageSize` is given. Default false. §2.6.14
+   */
+  streaming?: boolean | undefined
   /** Whether we settle first, or wait for the sender to. Default `first`. §2.8.3 */
   settle?: 'first' | 'second' | undefined
   /** How the sender is asked to settle. Default: as it likes. §2.8.2 */
@@ -261,8 +317,14 @@ export interface LinkReply {
   offeredCapabilities?: readonly string[] | undefined
 }
 
-/** How one message is sent. */
-export interface SendOptions extends Abortable {
+/** Work under a transaction. §4.4 */
+export interface Transacted {
+  /** Of the same connection, and of the same session unless the coordinator allows more. */
+  transaction?: Transaction | undefined
+}
+
+/** How one message is sent. With a transaction the outcome is provisional: it holds when that commits. §4.4.1 */
+export interface SendOptions extends Abortable, Transacted {
   /** At most 32 bytes, unique among the unsettled deliveries of the link. Default: a counter. §2.8.7 */
   deliveryTag?: Uint8Array | undefined
   /** Send settled: resolves once the message is handed over. Default: as the link's mode says. */

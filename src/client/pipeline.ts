@@ -1,6 +1,6 @@
 /**
  * A connection that is used before it is open: what is asked for leaves in one flight with the open. Where the peer does
- * not take that, a second connection is made without, and what was asked for is asked again there. §2.4.2 D-038
+ * not take that, a second connection is made without, and what was asked for is asked again there. §2.4.2 D-047
  *
  * Before the peer's open nobody can hold a session or a link, only promises of them: these are what is carried over.
  */
@@ -18,6 +18,7 @@ import type {
   Sender,
   Session,
 } from './api.ts'
+import type { Transaction } from './api-transactions.ts'
 import type { ClientConnection } from './connection.ts'
 import { inspectAs } from './inspect.ts'
 import { abortable, deferred, handled } from './operation.ts'
@@ -162,6 +163,10 @@ export class PipelinedConnection implements Connection {
 
   session(options: SessionOptions = {}): Promise<Session> {
     return this.#begin(options, connection => connection.session(options))
+  }
+
+  transaction(options: Abortable = {}): Promise<Transaction> {
+    return this.#ask(false, options, connection => connection.transaction(options))
   }
 
   request(address: string, options: RequestLinkOptions = {}): Promise<RequestLink> {

@@ -1,25 +1,38 @@
 /** Sender: encodes at the call, waits for credit in order, resolves with the outcome. §2.6.7 §2.6.12 */
 
-import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
-import { COPY_BELOW, type DeliveryInit, type SenderEndpoint } from '../engine/sender-endpoint.ts'
-import { UsageError } from '../errors.ts'
+import type { DeliveryState, Outcome as OutcomeState } from '../definitions/delivery-state.ts'
+import type { DeliveryInit, OutgoingDelivery } from '../engine/outgoing-delivery.ts'
+import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
+import { TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
 import { EncodedMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
-import type { Closure, Sender } from './api.ts'
+import type { Closure, Sender, StreamedInit } from './api.ts'
 import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
-import { abortable, type Deferred, deferred, throwIfAborted } from './operation.ts'
-import type { Abortable, SendOptions } from './options.ts'
+import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
+import type { Abortable, ErrorInit, SendOptions } from './options.ts'
 import { ACCEPTED_OUTCOME, type Outcome, outcomeOf } from './outcome.ts'
+import { isStreamed, StreamedSend } from './streamed-send.ts'
+import { type ClientTransaction, liveTransaction } from './transaction.ts'
 
 type SenderEvents = { closed: Closure; credit: { linkCredit: number; drain: boolean } }
 
 /** What a sent message waits with: the context of its delivery. */
 interface PendingSend {
-  resolve(outcome: Outcome): void
+  resolve(outcome: never): void
   reject(error: unknown): void
   /** Stops listening to the signal. */
   detach: (() => void) | undefined
+  /** What it is posted under. §4.4.1 */
+  readonly transaction: ClientTransaction | undefined
+  /** The state itself is asked for, not the outcome that it says. */
+  readonly raw: boolean
+}
+
+/** What work under a transaction is refused with that nobody here coordinates. §4.5.8 */
+export const UNKNOWN_ID: ErrorInit = {
+  condition: TransactionCondition.unknownId,
+  description: 'there is no such transaction',
 }
 
 /** What a delivery becomes that is settled without an outcome, where the source names no default. D-017 */
@@ -39,6 +52,8 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   /** Sends whose promise is not settled, and who waits until there are none. */
   #unsettled = 0
   #allSettled: Deferred<void> | undefined
+  /** Accepted before all of it was sent: sent to its end all the same. */
+  #acceptedEarly: Set<OutgoingDelivery> | undefined
 
   constructor(owner: LinkOwner, endpoint: SenderEndpoint, maxPending: number) {
     super(owner, endpoint)
@@ -53,8 +68,10 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     return this.endpoint.queue.length
   }
 
-  send(message: MessageInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
+  send(message: MessageInit | StreamedInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
     let delivery: OutgoingDelivery
+    let stream: StreamedSend | undefined
+    let transaction: ClientTransaction | undefined
     try {
       if (this.isOver || this.isClosing) throw this.closedError()
       if (options.signal?.aborted) throw options.signal.reason
@@ -64,15 +81,21 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         )
       if (typeof message !== 'object' || message === null)
         throw new UsageError('a message is an object such as { body: … }', '3.2')
-      delivery = this.#queue(message, options)
+      if (options.transaction) transaction = liveTransaction(options.transaction, this.session)
+      if (isStreamed(message)) {
+        stream = new StreamedSend(this.endpoint, message, this.#initOf(options, transaction), this.owner)
+        delivery = stream.delivery
+      } else delivery = this.#queue(message, options, transaction)
     } catch (error) {
       return Promise.reject(error)
     }
     const outcome = new Promise<Outcome>((resolve, reject) => {
-      const pending: PendingSend = { resolve, reject, detach: undefined }
+      const pending: PendingSend = { resolve, reject, detach: undefined, transaction, raw: false }
       delivery.context = pending
       this.#unsettled++
+      transaction?.post(delivery)
       if (options.signal) this.#watch(delivery, pending, options.signal)
+      if (stream) this.#feed(stream, pending)
     })
     // Not earlier: this may flush at once, and a message that is sent settled then has its outcome.
     this.owner.touch()
@@ -81,15 +104,26 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   /** Whether it was attached without a target address: each message says where it goes. §3.2.4 */
   relays = false
+  /** Sends what a coordinator is to answer, of which the answer is the state itself. @throws as `send` rejects §4.2 */
+  request(message: EncodedMessage): { delivery: OutgoingDelivery; answer: Promise<DeliveryState | undefined> } {
+    if (this.closure || this.isClosing) throw this.closedError()
+    const delivery = this.endpoint.transfer(message.bytes)
+    const answer = new Promise<DeliveryState | undefined>((resolve, reject) => {
+      delivery.context = { resolve, reject, detach: undefined, transaction: undefined, raw: true } as PendingSend
+      this.#unsettled++
+    })
+    this.owner.touch()
+    return { delivery, answer }
+  }
 
   /** Encodes a message and queues it, or changes nothing. */
-  #queue(message: MessageInit | EncodedMessage, options: SendOptions): OutgoingDelivery {
+  #queue(
+    message: MessageInit | EncodedMessage,
+    options: SendOptions,
+    transaction: ClientTransaction | undefined,
+  ): OutgoingDelivery {
     const { endpoint } = this
-    const init: DeliveryInit = {
-      deliveryTag: options.deliveryTag,
-      messageFormat: options.messageFormat,
-      settled: options.settled ?? endpoint.sndSettleMode === 'settled',
-    }
+    const init = this.#initOf(options, transaction)
     if (message instanceof EncodedMessage) {
       this.#checkSize(message.bytes.length)
       return endpoint.transfer(message.bytes, {
@@ -114,6 +148,34 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
       endpoint.cancelMessage()
       throw error
     }
+  }
+
+  #initOf(options: SendOptions, transaction: ClientTransaction | undefined): DeliveryInit {
+    return {
+      deliveryTag: options.deliveryTag,
+      messageFormat: options.messageFormat,
+      settled: options.settled ?? this.endpoint.sndSettleMode === 'settled',
+      state: transaction?.posting,
+    }
+  }
+
+  /** Starts sending a body that is made meanwhile. However the send ends, its source is left. */
+  #feed(stream: StreamedSend, pending: PendingSend): void {
+    const unwatch = pending.detach
+    pending.detach = () => {
+      unwatch?.()
+      stream.leave()
+    }
+    const { delivery } = stream
+    stream.run().then(
+      () => {
+        if (this.#acceptedEarly?.has(delivery)) this.onOutcome(delivery)
+      },
+      error => {
+        this.#done(delivery)?.reject(error)
+        this.owner.touch()
+      },
+    )
   }
 
   #checkSize(size: number): void {
@@ -150,8 +212,54 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   /** A delivery's outcome is known. */
   onOutcome(delivery: OutgoingDelivery): void {
+    if (delivery.isOpen && delivery.remoteState?.type === 'accepted') {
+      this.#acceptedEarly ??= new Set()
+      this.#acceptedEarly.add(delivery)
+      return
+    }
+    const state = delivery.remoteState
+    if (state?.type === 'transactional-state' && !delivery.settled) {
+      if (!delivery.state) return this.#retired(delivery)
+      // It is in the transaction, and what becomes of it is not decided.
+      if (!delivery.remoteSettled && !state.outcome) return
+    }
     const pending = this.#done(delivery)
-    pending?.resolve(delivery.settled ? ACCEPTED_OUTCOME : this.#outcome(delivery))
+    pending?.resolve((pending.raw ? state : delivery.settled ? ACCEPTED_OUTCOME : this.#outcome(delivery)) as never)
+    pending?.transaction?.answered(delivery)
+  }
+
+  /** Takes back a message posted under a transaction that is over; its send rejects. */
+  withdraw(delivery: OutgoingDelivery, error: TransactionError): void {
+    if (delivery.isQueued && !delivery.aborted) this.endpoint.abort(delivery)
+    this.#done(delivery)?.reject(error)
+  }
+
+  /** The transaction of a posted message is over: its outcome holds, or there is none. §4.4.4 */
+  settlePosting(delivery: OutgoingDelivery, committed: boolean): void {
+    const state = delivery.remoteState
+    // Committed and not answered: the answer is still owed.
+    if (committed && delivery.context) return
+    if (delivery.isQueued || this.closure || this.endpoint.hasEnded) return
+    this.endpoint.settle(delivery, committed && state?.type === 'transactional-state' ? state.outcome : undefined)
+  }
+
+  // ---- transactions that the peer controls ---------------------------------------------------------------------
+
+  /** The receiver has retired a delivery under a transaction, which this end must know. §4.4.2 */
+  #retired(delivery: OutgoingDelivery): void {
+    const { coordinator } = this.owner
+    const refusal = coordinator ? coordinator.retire(this, delivery) : UNKNOWN_ID
+    // A disposition cannot be refused, only the link that it came by.
+    if (refusal) void handled(this.close({ error: refusal }))
+  }
+
+  /** The transaction is over that a delivery was retired under: with its outcome, or as if it had not been. §4.4.4.2 */
+  concludeRetirement(delivery: OutgoingDelivery, outcome: OutcomeState | undefined): void {
+    delivery.remoteState = outcome
+    if (!outcome && !delivery.remoteSettled) return
+    if (!this.closure && !this.endpoint.hasEnded) this.endpoint.settle(delivery, outcome)
+    this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
+    this.owner.touch()
   }
 
   /** A send is over. @returns what it waited with, the first time */
@@ -159,6 +267,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const pending = delivery.context as PendingSend | undefined
     if (!pending) return undefined
     delivery.context = undefined
+    this.#acceptedEarly?.delete(delivery)
     pending.detach?.()
     if (--this.#unsettled === 0) {
       this.#allSettled?.resolve()
@@ -179,7 +288,9 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   }
 
   #outcome(delivery: OutgoingDelivery): Outcome {
-    return outcomeOf(delivery.remoteState) ?? outcomeOf(this.endpoint.remoteSource?.defaultOutcome) ?? UNSAID
+    const { remoteState: state } = delivery
+    const said = state?.type === 'transactional-state' ? state.outcome : state
+    return outcomeOf(said) ?? outcomeOf(this.endpoint.remoteSource?.defaultOutcome) ?? UNSAID
   }
 
   /** The receiver's flow has changed the credit. */
@@ -197,8 +308,12 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   protected ended(): void {
     const error = this.closedError()
     const { endpoint } = this
+    for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
     const open = new Set([...endpoint.abandoned.splice(0), ...endpoint.queue, ...endpoint.unsettled()])
-    for (const delivery of open) this.#done(delivery)?.reject(error)
+    for (const delivery of open) {
+      const pending = this.#done(delivery)
+      pending?.reject(pending.transaction ? pending.transaction.lose(delivery, error) : error)
+    }
     this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
   }

@@ -10,6 +10,8 @@ import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { Init } from '../types/composite.ts'
 import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
+import type { Transaction } from './api-transactions.ts'
+import type { Coordinator as LocalCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
@@ -29,12 +31,17 @@ import type {
 import { ClientReceiver } from './receiver.ts'
 import { ClientSender } from './sender.ts'
 import { errorFields, optionalFields, orEmpty, sourceFields, sourceInit, targetFields, targetInit } from './termini.ts'
+import { TransactionController } from './transaction-controller.ts'
+import { unanswerable } from './unanswerable.ts'
 
 type SessionEvents = { closed: Closure; link: IncomingLink }
 type AnyLink = ClientSender | ClientReceiver
 
 /** Deliveries that a receiver keeps coming, unless said otherwise. */
 const DEFAULT_WINDOW = 100
+
+/** §4.5.1 */
+const NO_COORDINATOR: ErrorInit = { condition: AmqpCondition.notImplemented, description: 'no transactions here' }
 
 /** What a session needs of its connection. */
 export interface SessionOwner {
@@ -44,6 +51,9 @@ export interface SessionOwner {
   readonly settleMs: number
   readonly maxPending: number
   readonly flushed: Set<() => void>
+  readonly coordinator: LocalCoordinator | undefined
+  /** Why the connection has ended; `undefined` while it lives. */
+  readonly closure: Closure | undefined
   forgetSession(session: ClientSession): void
 }
 
@@ -60,6 +70,9 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   readonly #links = new Set<AnyLink>()
   readonly #closed = deferred<Closure>()
   #closure: Closure | undefined
+  #controller: TransactionController | undefined
+  /** Control links of the peer's that came before our begin. */
+  readonly #controlLinks: IncomingLink[] = []
   #beginning: Deferred<void> | undefined
   readonly #incoming = new IncomingQueue<IncomingLink>(
     link => {
@@ -93,6 +106,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return this.#closure !== undefined || this.endpoint.hasEnded || this.endpoint.connection.hasEnded
   }
 
+  get closure(): Closure | undefined {
+    return this.#closure ?? this.#owner.closure
+  }
+
   get closeMs(): number {
     return this.#owner.closeMs
   }
@@ -113,6 +130,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       handleMax: options.handleMax,
       properties: optionalFields(options.properties),
     } as never)
+    for (const link of this.#controlLinks.splice(0)) this.#onControlLink(link)
     this.touch()
     if (!wait) return
     this.#beginning = deferred()
@@ -157,6 +175,12 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return receiver
   }
 
+  async transaction(options: Abortable = {}): Promise<Transaction> {
+    this.#checkOpen(options)
+    this.#controller ??= new TransactionController(this)
+    return this.#controller.declare(options)
+  }
+
   #newSender(endpoint: SenderEndpoint, options: SenderOptions): ClientSender {
     return this.#adopt(new ClientSender(this, endpoint, options.maxPending ?? this.#owner.maxPending))
   }
@@ -164,7 +188,9 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   #newReceiver(endpoint: ReceiverEndpoint, options: ReceiverOptions): ClientReceiver {
     const { credit } = options
     checkCredit(credit)
-    endpoint.useWindow(credit === 'manual' ? undefined : (credit?.window ?? DEFAULT_WINDOW))
+    endpoint.isStreaming = options.streaming === true
+    const window = credit === 'manual' ? undefined : (credit?.window ?? (options.streaming ? 1 : DEFAULT_WINDOW))
+    endpoint.useWindow(window)
     return this.#adopt(new ClientReceiver(this, endpoint))
   }
 
@@ -173,14 +199,18 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return link
   }
 
-  #attach(link: AnyLink, init: AttachInit): void {
+  /** @param own  of an answer: what the application has put into it */
+  #attach(link: AnyLink, init: AttachInit, own?: AttachInit): void {
     try {
       link.endpoint.attach(init)
     } catch (error) {
       this.#links.delete(link)
       // Its name is free again.
       this.endpoint.releaseLink(link.endpoint)
-      throw error
+      if (own === undefined) throw error
+      const fault = unanswerable(link.endpoint, own, error)
+      this.touch()
+      throw fault
     }
     this.touch()
   }
@@ -210,8 +240,17 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   /** The peer's attach: the answer to ours, or a link to be answered. */
   onAttached(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): void {
     const link = endpoint.context as AnyLink | undefined
-    if (link) link.onAttached(orEmpty(attach.properties))
-    else this.#incoming.push(this.#incomingLink(endpoint, attach), () => endpoint.hasEnded)
+    if (link) return link.onAttached(orEmpty(attach.properties))
+    const incoming = this.#incomingLink(endpoint, attach)
+    if (attach.target?.type !== 'coordinator') this.#incoming.push(incoming, () => endpoint.hasEnded)
+    else if (this.endpoint.maySend) this.#onControlLink(incoming)
+    else this.#controlLinks.push(incoming)
+  }
+
+  /** Not the application's to take: a coordinator answers in states that no application can. §4.2 */
+  #onControlLink(link: IncomingLink): void {
+    if (this.coordinator) this.coordinator.serve(link)
+    else link.refuse(NO_COORDINATOR)
   }
 
   #incomingLink(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): IncomingLink {
@@ -269,19 +308,17 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     modes: AttachInit,
   ): void {
     const { reply = {} } = options
-    this.#attach(link, {
+    const own: AttachInit = {
       ...attachFields(options),
       ...modes,
-      source: (reply.source === undefined ? attach.source : reply.source && sourceFields(reply.source)) as
-        | Init<Source>
-        | undefined,
-      target: (reply.target === undefined ? attach.target : reply.target && targetFields(reply.target)) as
-        | Target
-        | Coordinator
-        | undefined,
+      source: reply.source ? sourceFields(reply.source) : undefined,
+      target: reply.target ? targetFields(reply.target) : undefined,
       properties: optionalFields(reply.properties ?? options.properties),
       offeredCapabilities: reply.offeredCapabilities,
-    })
+    }
+    const source = reply.source === undefined ? (attach.source as Init<Source> | undefined) : own.source
+    const target = reply.target === undefined ? (attach.target as Target | Coordinator | undefined) : own.target
+    this.#attach(link, { ...own, source, target }, own)
     link.onAttached(orEmpty(attach.properties))
   }
 
@@ -335,13 +372,18 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return this.#links
   }
 
-  /** Resolves when nothing that was sent on this session waits for its outcome. */
+  /** Before a close: resolves when nothing that was sent waits for its outcome, and gives back what nobody has taken. */
   async whenSettled(): Promise<void> {
     await Promise.all([...this.#links].map(link => link.whenSettled()))
+    for (const link of this.#links) if (link instanceof ClientReceiver) link.releaseBuffered()
   }
 
   forget(link: ClientLink<never>): void {
     this.#links.delete(link as unknown as AnyLink)
+  }
+
+  get coordinator(): LocalCoordinator | undefined {
+    return this.#owner.coordinator
   }
 
   get flushed(): Set<() => void> {

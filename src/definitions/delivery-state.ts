@@ -7,13 +7,11 @@
 import {
   type Archetype,
   archetype,
-  binaryField,
   booleanField,
   type Composite,
   composite,
   compositeField,
   defaulted,
-  type FieldType,
   fieldsField,
   mandatory,
   optional,
@@ -22,6 +20,7 @@ import {
 } from '../types/composite.ts'
 import type { AmqpMap } from '../types/map.ts'
 import { type ErrorValue, error } from './error.ts'
+import { transactionIdField } from './restricted.ts'
 
 /** How much of a partly received message is safe. §3.4.1 */
 export interface Received {
@@ -131,14 +130,12 @@ export const outcomeField: Archetype<Outcome> = /* @__PURE__ */ archetype<Outcom
   modified,
 ])
 
-const txnIdField: FieldType<Uint8Array> = binaryField
-
 /** The table of `Declared`. §4.5.5 */
 export const declared: Composite<Declared> = /* @__PURE__ */ composite<Declared>({
   name: 'declared',
   code: 0x33,
   section: '4.5.5',
-  fields: { txnId: mandatory(txnIdField) },
+  fields: { txnId: mandatory(transactionIdField) },
 })
 
 /** The table of `TransactionalState`. §4.5.6 */
@@ -146,7 +143,7 @@ export const transactionalState: Composite<TransactionalState> = /* @__PURE__ */
   name: 'transactional-state',
   code: 0x34,
   section: '4.5.6',
-  fields: { txnId: mandatory(txnIdField), outcome: optional(outcomeField) },
+  fields: { txnId: mandatory(transactionIdField), outcome: optional(outcomeField) },
 })
 
 /** Any state, as the fields of transfer and disposition have it. §3.4 */

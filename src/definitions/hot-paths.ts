@@ -132,7 +132,7 @@ export function writeDisposition(
 
 const uintWidth = (value: number): number => (value === 0 ? 1 : value < 0x100 ? 2 : 5)
 
-/** The most bytes that `putTransfer` may need: frame header, descriptor, list, fields. */
+/** The most bytes that `putTransfer` may need: frame header, descriptor, list, fields, but for the state. */
 export const TRANSFER_ROOM = 72
 
 /** The fields of a transfer that the ordinary data path sets. */
@@ -145,6 +145,8 @@ export interface TransferFields {
   messageFormat: number
   settled: boolean
   more: boolean
+  /** The state as it is encoded, at most 128 bytes; on every frame of the delivery. §4.4.1 */
+  state?: Uint8Array | undefined
 }
 
 /** Bytes that the transfer needs, frame header excluded. */
@@ -158,10 +160,10 @@ export function transferWidth(t: TransferFields): number {
       (typeof t.deliveryTag === 'number' ? 4 : t.deliveryTag.length) +
       uintWidth(t.messageFormat)
   else if (count > 1) width += 3
-  return width + Math.max(count - 4, 0)
+  return width + (t.state ? t.state.length + 3 : Math.max(count - 4, 0))
 }
 
-const fieldCount = (t: TransferFields): number => (t.more ? 6 : t.settled ? 5 : t.deliveryId >= 0 ? 4 : 1)
+const fieldCount = (t: TransferFields): number => (t.state ? 8 : t.more ? 6 : t.settled ? 5 : t.deliveryId >= 0 ? 4 : 1)
 
 function putUint(bytes: Uint8Array, offset: number, value: number): number {
   if (value === 0) {
@@ -204,7 +206,13 @@ export function putTransfer(bytes: Uint8Array, offset: number, t: TransferFields
     bytes[at++] = 0x40
   }
   if (count > 4) bytes[at++] = t.settled ? 0x41 : 0x40
-  if (count > 5) bytes[at++] = 0x41
+  if (count > 5) bytes[at++] = t.more ? 0x41 : 0x40
+  if (t.state) {
+    // Between them stands the settle mode, which the link has said.
+    bytes[at++] = 0x40
+    bytes.set(t.state, at)
+    at += t.state.length
+  }
   bytes[offset + 4] = at - offset - 5
   return at
 }

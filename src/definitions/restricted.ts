@@ -123,20 +123,25 @@ export const messageIdField: FieldType<MessageId> = {
   },
 }
 
-/** At most 32 bytes. §2.8.7 */
-export const deliveryTagField: FieldType<Uint8Array> = {
-  name: 'delivery-tag',
+const shortBinary = (name: string): FieldType<Uint8Array> => ({
+  name,
   read(reader) {
     const start = reader.offset
-    const tag = reader.readBinary()
-    if (tag.length > 32) reader.fail(`a delivery-tag has at most 32 bytes, not ${tag.length}`, start)
-    return tag
+    const bytes = reader.readBinary()
+    if (bytes.length > 32) reader.fail(`a ${name} has at most 32 bytes, not ${bytes.length}`, start)
+    return bytes
   },
-  write(writer, tag) {
-    if (tag.length > 32) throw new EncodeError(`a delivery-tag has at most 32 bytes, not ${tag.length}`)
-    writer.writeBinary(tag)
+  write(writer, bytes) {
+    if (bytes.length > 32) throw new EncodeError(`a ${name} has at most 32 bytes, not ${bytes.length}`)
+    writer.writeBinary(bytes)
   },
-}
+})
+
+/** At most 32 bytes. §2.8.7 */
+export const deliveryTagField: FieldType<Uint8Array> = /* @__PURE__ */ shortBinary('delivery-tag')
+
+/** At most 32 bytes. §4.5.4 */
+export const transactionIdField: FieldType<Uint8Array> = /* @__PURE__ */ shortBinary('transaction-id')
 
 /** An IETF language tag, unchecked. §2.8.12 */
 export const localeField: FieldType<string> = symbolField

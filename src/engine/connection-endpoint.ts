@@ -27,9 +27,11 @@ import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy, EngineEvent } from './events.ts'
 import { Fifo } from './fifo.ts'
 import { type Outgoing, outgoingFrame } from './frame-trace.ts'
+import { LEAST_REMOTE_MS } from './idle-timeout.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
 import type { Limits } from './limits.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
+import { Postponed } from './postponed.ts'
 import { refusal } from './refusal.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 import { SessionEndpoint } from './session-endpoint.ts'
@@ -49,12 +51,6 @@ const QUANTUM = 64 << 10
 /** What we say when `open` sets nothing. */
 export const DEFAULT_MAX_FRAME_SIZE = 65_536
 
-/** Something that is framed once nothing is in its way: a link's detach, a session's end. */
-interface Postponed {
-  /** @returns whether it is done with */
-  frameDetach(): boolean
-}
-
 export class ConnectionEndpoint {
   readonly limits: Limits
   readonly style: WireStyle
@@ -72,8 +68,13 @@ export class ConnectionEndpoint {
   readonly draining: Fifo<SenderEndpoint> = new Fifo()
   /** Bytes of payload queued and not framed. */
   pendingBytes = 0
+  /** Deliveries posted under a transaction that have not come to their end. §4.4.1 */
+  readonly partialPostings: Set<IncomingDelivery> = new Set()
   /** Memory that partly received messages keep alive. */
   incompleteBytes = 0
+  /** Memory that the peer's sessions and links take up, and how much the frame being read takes. */
+  linkBytes = 0
+  weigh: () => number = () => 0
   /** Our open, and the peer's. */
   localOpen: OpenInit | undefined
   remoteOpen: Open | undefined
@@ -86,7 +87,8 @@ export class ConnectionEndpoint {
   pipelines = false
   readonly #early: EarlyFrames = new EarlyFrames()
   #due: SessionEndpoint[] = []
-  #postponed = new Set<Postponed>()
+  /** Detaches and ends that are to be written when nothing is in their way. */
+  readonly postponed: Postponed = new Postponed()
   #closing: { readonly error: ErrorFields | undefined } | undefined
   #openSent = false
   #payloadSession: SessionEndpoint | undefined
@@ -129,7 +131,7 @@ export class ConnectionEndpoint {
   /** Gives up what is queued in front of a close that waits, and frames the close if that is legal. */
   closeNow(): void {
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     this.frameOutput(0)
   }
 
@@ -198,20 +200,6 @@ export class ConnectionEndpoint {
     this.#due.push(session)
   }
 
-  /** A detach or end is to be written when nothing is in its way. */
-  postpone(what: Postponed): void {
-    this.#postponed.add(what)
-  }
-
-  /** Frames what was postponed for links of a name, now: whoever attaches it again must come after that. §2.6.1 */
-  framePostponed(session: SessionEndpoint, role: string, name: string): void {
-    for (const what of this.#postponed) {
-      const link = what as Partial<SenderEndpoint>
-      if (link.session === session && link.role === role && link.name === name && what.frameDetach())
-        this.#postponed.delete(what)
-    }
-  }
-
   /** Whether `frameOutput` would write something. */
   get hasOutput(): boolean {
     return (
@@ -219,7 +207,7 @@ export class ConnectionEndpoint {
       this.#due.length > 0 ||
       this.ready.length > 0 ||
       this.draining.length > 0 ||
-      this.#postponed.size > 0 ||
+      this.postponed.size > 0 ||
       this.#closing !== undefined ||
       (this.localOpen !== undefined && !this.#openSent)
     )
@@ -233,7 +221,7 @@ export class ConnectionEndpoint {
       this.#frameTransfers(maxBytes)
       for (const sender of this.draining.drain()) if (!sender.finishDrain()) this.draining.push(sender)
       this.#frameDue()
-      for (const what of this.#postponed) if (what.frameDetach()) this.#postponed.delete(what)
+      this.postponed.frame()
     } else if (this.#mayPipe) this.#frameDue()
     if (this.#closing) this.#frameClose(this.#closing.error)
   }
@@ -278,7 +266,7 @@ export class ConnectionEndpoint {
 
   /** Writes our close if nothing queued is in its way. @returns whether it is written */
   #frameClose(error: ErrorFields | undefined): boolean {
-    if (this.#postponed.size > 0 && !error && this.#maySend) return false
+    if (this.postponed.size > 0 && !error && this.#maySend) return false
     if (!error && this.#maySend) for (const session of this.channels.local) if (!session.isIdle) return false
     const next = advance(connectionTransitions, this.state, error ? 'S:CLOSE(ERROR)' : 'S:CLOSE')
     if (next === undefined) return false
@@ -333,6 +321,9 @@ export class ConnectionEndpoint {
     // §2.7.1: a peer that says less than 512 must still take 512.
     this.remoteMaxFrameSize = Math.max(open.maxFrameSize, MIN_MAX_FRAME_SIZE)
     this.channels.local.max = Math.min(this.channels.local.max, open.channelMax)
+    const { idleTimeOut } = open
+    if (idleTimeOut && idleTimeOut < LEAST_REMOTE_MS)
+      return this.fail(AmqpCondition.notAllowed, `an idle-time-out of ${idleTimeOut} ms is too short`, '2.4.5')
     this.emit({ type: 'connection.opened', open })
     this.#afterOpens()
   }
@@ -350,7 +341,7 @@ export class ConnectionEndpoint {
     const what = size > this.remoteMaxFrameSize ? `frames of ${this.remoteMaxFrameSize} bytes, not of ${size}` : ''
     const why = what || `channels up to ${this.channels.local.max}, not ${channel}`
     this.ended('local', new UsageError(`the peer takes ${why}`, '2.4.1'))
-    this.#postponed.clear()
+    this.postponed.clear()
     this.#frameClose(undefined)
   }
 
@@ -371,7 +362,7 @@ export class ConnectionEndpoint {
     if (next === 'END') return this.ended('local', this.cause)
     // Answered at once: what is queued has nobody to read it.
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     this.#closing = undefined
     this.#frameClose(undefined)
   }
@@ -399,7 +390,7 @@ export class ConnectionEndpoint {
         '2.5.1',
       )
     this.channels.remote.set(channel, session)
-    session.onBegin(channel, begin)
+    if (session.kept.add() > 0) session.onBegin(channel, begin)
   }
 
   /** The peer broke a rule of the connection: it is told so, and everything is discarded until its close. §2.4.6 */
@@ -409,7 +400,7 @@ export class ConnectionEndpoint {
     this.cause ??= error
     this.emit({ type: 'protocol.error', error })
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     if (!this.localOpen) this.localOpen = { containerId: '' }
     this.#closing = { error: fitted({ type: 'error', condition, description: error.message }, this.remoteMaxFrameSize) }
     this.frameOutput(0)
@@ -427,7 +418,7 @@ export class ConnectionEndpoint {
 
   #abandon(): void {
     // Those, too, that have ended from here only, and hold what they had received.
-    for (const session of [...this.channels.local, ...this.channels.remote]) session.abandon()
+    for (const session of new Set([...this.channels.local, ...this.channels.remote])) session.abandon()
     this.ready.drain()
   }
 

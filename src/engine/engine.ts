@@ -72,6 +72,7 @@ export class Engine implements SaslOwner {
     this.sasl = role === 'none' ? undefined : new SaslEndpoint(role, this, options.holdOutcome === true)
     this.#phase = role === 'none' ? 'amqp-header' : 'sasl-header'
     this.#reader = new FrameReader(this.limits.saslFrame, this.limits)
+    this.connection.weigh = () => this.#reader.weight
   }
 
   // ---- the five verbs ------------------------------------------------------------------------------------------
@@ -161,9 +162,10 @@ export class Engine implements SaslOwner {
 
   /**
    * Looks at the clock: gives up a silent peer, a handshake or a close that takes too long.
+   * @param blocked  the transport takes nothing at present, heartbeats neither. Default false
    * @returns when to call again at the latest, on the clock of `now`; `undefined` for never
    */
-  tick(now: number): number | undefined {
+  tick(now: number, blocked = false): number | undefined {
     if (this.#phase === 'done') return undefined
     this.#startedAt ??= now
     // From our close on, also while what is queued in front of it waits for a peer that gives no credit.
@@ -191,7 +193,7 @@ export class Engine implements SaslOwner {
       this.#giveUp(new IdleTimeoutError(this.#idle.limitMs))
       return undefined
     }
-    const due = this.#idle?.deadline()
+    const due = this.#idle?.deadline(blocked)
     return this.#closeBy === undefined ? due : Math.min(this.#closeBy, due ?? this.#closeBy)
   }
 
@@ -224,7 +226,7 @@ export class Engine implements SaslOwner {
   /**
    * Sends AMQP from now on without waiting for the peer's header and open: our header, our open, and of what follows
    * that which every peer takes, frames of 512 bytes on channel 0. To a SASL server it goes behind the init, before the
-   * outcome is known: not for a mechanism by which the server has to prove itself first. §2.4.2 D-038
+   * outcome is known: not for a mechanism by which the server has to prove itself first. §2.4.2 D-047
    *
    * @throws {UsageError} for a SASL server; for a client before its init
    */

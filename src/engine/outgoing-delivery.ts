@@ -12,6 +12,21 @@ export interface Splice {
   readonly bytes: Uint8Array
 }
 
+/** What a delivery may be given. */
+export interface DeliveryInit {
+  /** At most 32 bytes, unique among the link's unsettled deliveries. Default: a counter. §2.8.7 */
+  readonly deliveryTag?: Uint8Array | undefined
+  /** §2.8.11 */
+  readonly messageFormat?: number | undefined
+  readonly settled?: boolean | undefined
+  /** Told with every frame of it: a transactional-state, to post it under a transaction. Must not change. §4.4.1 */
+  readonly state?: DeliveryState | undefined
+  /** More payload follows, by `extend` of `outgoing-stream.ts`. Default: no. §2.6.14 */
+  readonly isOpen?: boolean | undefined
+  /** For the owner: `OutgoingDelivery.context`. */
+  readonly context?: unknown
+}
+
 /** How a delivery of an earlier endpoint is taken up. §2.7.5 */
 export interface Resume {
   /** On its first transfer: where the payload goes on, or the outcome. */
@@ -36,14 +51,23 @@ export class OutgoingDelivery {
   /** Or in pieces, none of which is ours to change. */
   pieces: Uint8Array[] | undefined
   /** Bytes of payload, and how many of them are framed. */
-  readonly size: number
+  size: number
   sent = 0
+  /** More payload is to come: see `outgoing-stream.ts`. §2.6.14 */
+  isOpen = false
   /** The transfer-id of its latest frame. §2.5.6 */
   transferId: SequenceNo = 0
   /** Given up after a part of it was framed: the next frame says so. §2.7.5 */
   aborted = false
+  /** What every frame of it says of its state, and the same as it is encoded. §4.4.1 */
+  state: DeliveryState | undefined
+  stateBytes: Uint8Array | undefined
+  /** Not yet framed to its end, nor taken back. */
+  isQueued = true
   /** The last state that the receiver told. */
   remoteState: DeliveryState | undefined
+  /** The receiver has settled it. */
+  remoteSettled = false
   /** The payload, for as long as it may have to be sent again; on links that can be resumed. */
   kept: readonly Uint8Array[] | undefined
   /** A frame of it has been written, on this endpoint or an earlier one: the target may know of it. */
@@ -74,6 +98,8 @@ export class OutgoingDelivery {
     this.end = end
     this.pieces = pieces
     this.size = size
+    this.state = undefined
+    this.stateBytes = undefined
     this.remoteState = undefined
     this.kept = undefined
     this.resumption = undefined
@@ -103,6 +129,7 @@ export class OutgoingDelivery {
 
   /** Lets go of the payload. */
   release(): void {
+    this.isOpen = false
     this.bytes = NO_BYTES
     this.start = 0
     this.end = 0

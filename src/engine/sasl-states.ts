@@ -8,7 +8,7 @@ export type SaslState = 'START' | 'INIT_PIPE' | 'MECHANISMS' | 'INIT' | 'CHALLEN
 /** The frames, whoever sends them: the server mechanisms, challenge and outcome, the client init and response. */
 export type SaslInput = 'MECHANISMS' | 'INIT' | 'CHALLENGE' | 'RESPONSE' | 'OUTCOME'
 
-/** §5.3.2: mechanisms, init, any number of challenges each with its response, outcome. An init may be pipelined. D-038 */
+/** §5.3.2: mechanisms, init, any number of challenges each with its response, outcome. An init may be pipelined. D-047 */
 export const saslTransitions: Transitions<SaslState, SaslInput> = {
   START: { MECHANISMS: 'MECHANISMS', INIT: 'INIT_PIPE' },
   INIT_PIPE: { MECHANISMS: 'INIT' },

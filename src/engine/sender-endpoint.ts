@@ -6,10 +6,11 @@
  * `commitMessage` queues what was written. Framing fills the headroom.
  */
 
-import { type TransferFields, transferWidth } from '../definitions/hot-paths.ts'
+import type { DeliveryState } from '../definitions/delivery-state.ts'
+import { transferWidth } from '../definitions/hot-paths.ts'
 import type { Attach, Disposition, Flow } from '../definitions/performatives.ts'
 import { tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
-import { UsageError } from '../errors.ts'
+import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { Writer } from '../types/writer.ts'
 import { Fifo } from './fifo.ts'
@@ -17,35 +18,15 @@ import { transferOf } from './frame-trace.ts'
 import { SenderCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
 import { isOutcome } from './outcomes.ts'
-import { OutgoingDelivery, type Resume, type Splice, spliced } from './outgoing-delivery.ts'
+import { type DeliveryInit, OutgoingDelivery, type Resume, type Splice, spliced } from './outgoing-delivery.ts'
 import { planRecovery, unsettledAtSource } from './sender-recovery.ts'
-
-/** What a delivery may be given. */
-export interface DeliveryInit {
-  /** At most 32 bytes, unique among the link's unsettled deliveries. Default: a counter. §2.8.7 */
-  readonly deliveryTag?: Uint8Array | undefined
-  /** §2.8.11 */
-  readonly messageFormat?: number | undefined
-  readonly settled?: boolean | undefined
-  /** For the owner: `OutgoingDelivery.context`. */
-  readonly context?: unknown
-}
+import { encodedState, transferFields } from './transfer-state.ts'
 
 /** Payload below this is copied when it is queued. */
 export const COPY_BELOW: number = 4096
 
 /** Bytes of a frame that are left for all but the payload of a transfer that resumes. */
 const RESUME_REST = 128
-
-/** The fields of the transfer being framed: one object serves all. */
-const fields: TransferFields = {
-  handle: 0,
-  deliveryId: 0,
-  deliveryTag: 0,
-  messageFormat: 0,
-  settled: false,
-  more: false,
-}
 
 export class SenderEndpoint extends LinkEndpoint {
   readonly role = 'sender'
@@ -58,7 +39,6 @@ export class SenderEndpoint extends LinkEndpoint {
   #nextTag = 0
   /** Tags that the owner chose and that are still in use. */
   #tags: Set<string> | undefined
-  #headroom = 0
 
   protected get self(): never {
     return this as never
@@ -70,24 +50,21 @@ export class SenderEndpoint extends LinkEndpoint {
    */
   beginMessage(init: DeliveryInit): Writer {
     this.checkSendable(init)
-    const slab = this.session.connection.writer.slab
-    fields.handle = this.handle < 0 ? 0xffff : this.handle
-    fields.deliveryId = 0xffffffff
-    fields.deliveryTag = init.deliveryTag ?? 0
-    fields.messageFormat = init.messageFormat ?? 0
-    fields.settled = init.settled === true
-    fields.more = false
-    this.#headroom = transferWidth(fields) + 8
-    slab.ensure(this.#headroom + 256)
-    slab.mark = slab.offset
-    slab.offset += this.#headroom
-    return slab
+    const handle = this.handle < 0 ? 0xffff : this.handle
+    const { deliveryTag = 0, messageFormat = 0, settled = false } = init
+    const fields = transferFields(handle, 0xffffffff, deliveryTag, messageFormat, settled, encodedState(init.state))
+    return this.session.connection.writer.beginMessage(transferWidth(fields) + 8)
   }
 
-  /** Queues what was written since `beginMessage`, with the caller's own bytes spliced in. */
+  /**
+   * Queues what was written since `beginMessage`, with the caller's own bytes spliced in.
+   * @throws {ClosedError} the link has ended while it was being written: `cancelMessage` is still due
+   */
   commitMessage(init: DeliveryInit, splices?: readonly Splice[]): OutgoingDelivery {
-    const slab = this.session.connection.writer.slab
-    const start = slab.mark + this.#headroom
+    const { connection } = this.session
+    if (!this.isAttached || !this.session.maySend) throw new ClosedError(this.label, 'link', connection.cause)
+    const slab = connection.writer.endMessage()
+    const start = slab.mark + slab.headroom
     const end = slab.offset
     const base = slab.mark
     slab.mark = end
@@ -97,7 +74,7 @@ export class SenderEndpoint extends LinkEndpoint {
 
   /** Takes back what was written since `beginMessage`. */
   cancelMessage(): void {
-    const slab = this.session.connection.writer.slab
+    const slab = this.session.connection.writer.endMessage()
     slab.offset = slab.mark
   }
 
@@ -110,19 +87,15 @@ export class SenderEndpoint extends LinkEndpoint {
   transfer(payload: Uint8Array | readonly Uint8Array[], init: DeliveryInit = {}): OutgoingDelivery {
     const parts = payload instanceof Uint8Array ? [payload] : payload
     const size = parts.reduce((sum, part) => sum + part.length, 0)
-    if (size < COPY_BELOW) {
+    if (size < COPY_BELOW && !init.isOpen) {
       const writer = this.beginMessage(init)
       for (const part of parts) writer.raw(part)
       return this.commitMessage(init)
     }
     this.checkSendable(init)
-    return this.#enqueue(
-      init,
-      parts[0] as Uint8Array,
-      0,
-      0,
-      parts.filter(part => part.length > 0),
-    )
+    encodedState(init.state)
+    const pieces = parts.filter(part => part.length > 0)
+    return this.#enqueue(init, parts[0] as Uint8Array, 0, 0, pieces)
   }
 
   checkSendable(init: DeliveryInit): void {
@@ -164,7 +137,11 @@ export class SenderEndpoint extends LinkEndpoint {
       size,
       init.context,
     )
-    if (this.keepsPayload) delivery.kept = pieces ? [...pieces] : [bytes.subarray(start, end)]
+    delivery.isOpen = init.isOpen === true
+    // What is made while it is sent cannot be sent again.
+    if (this.keepsPayload && !delivery.isOpen) delivery.kept = pieces ? [...pieces] : [bytes.subarray(start, end)]
+    delivery.state = init.state
+    delivery.stateBytes = encodedState(init.state)
     if (init.deliveryTag && !delivery.settled) (this.#tags ??= new Set()).add(tagText(init.deliveryTag))
     this.queue.push(delivery)
     this.session.connection.pendingBytes += size
@@ -183,6 +160,8 @@ export class SenderEndpoint extends LinkEndpoint {
   get maySend(): boolean {
     const next = this.queue.peek()
     if (next === undefined || this.state !== 'ATTACHED' || (this.mustReattach && !isResumed(next))) return false
+    // The rest of a message that is still being made waits for its maker, and what is behind it waits, too. §2.6.14
+    if (next.isOpen && next.sent === next.size) return false
     return this.credit.linkCredit > 0 || next.deliveryId >= 0
   }
 
@@ -214,12 +193,10 @@ export class SenderEndpoint extends LinkEndpoint {
       this.credit.onSend()
       if (!delivery.settled) this.#remember(delivery)
     }
-    fields.handle = this.handle
-    fields.deliveryId = first ? delivery.deliveryId : -1
-    fields.deliveryTag = delivery.tag
-    fields.messageFormat = delivery.messageFormat
-    fields.settled = delivery.settled
-    fields.more = false
+    const { tag, messageFormat, settled, stateBytes } = delivery
+    const id = first ? delivery.deliveryId : -1
+    const fields = transferFields(this.handle, id, tag, messageFormat, settled, stateBytes)
+    fields.more = delivery.isOpen
     const left = delivery.size - delivery.sent
     let width = left
     if (left > writer.capacity(fields, maxFrameSize)) {
@@ -238,6 +215,7 @@ export class SenderEndpoint extends LinkEndpoint {
     if (connection.tracing) connection.traceOut(session.channel, transferOf(fields, delivery), width)
     if (fields.more) return
     this.queue.shift()
+    delivery.isQueued = false
     delivery.release()
     if (delivery.settled) connection.outcomes.push(delivery)
   }
@@ -262,6 +240,7 @@ export class SenderEndpoint extends LinkEndpoint {
     session.control('transfer', { type: 'transfer', handle: this.handle, aborted: true })
     this.#forget(delivery)
     this.queue.shift()
+    delivery.isQueued = false
   }
 
   // ---- resuming ------------------------------------------------------------------------------------------------
@@ -303,6 +282,7 @@ export class SenderEndpoint extends LinkEndpoint {
     session.connection.pendingBytes -= width
     if (more) return
     this.queue.shift()
+    delivery.isQueued = false
     delivery.release()
     if (settled) session.connection.outcomes.push(delivery)
   }
@@ -333,6 +313,9 @@ export class SenderEndpoint extends LinkEndpoint {
 
   /** A receiver's flow for this link. §2.6.7 */
   onFlow(flow: Flow): void {
+    // A null clears what was never set here.
+    if (flow.properties?.get('txn-id'))
+      return this.fail(AmqpCondition.notImplemented, 'no message is acquired under a transaction here', '4.4.3')
     this.credit.onFlow(flow)
     this.session.connection.emit({ type: 'link.flow', link: this })
     if (this.credit.drain) this.#drainDue()
@@ -345,13 +328,24 @@ export class SenderEndpoint extends LinkEndpoint {
     const { session } = this
     session.window.acknowledge(delivery.transferId)
     if (disposition.state) delivery.remoteState = disposition.state
-    const terminal = disposition.state !== undefined && isOutcome(disposition.state)
-    if (!disposition.settled && !terminal) return
+    const { state } = disposition
+    // The owner knows what the transaction is and whose; the delivery stays until it is settled. §4.4.4
+    if (state?.type === 'transactional-state' && !disposition.settled) session.connection.outcomes.push(delivery)
+    if (!disposition.settled && !(state && isOutcome(state))) return
+    delivery.remoteSettled = disposition.settled
     this.#forget(delivery)
     this.#forgetTag(delivery)
     // A receiver in mode second waits for us to settle. §2.8.3
-    if (!disposition.settled) session.dispositionDue(false, delivery.deliveryId, true, disposition.state)
+    if (!disposition.settled) session.settlementDue(delivery.deliveryId, disposition.state)
     session.connection.outcomes.push(delivery)
+  }
+
+  /** Settles a delivery from this end, telling `state`; one that is settled already is left. §2.6.12 */
+  settle(delivery: OutgoingDelivery, state: DeliveryState | undefined): void {
+    if (this.session.outgoing.get(delivery.deliveryId) !== delivery) return
+    this.#forget(delivery)
+    this.#forgetTag(delivery)
+    this.session.dispositionDue(false, delivery.deliveryId, true, state)
   }
 
   /**
@@ -359,12 +353,16 @@ export class SenderEndpoint extends LinkEndpoint {
    * @returns what it came to; `sent` means that it is too late
    */
   abort(delivery: OutgoingDelivery): 'removed' | 'aborted' | 'sent' {
+    if (delivery.aborted) return 'sent'
     const isPartial = delivery.deliveryId >= 0
     if (isPartial ? this.queue.peek() !== delivery : !this.queue.remove(delivery)) return 'sent'
     this.session.connection.pendingBytes -= delivery.size - delivery.sent
     delivery.release()
     this.#forgetTag(delivery)
-    if (!isPartial) return 'removed'
+    if (!isPartial) {
+      delivery.isQueued = false
+      return 'removed'
+    }
     // The frame that says so needs the session's window like any other.
     delivery.aborted = true
     this.wake()
@@ -384,6 +382,7 @@ export class SenderEndpoint extends LinkEndpoint {
     for (const delivery of this.queue.drain()) {
       if (!delivery.aborted) this.session.connection.pendingBytes -= delivery.size - delivery.sent
       delivery.release()
+      delivery.isQueued = false
       if (delivery.deliveryId < 0 || delivery.settled) this.abandoned.push(delivery)
     }
   }
@@ -395,15 +394,13 @@ export class SenderEndpoint extends LinkEndpoint {
   }
 
   /** Deliveries that are framed, wholly or partly, and not settled. */
-  *unsettled(): Generator<OutgoingDelivery> {
-    for (const delivery of this.session.outgoing) if (delivery.link === this) yield delivery
+  unsettled(): OutgoingDelivery[] {
+    return this.session.outgoing.ofLink(this, this.unsettledCount)
   }
 
   protected onEnded(): void {
     this.abandonQueue()
-    if (this.unsettledCount === 0) return
-    for (const delivery of [...this.session.outgoing]) {
-      if (delivery.link !== this) continue
+    for (const delivery of this.unsettled()) {
       this.#forget(delivery)
       this.abandoned.push(delivery)
     }

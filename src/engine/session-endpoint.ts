@@ -1,19 +1,8 @@
-/**
- * SessionEndpoint: begin and end, the links on it, its windows, and the deliveries of all its links by id. §2.5
- */
+/** SessionEndpoint: begin and end, the links on it, its windows, and the deliveries of all its links by id. §2.5 */
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import { writeDisposition } from '../definitions/hot-paths.ts'
-import type {
-  Attach,
-  Begin,
-  Detach,
-  Disposition,
-  End,
-  Flow,
-  Performative,
-  Transfer,
-} from '../definitions/performatives.ts'
+import type { Attach, Begin, Detach, End, Flow, Performative, Transfer } from '../definitions/performatives.ts'
 import type { SequenceNo } from '../definitions/restricted.ts'
 import {
   AmqpCondition,
@@ -28,19 +17,21 @@ import type { Init } from '../types/composite.ts'
 import type { ConnectionEndpoint } from './connection-endpoint.ts'
 import { DeliverySequence } from './delivery-sequence.ts'
 import { DispositionRuns, dispositionOf } from './disposition-runs.ts'
-import { type ErrorFields, fitted } from './error-fields.ts'
+import { receiveDisposition } from './dispositions.ts'
+import { type ErrorFields, echoed, fitted } from './error-fields.ts'
 import type { EndedBy } from './events.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
+import { KeptBytes } from './kept-bytes.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
 import { ReceiverEndpoint } from './receiver-endpoint.ts'
 import { refusal } from './refusal.ts'
 import { SenderEndpoint } from './sender-endpoint.ts'
 import { serialAdd } from './serial.ts'
+import { SessionDeliveries } from './session-deliveries.ts'
 import { type SessionInput, type SessionState, sessionTransitions } from './session-states.ts'
 import { DEFAULT_INCOMING_WINDOW, OUTGOING_WINDOW, SessionWindow } from './session-window.ts'
 import { advance } from './transitions.ts'
-import { UnsettledRing } from './unsettled.ts'
 
 type LinkEnd = SenderEndpoint | ReceiverEndpoint
 
@@ -57,8 +48,8 @@ export class SessionEndpoint {
   remoteChannel = -1
   window: SessionWindow = new SessionWindow(DEFAULT_INCOMING_WINDOW)
   /** Unsettled deliveries, by delivery-id. §2.6.12 */
-  readonly outgoing: UnsettledRing<OutgoingDelivery> = new UnsettledRing()
-  readonly incoming: UnsettledRing<IncomingDelivery> = new UnsettledRing()
+  readonly outgoing: SessionDeliveries<OutgoingDelivery> = new SessionDeliveries()
+  readonly incoming: SessionDeliveries<IncomingDelivery> = new SessionDeliveries()
   /** The peer's delivery-ids, over all its links. */
   readonly incomingIds: DeliverySequence = new DeliverySequence()
   /** Senders that wait for the peer's window to open. */
@@ -69,6 +60,7 @@ export class SessionEndpoint {
   hasEnded = false
   /** For the owner. */
   context: unknown
+  readonly kept: KeptBytes
   readonly #handles: Numbering<LinkEnd>
   readonly #remoteHandles: Numbering<LinkEnd>
   /** Links that we initiated and the peer has not answered. */
@@ -82,6 +74,7 @@ export class SessionEndpoint {
   constructor(connection: ConnectionEndpoint, initiated: 'local' | 'remote') {
     this.connection = connection
     this.initiated = initiated
+    this.kept = new KeptBytes(connection)
     this.#handles = new Numbering(0xffffffff)
     this.#remoteHandles = new Numbering(connection.limits.maxLinks - 1)
   }
@@ -150,7 +143,7 @@ export class SessionEndpoint {
     const fields = error && fitted(error, this.connection.remoteMaxFrameSize)
     if (error) for (const link of this.#handles) link.abandonQueue()
     this.#pendingEnd = { error: fields }
-    this.connection.postpone(this)
+    this.connection.postponed.add(this)
   }
 
   /** Writes the postponed end, if nothing is in its way. @returns whether it is off the list */
@@ -179,8 +172,9 @@ export class SessionEndpoint {
     return this.#handles.assign(link as LinkEnd, link.initiated === 'remote')
   }
 
-  releaseRemoteHandle(link: { remoteHandle: number }): void {
+  releaseRemoteHandle(link: { remoteHandle: number; keptBytes: number }): void {
     this.#remoteHandles.release(link.remoteHandle)
+    this.kept.release(link.keptBytes)
     link.remoteHandle = -1
   }
 
@@ -206,9 +200,20 @@ export class SessionEndpoint {
     this.connection.sessionDue(this)
   }
 
+  /** The session's window is to be announced. §2.5.6 */
+  windowDue(): void {
+    this.#sessionFlow = true
+    this.connection.sessionDue(this)
+  }
+
   /** A disposition is to be written. §2.7.6 */
   dispositionDue(receiver: boolean, id: SequenceNo, settled: boolean, state: DeliveryState | undefined): void {
     if (this.#dispositions.add(receiver, id, settled, state)) this.connection.sessionDue(this)
+  }
+
+  /** Our settlement of what we sent is to be written, with the state that the receiver told. §2.8.3 */
+  settlementDue(id: SequenceNo, state: DeliveryState | undefined): void {
+    this.dispositionDue(false, id, true, echoed(state, this.connection.remoteMaxFrameSize))
   }
 
   /** Writes the flows and dispositions that are due. */
@@ -251,6 +256,8 @@ export class SessionEndpoint {
       linkCredit: link?.credit.linkCredit,
       available: link?.role === 'sender' ? link.queue.length : undefined,
       drain: link?.credit.drain === true,
+      echo: receiver?.credit.isStopping === true,
+      properties: receiver?.flowProperties,
     })
   }
 
@@ -277,7 +284,7 @@ export class SessionEndpoint {
       case 'transfer':
         return this.#onTransfer(body, payload, left)
       case 'disposition':
-        return this.#onDisposition(body)
+        return receiveDisposition(this, body)
       case 'flow':
         return this.#onFlow(body)
       case 'attach':
@@ -297,10 +304,7 @@ export class SessionEndpoint {
         `transfer beyond the incoming-window of ${this.window.incomingWindowSize}`,
         '2.5.6',
       )
-    if (this.window.isLow) {
-      this.#sessionFlow = true
-      this.connection.sessionDue(this)
-    }
+    if (this.window.isLow) this.windowDue()
     const link = this.#remoteHandles.get(transfer.handle)
     if (!link) return this.#unattached(transfer.handle, 'transfer')
     if (link.role === 'sender')
@@ -312,28 +316,13 @@ export class SessionEndpoint {
   /** Where further pieces of the frame being read go. */
   payloadLink: ReceiverEndpoint | undefined
 
-  #onDisposition(disposition: Disposition): void {
-    const { first } = disposition
-    const last = disposition.last ?? first
-    // It says nothing: not worth a walk.
-    if (!disposition.settled && !disposition.state) return
-    if (disposition.role === 'receiver') {
-      this.outgoing.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
-      return
-    }
-    this.incoming.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
-  }
-
   #onFlow(flow: Flow): void {
     this.window.onFlow(flow)
     if (flow.handle !== undefined) {
       const link = this.#remoteHandles.get(flow.handle)
       if (!link) return this.#unattached(flow.handle, 'flow')
       link.onFlow(flow)
-    } else if (flow.echo) {
-      this.#sessionFlow = true
-      this.connection.sessionDue(this)
-    }
+    } else if (flow.echo) this.windowDue()
     if (this.window.remoteIncomingWindow > 0 && this.blocked.length > 0)
       for (const sender of this.blocked.splice(0)) {
         sender.isBlocked = false
@@ -361,7 +350,8 @@ export class SessionEndpoint {
       link = new (role === 'sender' ? SenderEndpoint : ReceiverEndpoint)(this, attach.name, 'remote')
     }
     this.#remoteHandles.set(attach.handle, link)
-    link.onRemoteAttach(attach)
+    link.keptBytes = this.kept.add()
+    if (link.keptBytes > 0) link.onRemoteAttach(attach)
   }
 
   #onDetach(detach: Detach): void {
@@ -380,6 +370,7 @@ export class SessionEndpoint {
     if (next === undefined)
       return this.connection.fail(AmqpCondition.illegalState, `end for ${this.label} in state ${this.state}`, '2.5.5')
     this.connection.channels.releaseRemote(this)
+    this.kept.release()
     const error = end.error && new RemoteError(`${this.label} ended by peer`, 'session', end.error)
     // It left before we had answered its begin: the answer is owed all the same.
     if (next === 'BEGIN_RCVD' && !this.#answer()) return

@@ -66,6 +66,8 @@ export class Driver {
         this.touch()
       },
       end: error => this.#onEnd(error),
+      // What is gone need not be dropped after a while.
+      over: () => clearTimeout(this.#timer),
     })
     this.#rearm()
     this.touch()
@@ -215,7 +217,7 @@ export class Driver {
   /** One timer, for the earliest deadline. It is only moved when it has to fire earlier. */
   #rearm(): void {
     const now = performance.now()
-    const due = this.engine.tick(now)
+    const due = this.engine.tick(now, this.#blocked)
     if (this.engine.isDone) {
       this.#pump()
       this.#finish()

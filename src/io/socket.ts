@@ -135,7 +135,10 @@ class Socket implements SocketTransport {
     socket.on('end', () => {
       if (!this.#ending) end()
     })
-    socket.on('close', end)
+    socket.on('close', () => {
+      end()
+      sink.over?.()
+    })
     if (socket.destroyed) queueMicrotask(end)
   }
 
@@ -194,20 +197,35 @@ export async function listenSocket(
     readonly port: number
     readonly tls: Tls.TlsOptions | undefined
     readonly maxConnections?: number | undefined
+    /** Milliseconds that a TLS handshake may take. */
+    readonly handshakeMs: number
   },
   accepted: (transport: SocketTransport) => void,
   failed: (error: Error) => void,
 ): Promise<SocketListener> {
-  const { host, port, tls, maxConnections } = options
+  const { host, port, tls, handshakeMs, maxConnections } = options
+  /** Sockets in their TLS handshake, by their peers' addresses: nobody else would close them. */
+  const shaking = new Map<string, Net.Socket>()
   const server: Net.Server = tls
     ? (await import('node:tls'))
-        .createServer(tls)
-        .on('secureConnection', socket => accepted(socketTransport(socket.setNoDelay(true))))
+        .createServer({ handshakeTimeout: timerDelay(handshakeMs), ...tls })
+        .on('secureConnection', socket => {
+          shaking.delete(peerOf(socket))
+          accepted(socketTransport(socket.setNoDelay(true)))
+        })
     : (await import('node:net')).createServer({ noDelay: true }, socket => accepted(socketTransport(socket)))
   if (tls)
-    server.on('tlsClientError', (error: Error) =>
-      failed(new TransportError(`TLS handshake failed: ${error.message}`, error)),
-    )
+    server
+      .on('connection', (socket: Net.Socket) => {
+        const peer = peerOf(socket)
+        shaking.set(peer, socket)
+        socket.once('close', () => shaking.get(peer) === socket && shaking.delete(peer))
+      })
+      .on('tlsClientError', (error: Error, socket: Net.Socket) => {
+        // A handshake that takes too long is told and not ended.
+        socket.destroy()
+        failed(new TransportError(`TLS handshake failed: ${error.message}`, error))
+      })
   if (maxConnections !== undefined) {
     server.maxConnections = maxConnections
     server.on('drop', () => failed(new TransportError(`a connection was dropped: ${maxConnections} are open`)))
@@ -226,6 +244,13 @@ export async function listenSocket(
   return {
     port: typeof address === 'object' && address ? address.port : 0,
     setSecureContext: tls && (context => (server as Tls.Server).setSecureContext(context)),
-    close: () => new Promise(resolve => server.close(() => resolve())),
+    close: () =>
+      new Promise(resolve => {
+        server.close(() => resolve())
+        for (const socket of shaking.values()) socket.destroy()
+      }),
   }
 }
+
+/** The socket beneath TLS has the same. */
+const peerOf = ({ remoteAddress, remotePort }: Net.Socket): string => `${remoteAddress} ${remotePort}`

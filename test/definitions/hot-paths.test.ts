@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { ACCEPTED, type DeliveryState, RELEASED } from '../../src/definitions/delivery-state.ts'
+import { ACCEPTED, type DeliveryState, deliveryStateField, RELEASED } from '../../src/definitions/delivery-state.ts'
 import {
   putTransfer,
   readDisposition,
@@ -180,12 +180,21 @@ const ordinary: fc.Arbitrary<TransferFields> = fc.record({
   messageFormat: uint,
   settled: fc.boolean(),
   more: fc.boolean(),
+  state: fc.option(
+    fc.uint8Array({ maxLength: 32 }).map(txnId => {
+      const writer = new Writer()
+      deliveryStateField.write(writer, { type: 'transactional-state', txnId, outcome: undefined })
+      return writer.copy()
+    }),
+    { nil: undefined },
+  ),
 })
 
 /** What `TransferFields` say, as the table's fields. */
 function spelledOut({ deliveryId, deliveryTag, messageFormat, ...rest }: TransferFields): object {
   // Flags that are not set are left out; `settled: false` would be written by the table, being an answer of its own.
-  const flags = { ...rest, settled: rest.settled || undefined }
+  const state = rest.state && deliveryStateField.read(new Reader(rest.state))
+  const flags = { ...rest, state, settled: rest.settled || undefined }
   if (deliveryId < 0) return flags
   const bytes = typeof deliveryTag === 'number' ? Buffer.alloc(4) : deliveryTag
   if (typeof deliveryTag === 'number') (bytes as Buffer).writeUInt32BE(deliveryTag)
@@ -217,6 +226,7 @@ describe('§2.7.5 putTransfer', () => {
       messageFormat: 2 ** 32 - 1,
       settled: true,
       more: true,
+      state: undefined,
     }
     expect(8 + transferWidth({ ...widest, deliveryTag: new Uint8Array(32) })).toBeLessThanOrEqual(TRANSFER_ROOM)
   })

@@ -7,6 +7,7 @@ import * as restricted from '../../src/definitions/restricted.ts'
 import { saslFrame, saslOutcome } from '../../src/definitions/sasl.ts'
 import { Section, sectionSymbols } from '../../src/definitions/sections.ts'
 import { sourceField, targetField } from '../../src/definitions/terminus.ts'
+import { TransactionCapability } from '../../src/definitions/transactions.ts'
 import {
   AmqpCondition,
   ConnectionCondition,
@@ -24,7 +25,8 @@ import { tables } from './tables.ts'
 /** The name of our field type for a field of the standard. */
 function fieldTypeOf({ type, requires }: StandardField): string {
   // A transaction-id is the one thing that the standard allows as txn-id (§4.5.4); for a global-id it names none.
-  if (type === '*') return requires === 'txn-id' ? 'binary' : requires === 'global-tx-id' ? '*' : (requires ?? '*')
+  if (type === '*')
+    return requires === 'txn-id' ? 'transaction-id' : requires === 'global-tx-id' ? '*' : (requires ?? '*')
   const found = standard.restricted[type]
   if (!found || found.choices || type === 'delivery-tag' || type === 'fields') return type
   return fieldTypeOf({ name: '', type: found.source })
@@ -122,7 +124,8 @@ describe('choices', () => {
     ['session-error', SessionCondition],
     ['link-error', LinkCondition],
     ['transaction-error', TransactionCondition],
-  ] as const)('%s: the condition constants', (name, constants) => {
+    ['txn-capability', TransactionCapability],
+  ] as const)('%s: the constants (§4.5.7, conditions)', (name, constants) => {
     const { choices = {} } = standard.restricted[name] ?? {}
     const expected = Object.entries(choices).map(([choice, symbol]) => [camelCase(choice), symbol])
     expect(Object.entries(constants)).toEqual(expected)

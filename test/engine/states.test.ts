@@ -146,8 +146,8 @@ const machines: [string, object, states: string, inputs: string, figure: string[
     'MECHANISMS INIT CHALLENGE RESPONSE OUTCOME',
     saslFigure,
     arrows(`
-  START      INIT       INIT_PIPE      // D-038: the client does not wait for the mechanisms
-  INIT_PIPE  MECHANISMS INIT           // D-038`),
+  START      INIT       INIT_PIPE      // D-047: the client does not wait for the mechanisms
+  INIT_PIPE  MECHANISMS INIT           // D-047`),
   ],
 ]
 

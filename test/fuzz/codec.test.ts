@@ -14,6 +14,7 @@ import { decodeMessage } from '../../src/message/decode.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
 import { decodeTyped, decodeValue } from '../../src/types/any-reader.ts'
 import { encodeValue } from '../../src/types/any-writer.ts'
+import { AmqpMap } from '../../src/types/map.ts'
 import type { AmqpValue } from '../../src/types/values.ts'
 import * as arbitrary from '../support/arbitraries.ts'
 import { mutate, random } from './mutations.ts'
@@ -36,6 +37,16 @@ function attempt<T>(act: () => T, ...refusals: string[]): T | undefined {
   }
 }
 
+/** A value as it compares: a plain number may come back as a bigint, since a uint goes out as the long of its value. */
+function loose(value: unknown): unknown {
+  if (typeof value === 'number' || typeof value === 'bigint') return Object.is(value, -0) ? '-0' : String(value)
+  if (value instanceof AmqpMap) return { map: value.flat.map(loose) }
+  if (Array.isArray(value)) return value.map(loose)
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array || value instanceof Date) return value
+  const fields = Object.entries(value).map(([key, item]) => [key, loose(item)])
+  return { class: value.constructor?.name, ...Object.fromEntries(fields) }
+}
+
 function feedValue(bytes: Uint8Array): boolean {
   const typed = attempt(() => decodeTyped(bytes, LIMITS))
   const value = attempt(() => decodeValue(bytes, LIMITS))
@@ -44,7 +55,7 @@ function feedValue(bytes: Uint8Array): boolean {
   if (value === undefined || typed === undefined) return false
   // A plain bigint is a long, so a ulong above those is the one value that comes in and does not go out.
   const again = attempt(() => encodeValue(value), 'is not a long')
-  if (again) expect(decodeValue(again, LIMITS)).toEqual(value)
+  if (again) expect(loose(decodeValue(again, LIMITS))).toEqual(loose(value))
   expect(decodeTyped(encodeValue(typed), LIMITS)).toEqual(typed)
   inspect(value)
   return true
@@ -71,7 +82,7 @@ function feedMessage(bytes: Uint8Array): boolean {
     'is not a long',
     'application properties hold values of simple types',
   )
-  if (again) expect(decodeMessage(again, LIMITS).toInit()).toEqual(init)
+  if (again) expect(loose(decodeMessage(again, LIMITS).toInit())).toEqual(loose(init))
   return true
 }
 

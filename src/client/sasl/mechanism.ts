@@ -26,7 +26,7 @@ export interface SaslMechanism {
   readonly secret: boolean
   /**
    * Whether it says all in its initial response and has nothing to verify, so that a pipelining client may use it
-   * unasked and send AMQP right behind. Default false. D-038
+   * unasked and send AMQP right behind. Default false. D-047
    */
   readonly pipelines?: boolean
   /** Begins one attempt. */
