@@ -140,7 +140,40 @@ export class RemoteError extends AmqpError {
     this.description = error.description
     this.info = error.info
   }
+
+  /**
+   * Where the peer says to go instead, for `amqp:connection:redirect` and `amqp:link:redirect`; `undefined` for any
+   * other condition, and where the info map names no place or is malformed. The peer's word: check before following.
+   * §2.8.16 §2.8.18
+   */
+  get redirect(): Redirect | undefined {
+    const { condition, info } = this
+    if (condition !== ConnectionCondition.redirect && condition !== LinkCondition.redirect) return undefined
+    const at = (key: string): unknown => info?.get(key) ?? undefined
+    const [hostname, networkHost, port] = [at('hostname'), at('network-host'), at('port')]
+    const address = condition === LinkCondition.redirect ? at('address') : undefined
+    if (!isText(hostname) || !isText(networkHost) || !isText(address) || !isPort(port)) return undefined
+    return hostname || networkHost || address ? { hostname, networkHost, port, address } : undefined
+  }
 }
+
+/** Where a peer says to go instead. What it does not say is `undefined`: the same as before. §2.8.16 §2.8.18 */
+export interface Redirect {
+  /** Name of the container: for the open frame, for SASL, and the name that its certificate must show. */
+  readonly hostname: string | undefined
+  /** Name or address of the machine to connect to. */
+  readonly networkHost: string | undefined
+  /** 1 … 65,535 */
+  readonly port: number | undefined
+  /** Of links: the address of the terminus there. */
+  readonly address: string | undefined
+}
+
+const isText = (value: unknown): value is string | undefined =>
+  value === undefined || (typeof value === 'string' && value !== '')
+
+const isPort = (value: unknown): value is number | undefined =>
+  value === undefined || (Number.isInteger(value) && (value as number) > 0 && (value as number) <= 0xffff)
 
 /** The outcome codes of §5.3.3.6 other than `ok`. */
 export type SaslFailure = 'auth' | 'sys' | 'sys-perm' | 'sys-temp'

@@ -10,6 +10,8 @@ const PURE = [
   'link-credit',
   'idle-timeout',
   'unsettled',
+  'session-deliveries',
+  'postponed',
   'fifo',
   'limits',
   'error-fields',
@@ -34,6 +36,14 @@ const ENDPOINTS = [
   'link-names',
   'incoming-delivery',
   'outgoing-delivery',
+  'channels',
+  'early-frames',
+  '*-endpoint',
+  '*-recovery',
+  'dispositions',
+  'kept-bytes',
+  'incoming-*',
+  'outgoing-*',
 ]
 
 const all = { branches: 100, lines: 100 }

@@ -10,11 +10,14 @@ import type { Transport } from '../io/transport.ts'
 import type { EncodedMessage } from '../message/encode.ts'
 import type { Message, MessageInit } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
+import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
 import type {
   Abortable,
   ErrorInit,
   LinkReply,
   ReceiverOptions,
+  RequestLinkOptions,
+  RequestOptions,
   SenderOptions,
   SendOptions,
   SessionOptions,
@@ -56,11 +59,28 @@ export interface RemoteOpen {
   readonly properties: ReadonlyMap<AmqpValue, AmqpValue>
 }
 
+/** What is under way on a connection, as it stands when it is asked for. */
+export interface ConnectionStats {
+  readonly sessions: number
+  readonly links: number
+  /** Deliveries that we sent and the peer has not settled. */
+  readonly unsettledOutgoing: number
+  /** Deliveries that we received and have not settled, or the peer has not, in mode second. */
+  readonly unsettledIncoming: number
+  /** Bytes of messages that wait for credit, window or socket. */
+  readonly pendingBytes: number
+}
+
 /** A connection, at either end. §2.4 */
 export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; session: IncomingSession }> {
   /** Unique in this process, from 1 on: as traces and diagnostics name it. */
   readonly id: number
   readonly remote: RemoteOpen
+  /**
+   * Resolves when both ends have opened, which `connect` and `listen` wait for, but for `connect({ pipeline: true })`;
+   * rejects when the connection ends first. Forgetting it crashes nothing.
+   */
+  readonly opened: Promise<void>
   readonly closed: Promise<Closure>
   /** Who authenticated, on the accepting side; `undefined` without SASL or when anonymous. */
   readonly identity: string | undefined
@@ -68,15 +88,27 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   readonly remoteAddress: string | undefined
   /** DER of the peer's certificate, where TLS asked for one. */
   readonly peerCertificate: Uint8Array | undefined
+  /** What is under way; counted when it is read. */
+  readonly stats: ConnectionStats
   /**
    * Begins a session. @throws {RemoteError} it is refused  @throws {ClosedError} the connection ends first. Cancellation
    * ends the session. §2.5.1
    */
   session(options?: SessionOptions): Promise<Session>
-  /** Attaches a sender on a session shared by all links opened this way. */
+  /**
+   * Attaches a sender on a session shared by all links opened this way. Without a target, `null`, it is one to the
+   * anonymous relay, where the peer has that (capability ANONYMOUS-RELAY): each message names its address in `to`.
+   */
   sender(target: string | TargetInit | null, options?: SenderOptions): Promise<Sender>
   /** Attaches a receiver on that same session. */
   receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
+  /**
+   * Attaches a pair of links for requests to a node and its answers, on a session of their own.
+   * @throws {RemoteError} the peer refused one of the links
+   * @throws {ProtocolError} it made a node for the answers and did not tell its address
+   * Cancellation ends the session.
+   */
+  request(address: string, options?: RequestLinkOptions): Promise<RequestLink>
   /** Declares a transaction on that same session. See `Session.transaction`. */
   transaction(options?: Abortable): Promise<Transaction>
   /** Sessions that the peer begins. Without a taker, neither here nor by `on('session')`, they are refused. */
@@ -90,6 +122,33 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
    * Resolves when the transport is gone. Cancellation drops the transport at once.
    */
   close(options?: Abortable & { error?: ErrorInit }): Promise<void>
+}
+
+/** Requests to one node, and their answers. Any number may be in flight. */
+export interface RequestLink extends AsyncDisposable {
+  readonly address: string
+  /** Where answers are sent to: `reply-to` of requests that name no other. */
+  readonly replyTo: string
+  /** Requests without an answer. */
+  readonly pending: number
+  /** Answers to nobody, late ones among them: accepted and passed over. */
+  readonly unmatched: number
+  readonly closed: Promise<Closure>
+  /**
+   * Sends a request and resolves with its answer, accepted already. A message-id is made up unless there is one; an
+   * answer finds its request by the text of its correlation-id, of whatever type, or, without one, of its message-id.
+   *
+   * @throws {UsageError} a request of that message-id waits already
+   * @throws {DeliveryError} the peer did not accept the request
+   * @throws {ProtocolError} the answer did not pass `check`
+   * @throws {ClosedError} one of the links, their session or the connection ended first; `cause` says why. So does an
+   *   answer that cannot be decoded, since it might be anybody's.
+   *
+   * Cancellation, and `timeoutMs`, forget the request; one that was sent may still take effect.
+   */
+  send(request: MessageInit, options?: RequestOptions): Promise<Message>
+  /** Ends the session with its links. Requests in flight fail with `ClosedError`. */
+  close(options?: Abortable): Promise<void>
 }
 
 /** A session, at either end. §2.5 */
@@ -169,8 +228,31 @@ export interface Link extends AsyncDisposable {
   readonly closed: Promise<Closure>
   /** Detaches and keeps the terminus. §2.6.4 */
   detach(options?: Abortable): Promise<void>
-  /** Closes the link, as a connection is closed: a sender's messages go first, and get their outcomes. §2.6.6 */
+  /**
+   * Closes the link, as a connection is closed: a sender's messages go first, and get their outcomes; a receiver's credit
+   * is taken back, and what nobody has taken is released, what is under way included (§2.6.10). Either waits for the
+   * peer no longer than `limits.settleMs`, then for its detach no longer than `limits.closeMs`. With an error only the
+   * detach is waited for. §2.6.6
+   */
   close(options?: Abortable & { error?: ErrorInit }): Promise<void>
+}
+
+/**
+ * A message whose body is made while it is sent. The sections in front of it, and the footer, are encoded at the call;
+ * each piece of the body becomes a data section, and leaves in transfers of its own.
+ *
+ * The source is pulled when the message is the next of its link, and only while less than 256 KiB of it are queued:
+ * the receiver's credit, the session's window and the socket hold it back. A piece below 4 KiB is copied; a larger one
+ * must not change until the promise settles. Messages sent later on the same link wait until it is complete; other links
+ * do not. Closing the link does not wait longer for it than `limits.settleMs` and `limits.closeMs` say.
+ *
+ * Where the source throws, the signal fires, or a piece is no `Uint8Array`, the message is taken back: removed when
+ * nothing of it has been sent, else aborted (§2.7.5), and the promise rejects with that error. A receiver that decides
+ * before all of it has come ends it the same way, unless it accepts, and the promise resolves with the outcome. In each
+ * case, and when the link ends, the source is left: its iterator's `return()` is called, or its reader cancelled.
+ */
+export interface StreamedInit extends Omit<MessageInit, 'body'> {
+  readonly body: AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>
 }
 
 /** Sends messages. §2.6 */
@@ -191,8 +273,11 @@ export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCre
    *
    * Cancellation: a queued message is removed; one partly sent is aborted (§2.7.5); for one fully sent the promise
    * rejects and the outcome is unknown.
+   *
+   * A body that is an async iterable or a `ReadableStream` is sent while it is made, each piece as a data section
+   * (§3.2.6 §2.6.14): see `StreamedInit`.
    */
-  send(message: MessageInit | EncodedMessage, options?: SendOptions): Promise<Outcome>
+  send(message: MessageInit | StreamedInit | EncodedMessage, options?: SendOptions): Promise<Outcome>
   /** Resolves when fewer than half of `maxPending` messages wait, so that producers can pace themselves. */
   ready(options?: Abortable): Promise<void>
 }
@@ -214,6 +299,53 @@ export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emit
   addCredit(count: number, options?: Transacted): void
   /** Uses up or cancels the credit that is out: resolves when the sender has none left. §2.6.7 */
   drain(options?: Abortable): Promise<void>
+  /**
+   * One message if there is one: what waits here already, else what the sender has, asked by a flow that drains. With
+   * `credit: 'manual'` it grants one credit where none is out; credit of a window, or granted before, is drained with it,
+   * and what that brings waits here for the next call.
+   *
+   * @returns `undefined` when the sender has nothing
+   * @throws {ClosedError} when the link ends
+   * Cancellation loses nothing: a message that comes all the same waits here. A sender that never answers a drain is
+   * waited for until then.
+   * @see §2.6.8
+   */
+  get(options?: Abortable): Promise<Delivery | undefined>
+  /**
+   * Takes all credit back. Resolves when the sender has confirmed it; what was under way by then is still handed out,
+   * and nothing more comes. From then on credit is manual: `addCredit` starts the link again.
+   *
+   * @throws {ClosedError} when the link ends first
+   * Cancellation stops the waiting, not the stopping.
+   * @see §2.6.10
+   */
+  stop(options?: Abortable): Promise<void>
+  /**
+   * Calls `handler` for every delivery, `concurrency` of them at a time, which is also how many are under way or waiting:
+   * credit comes back when a delivery is settled. One is accepted when its handler returns, unless the handler has
+   * settled it. Where a handler throws, its delivery is modified as failed (§3.4.5), so that the sender counts the
+   * attempt; the error goes to `onError`, and nothing else happens.
+   *
+   * The handler's signal fires when the link ends. While this runs, `receive`, `get`, `drain`, `addCredit` and loops over
+   * the receiver are refused; afterwards credit is manual, as after `stop()`.
+   *
+   * @returns resolves when the link has ended as a loop over the receiver would, and every handler has returned
+   * @throws {ClosedError} the link ended otherwise
+   * @throws {UsageError} `process` runs already, or `concurrency` is out of range
+   * Cancellation takes credit back, waits for the handlers that run, and rejects with `signal.reason`.
+   */
+  process(handler: (delivery: Delivery, signal: AbortSignal) => unknown, options?: ProcessOptions): Promise<void>
+}
+
+/** How deliveries are handled. */
+export interface ProcessOptions extends Abortable {
+  /** Deliveries handled at a time, 1 … 2^31 − 1. Default 1. */
+  concurrency?: number | undefined
+  /**
+   * Told what a handler threw. Default: a warning of the process (`process.emitWarning`). Throwing ends the processing:
+   * no more is taken, handlers that run are waited for, and `process` rejects with what was thrown.
+   */
+  onError?: ((error: unknown, delivery: Delivery) => void) | undefined
 }
 
 /** One message on a link, to be settled once. §2.6.12 */
@@ -223,14 +355,29 @@ export interface Delivery {
   readonly messageFormat: number
   /** Sent settled: nothing to decide. */
   readonly settled: boolean
-  /** Decoded when read. Reading it or one of its fields throws `DecodeError` where the bytes are not valid. */
+  /**
+   * Decoded when read. Reading it or one of its fields throws `DecodeError` where the bytes are not valid. On a
+   * streaming receiver it has the sections in front of the body, and the footer once the body has been read; its `body`
+   * throws `UsageError`, and `toInit()` and `toJSON()` leave it out. A body that is no data is there as a whole.
+   */
   readonly message: Message
-  /** The payload as it came, in pieces, not copied. */
+  /** The payload as it came, in pieces, not copied. @throws {UsageError} on a streaming receiver, unless whole */
   readonly chunks: readonly Uint8Array[]
-  /** The payload in one piece, joined once, when first read. */
+  /** The payload in one piece, joined once, when first read. @throws {UsageError} as `chunks` */
   readonly bytes: Uint8Array
-  /** `lost`: the link ended before this delivery was settled. */
-  readonly state: 'live' | 'settled' | 'lost'
+  /**
+   * The bytes of the data sections, to be read once. Pieces are views of what arrived. On a streaming receiver
+   * (`ReceiverOptions.streaming`) they may be read while transfers still arrive, and the sender is held back as long as
+   * they are not: read it to the end, cancel it, or settle the delivery. Settling it before `body` is first used drops
+   * what is left. The stream fails with `DeliveryError` when the sender aborts the delivery (§2.7.5), with `ClosedError`
+   * when the link ends first, with `DecodeError` when the bytes are no message.
+   *
+   * @throws {UsageError} the body is a value or a sequence: `message.body` has it
+   * @see §2.6.14
+   */
+  readonly body: ReadableStream<Uint8Array>
+  /** `lost`: the link ended before this delivery was settled. `aborted`: the sender gave it up half-way. §2.7.5 */
+  readonly state: 'live' | 'settled' | 'lost' | 'aborted'
   /** What the peer has posted this under, where this end is the coordinator: it counts once that commits. §4.4.1 */
   readonly transaction: CoordinatedTransaction | undefined
   /**
@@ -258,58 +405,6 @@ export interface Delivery {
   ): Promise<void>
 }
 
-/**
- * A transaction that the peer coordinates: what is sent, settled or acquired under it holds together, or not at all.
- * §4.1 When its control link, session or connection ends before the discharge, it is rolled back.
- */
-export interface Transaction extends AsyncDisposable {
-  /** As the coordinator has assigned it, at most 32 bytes. §4.5.4 */
-  readonly id: Uint8Array
-  /** `unknown`: the connection was lost while the peer was asked to commit. */
-  readonly state: 'live' | 'discharging' | 'committed' | 'rolled-back' | 'unknown'
-  /**
-   * Makes the work hold. Waits until every message posted under it is on the wire; that takes the receivers' credit.
-   * Whether they were accepted is told by each `send()` and not asked here: await those first. §4.3
-   *
-   * @throws {TransactionError} it does not hold, or nobody knows; see `fate`. It is rolled back, too, when a message
-   *   posted under it was lost with its link
-   * @throws {UsageError} it has been discharged already
-   * Cancellation: before the discharge is sent nothing has happened; afterwards it takes its course.
-   */
-  commit(options?: Abortable): Promise<void>
-  /**
-   * Makes none of it hold: messages still queued are taken back, and their sends reject. Resolves when it is rolled
-   * back, also because its control link is gone.
-   *
-   * @throws {UsageError} it has been committed, or is about to be
-   * @throws {TransactionError} its fate is unknown
-   * Cancellation: as `commit`.
-   */
-  rollback(options?: Abortable): Promise<void>
-  /** Rolls back what has not been discharged, and waits for that no longer than a close may take. */
-  [Symbol.asyncDispose](): Promise<void>
-}
-
-/** A transaction of the peer's that this end coordinates. §4.1 */
-export interface CoordinatedTransaction {
-  readonly connection: Connection
-  /** As this end has assigned it. */
-  readonly id: Uint8Array
-  /** Deliveries that were posted under it, in order, whatever was decided on them. §4.4.1 */
-  readonly posted: readonly Delivery[]
-  /** Deliveries of ours that were retired under it, with the outcomes that hold if it commits. §4.4.2 */
-  readonly retired: readonly Retirement[]
-  /** Resolves when it is over. */
-  readonly discharged: Promise<'committed' | 'rolled-back'>
-}
-
-/** A delivery of ours that the peer has retired under a transaction. Its `send()` resolves when that is discharged. */
-export interface Retirement {
-  readonly sender: Sender
-  readonly deliveryTag: Uint8Array
-  readonly outcome: Outcome
-}
-
 /** Accepts connections. */
 export interface Listener
   extends AsyncDisposable,
@@ -319,6 +414,15 @@ export interface Listener
   readonly port: number
   /** Serves one peer over any transport: a memory pair, a WebSocket. The connection goes to the caller alone. */
   accept(transport: Transport): Promise<Connection>
-  /** Stops listening and closes every connection; with `graceMs` they may end by themselves first. */
+  /**
+   * New handshakes use this certificate and key; connections that stand go on as they are.
+   * @throws {UsageError} it does not listen with TLS
+   * @throws what `node:tls` throws for a certificate that is none; the old one stays
+   */
+  setSecureContext(options: import('node:tls').SecureContextOptions): void
+  /**
+   * Stops listening and closes every connection. With `graceMs` links are closed as they come to rest first, with
+   * `amqp:link:detach-forced`: credit is taken back, what was sent gets its outcome; and a connection when it has none.
+   */
   close(options?: { graceMs?: number }): Promise<void>
 }

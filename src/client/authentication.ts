@@ -4,6 +4,7 @@ import type { Engine } from '../engine/engine.ts'
 import type { EngineEvent } from '../engine/events.ts'
 import { SaslError, type SaslFailure } from '../errors.ts'
 import type {
+  SaslContext,
   SaslExchange,
   SaslMechanism,
   SaslServerContext,
@@ -30,34 +31,32 @@ export interface AuthenticationOwner {
   fail(error: SaslError): void
 }
 
-/** Whoever authenticates; nobody where there is no SASL layer. */
-export function authentication(
+/** The part of either end; none without SASL. */
+export function authenticationOf(
   owner: AuthenticationOwner,
   security: Security,
-  hostname: string,
-  secure: boolean,
-  signal: AbortSignal,
+  context: SaslContext & SaslServerContext,
 ): ClientAuthentication | ServerAuthentication | undefined {
-  const { role } = security
-  if (role === 'none') return undefined
-  if (role === 'server')
-    return new ServerAuthentication(owner, security.mechanisms, { secure, peerCertificate: owner.peerCertificate })
-  return new ClientAuthentication(owner, security.mechanisms, { hostname, secure, signal }, security.allowInsecure)
+  if (security.role === 'client')
+    return new ClientAuthentication(owner, security.mechanisms, context, security.allowInsecure)
+  if (security.role === 'server') return new ServerAuthentication(owner, security.mechanisms, context)
+  return undefined
 }
 
 /** The client's part: chooses a mechanism, and runs it. */
 export class ClientAuthentication {
   readonly #owner: AuthenticationOwner
   readonly #mechanisms: readonly SaslMechanism[]
-  readonly #context: { hostname: string; secure: boolean; signal: AbortSignal }
+  readonly #context: SaslContext
   readonly #insecure: boolean
   #exchange: SaslExchange | undefined
+  #pipelines = false
   #name = ''
 
   constructor(
     owner: AuthenticationOwner,
     mechanisms: readonly SaslMechanism[],
-    context: { hostname: string; secure: boolean; signal: AbortSignal },
+    context: SaslContext,
     allowInsecure: boolean,
   ) {
     this.#owner = owner
@@ -66,8 +65,20 @@ export class ClientAuthentication {
     this.#insecure = allowInsecure
   }
 
+  /** Sends AMQP as soon as the mechanism lets it; and its init unasked, where there is no choice to be made. §2.4.2 */
+  pipeline(): void {
+    this.#pipelines = true
+    const usable = this.#usable
+    const [only] = usable
+    if (only?.pipelines && usable.length === 1 && this.#mechanisms.length === 1) this.#guard(this.#init(only))
+  }
+
   onEvent(event: SaslEvent): void {
-    this.#run(event).catch(error => {
+    this.#guard(this.#run(event))
+  }
+
+  #guard(step: Promise<void>): void {
+    step.catch(error => {
       this.#owner.fail(
         error instanceof SaslError
           ? error
@@ -80,10 +91,8 @@ export class ClientAuthentication {
     const { sasl } = this.#owner.engine
     if (event.type === 'sasl.mechanisms') {
       const mechanism = this.#choose(event.mechanisms)
-      this.#name = mechanism.name
-      this.#exchange = mechanism.start(this.#context)
-      const initial = await this.#exchange.initial()
-      if (!this.#owner.engine.isDone) sasl?.init(mechanism.name, initial, this.#context.hostname)
+      // Where it has been used unasked, the server knows it.
+      if (!this.#exchange) await this.#init(mechanism)
     } else if (event.type === 'sasl.challenge') {
       const response = await this.#exchange?.respond(event.challenge)
       if (response && !this.#owner.engine.isDone) sasl?.respond(response)
@@ -92,8 +101,24 @@ export class ClientAuthentication {
       await this.#exchange?.finish(event.additionalData)
       // Only now: a server that has not proved itself gets to see nothing of AMQP.
       if (!this.#owner.engine.isDone) sasl?.proceed()
+      this.#pipe()
     }
     this.#owner.touch()
+  }
+
+  async #init(mechanism: SaslMechanism): Promise<void> {
+    this.#name = mechanism.name
+    this.#exchange = mechanism.start(this.#context)
+    const initial = await this.#exchange.initial()
+    const { engine } = this.#owner
+    if (engine.isDone) return
+    engine.sasl?.init(mechanism.name, initial, this.#context.hostname)
+    if (mechanism.pipelines) this.#pipe()
+    this.#owner.touch()
+  }
+
+  #pipe(): void {
+    if (this.#pipelines && !this.#owner.engine.isDone) this.#owner.engine.pipeline()
   }
 
   #refused(code: SaslFailure): SaslError {
@@ -103,9 +128,13 @@ export class ClientAuthentication {
     return new SaslError(`authentication by SASL ${this.#name}${where} failed: ${REASONS[code]}${reported}`, code)
   }
 
+  get #usable(): readonly SaslMechanism[] {
+    return this.#mechanisms.filter(have => !have.secret || this.#context.secure || this.#insecure)
+  }
+
   /** The first of ours that the server offers. What gives a secret away needs a private transport. */
   #choose(offered: readonly string[]): SaslMechanism {
-    const usable = this.#mechanisms.filter(have => !have.secret || this.#context.secure || this.#insecure)
+    const usable = this.#usable
     const chosen = usable.find(have => offered.includes(have.name))
     if (chosen) return chosen
     const withheld = this.#mechanisms.find(have => !usable.includes(have) && offered.includes(have.name))

@@ -32,6 +32,8 @@ const CONNECT: Names<Omit<ConnectOptions, keyof ConnectionOptions>> = {
   proxy: 0,
   sasl: 0,
   allowInsecureAuth: 0,
+  pipeline: 0,
+  followRedirects: 0,
 }
 
 const LISTEN: Names<Omit<ListenOptions, keyof ConnectionOptions>> = {
@@ -42,6 +44,9 @@ const LISTEN: Names<Omit<ListenOptions, keyof ConnectionOptions>> = {
   allowNoSasl: 0,
   coordinator: 0,
   transport: 0,
+  links: 0,
+  authorise: 0,
+  maxConnections: 0,
 }
 
 /** @throws {UsageError} for what `connect` cannot work with */

@@ -10,41 +10,62 @@ import { AmqpCondition, type AmqpError, ClosedError, type SaslError } from '../e
 import { Driver, type DriverOwner } from '../io/driver.ts'
 import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
-import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session, Transaction } from './api.ts'
+import type {
+  Closure,
+  Connection,
+  ConnectionStats,
+  IncomingSession,
+  Receiver,
+  RemoteOpen,
+  RequestLink,
+  Sender,
+  Session,
+} from './api.ts'
+import type { Transaction } from './api-transactions.ts'
 import {
   type AuthenticationOwner,
-  authentication,
-  type ClientAuthentication,
+  authenticationOf,
+  ClientAuthentication,
   type Security,
   ServerAuthentication,
 } from './authentication.ts'
 import type { Coordinator } from './coordinator.ts'
-import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
+import {
+  isHeard,
+  printsFrames,
+  publish,
+  publishCredit,
+  publishSettlement,
+  type StateMessage,
+  traced,
+} from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
+import { incomingSession } from './incoming-session.ts'
 import { inspectAs } from './inspect.ts'
+import { onLinkEvent } from './link-events.ts'
 import { abortable, deferred, handled, shared, throwIfAborted, within } from './operation.ts'
 import type {
   Abortable,
   ConnectionOptions,
   ErrorInit,
   ReceiverOptions,
+  RequestLinkOptions,
   SenderOptions,
   SessionOptions,
   SourceInit,
   TargetInit,
-  TracedFrame,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
+import { attachRequestLink } from './request-link.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
-import { decodeFault, errorFields, optionalFields, remoteOpen } from './termini.ts'
+import { statsOf } from './stats.ts'
+import { streamingReceiver } from './streaming-receiver.ts'
+import { decodeFault, errorFields, openInit, remoteOpen } from './termini.ts'
 import { styleOf } from './wire-style.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
-
-/** What is announced unless said otherwise: half of the silence that is borne. §2.4.5 */
-const DEFAULT_IDLE_MS = 30_000
 
 /** Connections of this process so far. */
 let count = 0
@@ -62,6 +83,8 @@ export class ClientConnection
   }
 
   readonly id: number = ++count
+  /** What users know it as. */
+  api: Connection = this
   readonly engine: Engine
   readonly peer: string | undefined
   readonly opened: Promise<void>
@@ -115,8 +138,14 @@ export class ClientConnection
       peer: options.peer,
       trace: options.trace !== undefined || isHeard('frame') || printsFrames(),
     })
+    const { peerCertificate } = this
     const hostname = options.hostname ?? options.host
-    this.#authentication = authentication(this, security, hostname, secure, this.#abort.signal)
+    this.#authentication = authenticationOf(this, security, {
+      hostname,
+      secure,
+      peerCertificate,
+      signal: this.#abort.signal,
+    })
     this.#driver = new Driver(this.engine, transport, this)
     this.opened = this.#opened.promise
     this.opened.catch(() => {})
@@ -124,33 +153,21 @@ export class ClientConnection
 
   /** Starts, and waits for the peer's open. Cancellation drops the transport, and so does what cannot be opened with. */
   async start(options: Abortable): Promise<void> {
+    this.launch(false)
+    await abortable(this.#opened, options.signal, () => this.#driver.destroy())
+  }
+
+  /** Starts without waiting. @param pipelines  whether to send what may be sent before the peer answers. §2.4.2 */
+  launch(pipelines: boolean): void {
     try {
-      this.#open()
+      this.engine.connection.open(openInit(this.#options, this.#containerId))
+      if (pipelines && this.#authentication instanceof ClientAuthentication) this.#authentication.pipeline()
+      else if (pipelines) this.engine.pipeline()
     } catch (error) {
       this.#driver.destroy()
       throw error
     }
     this.#driver.start()
-    await abortable(this.#opened, options.signal, () => this.#driver.destroy())
-  }
-
-  #open(): void {
-    const { hostname, maxFrameSize, channelMax, idleTimeOut, desiredCapabilities, offeredCapabilities } = this.#options
-    const announced = idleTimeOut ?? DEFAULT_IDLE_MS
-    this.engine.connection.open({
-      containerId: this.#containerId,
-      hostname,
-      maxFrameSize,
-      channelMax,
-      idleTimeOut: announced === 0 ? undefined : announced,
-      desiredCapabilities,
-      offeredCapabilities,
-      properties: optionalFields(this.#options.properties),
-    })
-  }
-
-  get api(): Connection {
-    return this
   }
 
   get remote(): RemoteOpen {
@@ -209,7 +226,12 @@ export class ClientConnection
   }
 
   async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
+    if (options.streaming) return streamingReceiver(this, source, options)
     return (await this.#sharedSession(options)).receiver(source, options)
+  }
+
+  request(address: string, options: RequestLinkOptions = {}): Promise<RequestLink> {
+    return attachRequestLink(this, address, options)
   }
 
   async transaction(options: Abortable = {}): Promise<Transaction> {
@@ -220,7 +242,7 @@ export class ClientConnection
   #sharedSession(options: Abortable): Promise<Session> {
     throwIfAborted(options)
     if (!this.#shared) {
-      const begun = this.session()
+      const begun = this.#remote ? this.session() : this.#early()
       this.#shared = begun
       const forget = () => {
         if (this.#shared === begun) this.#shared = undefined
@@ -230,10 +252,26 @@ export class ClientConnection
     return shared(this.#shared, options.signal)
   }
 
+  /** A session whose links need not wait for the peer's begin, nor for its open. §2.4.2 */
+  async #early(): Promise<Session> {
+    this.#checkOpen()
+    const session = this.#adopt(this.engine.connection.session())
+    await session.begin({}, false)
+    return session
+  }
+
   #adopt(endpoint: SessionEndpoint): ClientSession {
     const session = new ClientSession(this, endpoint)
     this.#sessions.add(session)
     return session
+  }
+
+  get sessions(): ReadonlySet<ClientSession> {
+    return this.#sessions
+  }
+
+  get stats(): ConnectionStats {
+    return statsOf(this.#sessions, this.engine.connection.pendingBytes)
   }
 
   forgetSession(session: ClientSession): void {
@@ -320,13 +358,7 @@ export class ClientConnection
   }
 
   onOutcome(delivery: OutgoingDelivery): void {
-    if (isHeard('settlement'))
-      publish('settlement', {
-        ...this.#label,
-        link: delivery.link.name,
-        deliveryId: delivery.deliveryId,
-        outcome: delivery.settled ? 'settled' : (delivery.remoteState?.type ?? 'none'),
-      })
+    if (isHeard('settlement')) publishSettlement(this.#label, delivery)
     ;(delivery.link.context as ClientSender | undefined)?.onOutcome(delivery)
   }
 
@@ -337,7 +369,7 @@ export class ClientConnection
   onEvent(event: EngineEvent): void {
     switch (event.type) {
       case 'frame':
-        return this.#onFrame(event)
+        return traced(this.#label, event, this.#options.trace)
       case 'connection.opened':
         return this.#onOpened(event.open)
       case 'connection.closed':
@@ -353,25 +385,24 @@ export class ClientConnection
         return (event.link.session.context as ClientSession | undefined)?.onAttached(event.link, event.attach)
       case 'link.detached':
         this.tellState('link', event.link.name, 'ended', event)
-        return (event.link.context as ClientSender | ClientReceiver | undefined)?.onClosed({
-          by: event.by,
-          error: event.error,
-        })
+        return onLinkEvent(event)
       case 'link.flow':
-        if (isHeard('credit')) {
-          const { linkCredit, drain } = event.link.credit
-          publish('credit', { ...this.#label, link: event.link.name, linkCredit, drain })
-        }
-        return (event.link.context as ClientSender | undefined)?.onFlow()
+        if (isHeard('credit')) publishCredit(this.#label, event.link)
+        return onLinkEvent(event)
       case 'link.drained':
-        return (event.link.context as ClientReceiver | undefined)?.onDrained()
+      case 'delivery.continued':
       case 'delivery.settled':
-        return (event.delivery.link.context as ClientReceiver | undefined)?.onSettled(event.delivery)
+        return onLinkEvent(event)
       case 'protocol.error':
         return
       default:
         this.#authentication?.onEvent(event)
     }
+  }
+
+  /** When the peer was last heard, on the clock of `performance.now()`. */
+  get heardAt(): number {
+    return this.#driver.heardAt
   }
 
   /** Whether the peer ended the transport before it had sent a whole protocol header. */
@@ -381,12 +412,6 @@ export class ClientConnection
 
   get #label(): { connection: string; id: number } {
     return { connection: this.#containerId, id: this.id }
-  }
-
-  #onFrame(frame: TracedFrame): void {
-    this.#options.trace?.(frame)
-    if (isHeard('frame')) publish('frame', { ...this.#label, ...redacted(frame) })
-    if (printsFrames()) printFrame(this.#label, frame)
   }
 
   /** Tells whoever listens that something has opened or ended. */
@@ -406,24 +431,8 @@ export class ClientConnection
     if (session) return session.onBegun()
     // Links that the peer attaches right behind its begin belong to the session that will answer it.
     const incoming = this.#adopt(endpoint)
-    const isOver = () => incoming.hasEnded
-    const offer: IncomingSession = {
-      connection: this,
-      accept: async (options: SessionOptions = {}) => {
-        throwIfAborted(options)
-        this.#checkOpen()
-        await incoming.begin(options, false)
-        return incoming
-      },
-      refuse: (error: ErrorInit) => {
-        if (endpoint.state === 'BEGIN_RCVD' && !incoming.hasEnded) {
-          endpoint.begin()
-          endpoint.end(errorFields(error))
-        }
-        this.touch()
-      },
-    }
-    this.#incoming.push(offer, isOver)
+    const offer = incomingSession(this.api, incoming, () => this.#checkOpen())
+    this.#incoming.push(offer, () => incoming.hasEnded)
   }
 
   #onClosed(closure: Closure): void {

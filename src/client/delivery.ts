@@ -7,7 +7,9 @@ import { ClosedError, UsageError } from '../errors.ts'
 import { decodeMessage } from '../message/decode.ts'
 import type { Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
-import type { CoordinatedTransaction, Delivery, Receiver, Transaction } from './api.ts'
+import type { Delivery, Receiver } from './api.ts'
+import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
+import { streamOf } from './incoming-body.ts'
 import { inspectAs } from './inspect.ts'
 import { type Deferred, deferred, handled } from './operation.ts'
 import type { ErrorInit, Transacted } from './options.ts'
@@ -18,6 +20,8 @@ import { type ClientTransaction, liveTransaction } from './transaction.ts'
 /** What every settlement in mode first returns. */
 const DONE: Promise<void> = /* @__PURE__ */ Promise.resolve()
 
+/** Streams of bodies, for the few deliveries that are asked for one. */
+const bodies = /* @__PURE__ */ new WeakMap<ClientDelivery, ReadableStream<Uint8Array>>()
 /** What a delivery needs of the peer's transaction that it is posted under. */
 export interface Posting {
   readonly transaction: CoordinatedTransaction
@@ -78,7 +82,21 @@ export class ClientDelivery implements Delivery {
     return this.#message
   }
 
-  get state(): 'live' | 'settled' | 'lost' {
+  /** Whether there is nothing left to decide. */
+  get isDecided(): boolean {
+    return this.#incoming.localState !== undefined || this.state !== 'live'
+  }
+
+  get body(): ReadableStream<Uint8Array> {
+    let body = bodies.get(this)
+    if (!body) {
+      body = streamOf(this.message)
+      bodies.set(this, body)
+    }
+    return body
+  }
+
+  get state(): 'live' | 'settled' | 'lost' | 'aborted' {
     if (this.#incoming.localSettled || this.#incoming.remoteSettled) return 'settled'
     return this.#receiver.hasEnded ? 'lost' : 'live'
   }

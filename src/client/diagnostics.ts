@@ -12,6 +12,8 @@
  * environment every frame is printed on stderr as well, with the time in UTC and the connection's number. Platforms without the module, browsers among them, do without.
  */
 
+import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
+import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { TracedFrame } from './options.ts'
 
 /** Which connection a message is about. */
@@ -86,6 +88,19 @@ export function publish<K extends keyof DiagnosticsMessages>(name: K, message: D
   channels?.[name].publish(message)
 }
 
+/** Publishes what became of a sent message. */
+export const publishSettlement = (label: ConnectionLabel, delivery: OutgoingDelivery): void =>
+  publish('settlement', {
+    ...label,
+    link: delivery.link.name,
+    deliveryId: delivery.deliveryId,
+    outcome: delivery.settled ? 'settled' : (delivery.remoteState?.type ?? 'none'),
+  })
+
+/** Publishes what a sender may send. */
+export const publishCredit = (label: ConnectionLabel, { name, credit }: SenderEndpoint): void =>
+  publish('credit', { ...label, link: name, linkCredit: credit.linkCredit, drain: credit.drain })
+
 /** Whether `AMQP_TRACE` asks for frames on stderr. */
 export const printsFrames = (): boolean => globalThis.process?.env['AMQP_TRACE']?.split(',').includes('frames') === true
 
@@ -100,8 +115,15 @@ export function redacted(frame: TracedFrame): TracedFrame {
   return { ...frame, body }
 }
 
+/** Shows a frame to whoever asked for it: the option, the channel, the environment. */
+export function traced(label: ConnectionLabel, frame: TracedFrame, trace?: (frame: TracedFrame) => void): void {
+  trace?.(frame)
+  if (isHeard('frame')) publish('frame', { ...label, ...redacted(frame) })
+  if (printsFrames()) printFrame(label, frame)
+}
+
 /** Prints a frame on stderr; what formats it is loaded when it is first needed. */
-export function printFrame({ id, connection }: ConnectionLabel, frame: TracedFrame): void {
+function printFrame({ id, connection }: ConnectionLabel, frame: TracedFrame): void {
   const time = new Date().toISOString().slice(11, 23)
   const arrow = frame.direction === 'out' ? '→' : '←'
   void import('./trace-format.ts').then(({ formatFrame }) =>

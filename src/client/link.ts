@@ -163,10 +163,15 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   async #settle({ signal }: Abortable): Promise<void> {
     this.isClosing = true
     this.owner.touch()
-    await within(this.whenSettled(), this.owner.settleMs, signal)
+    await within(this.beforeClose(), this.owner.settleMs, signal)
   }
 
-  /** Whether something that was sent waits for its outcome. */
+  /** What a close waits for, while nothing new begins. */
+  protected beforeClose(): Promise<void> {
+    return this.whenSettled()
+  }
+
+  /** Whether something is under way that a close waits for. */
   protected abstract get isBusy(): boolean
 
   /** Resolves when nothing that was sent waits for its outcome. */

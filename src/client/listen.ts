@@ -1,6 +1,7 @@
 /** listen: a port → connections, each the same as `connect` gives. */
 
-import type { AmqpError } from '../errors.ts'
+import { DEFAULT_LIMITS } from '../engine/limits.ts'
+import { type AmqpError, TransportError, UsageError } from '../errors.ts'
 import { listenSocket, type SocketListener } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Connection, Listener } from './api.ts'
@@ -11,9 +12,10 @@ import { Coordinator, checkCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
-import { handled, throwIfAborted } from './operation.ts'
+import { handled, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ListenOptions } from './options.ts'
 import { anonymousServer } from './sasl/anonymous.ts'
+import { leave, serveLinks } from './serving.ts'
 import { decodeFault } from './termini.ts'
 
 type ListenerEvents = { connection: Connection; error: Error }
@@ -54,7 +56,8 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       this.emit('connection', connection, error => void handled(connection.close({ error: decodeFault(error) })))
       return true
     },
-    connection => void handled(connection.close()),
+    // Where links have their handlers, a connection needs nobody else.
+    connection => void (this.#options.links || handled(connection.close())),
   )
 
   constructor(options: ListenOptions) {
@@ -64,11 +67,14 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   }
 
   async start(): Promise<void> {
-    const { host = '127.0.0.1', port = 0, tls, signal } = this.#options
+    const { host = '127.0.0.1', port = 0, tls, signal, maxConnections, limits } = this.#options
+    const { handshakeMs } = { ...DEFAULT_LIMITS, ...limits }
+    if (maxConnections !== undefined && !(Number.isInteger(maxConnections) && maxConnections > 0))
+      throw new UsageError('maxConnections is a number of connections above 0')
     signal?.addEventListener('abort', () => void this.close(), { once: true })
     if (port === null) return
     this.#socket = await listenSocket(
-      { host, port, tls },
+      { host, port, tls, handshakeMs, maxConnections },
       transport => {
         // A peer that fails its handshake has been reported.
         this.#accept(transport).then(
@@ -82,6 +88,11 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
 
   get port(): number {
     return this.#socket?.port ?? 0
+  }
+
+  setSecureContext(options: import('node:tls').SecureContextOptions): void {
+    if (!this.#socket?.setSecureContext) throw new UsageError('this listener has no TLS of its own')
+    this.#socket.setSecureContext(options)
   }
 
   accept(accepted: Transport): Promise<Connection> {
@@ -98,8 +109,18 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   }
 
   async #serve(accepted: Transport): Promise<ClientConnection> {
+    const { maxConnections = Number.POSITIVE_INFINITY, links } = this.#options
+    if (this.#connections.size >= maxConnections) {
+      accepted.destroy()
+      throw new TransportError(`a connection was dropped: ${maxConnections} are open`)
+    }
     const connection = this.#build(accepted)
     this.#connections.add(connection)
+    if (links)
+      serveLinks(connection, this.#options, {
+        failed: error => this.emit('error', error),
+        isClosing: () => this.#closing !== undefined,
+      })
     connection.closed.then(() => this.#connections.delete(connection))
     await connection.start({})
     if (this.#closing) connection.destroy()
@@ -161,9 +182,16 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     const stopped = this.#socket?.close()
     this.#incoming.end()
     if (graceMs > 0 && this.#connections.size > 0) {
-      const all = Promise.all([...this.#connections].map(connection => connection.closed))
-      const timer = new Promise(resolve => setTimeout(resolve, graceMs).unref?.())
-      await Promise.race([all, timer])
+      const over = new AbortController()
+      const left = Promise.all(
+        [...this.#connections].map(async connection => {
+          await leave(connection, over.signal)
+          await connection.close()
+        }),
+      )
+      await within(left, graceMs)
+      over.abort()
+      void handled(left)
     }
     await Promise.all([...this.#connections].map(connection => connection.closeNow().catch(() => connection.destroy())))
     await stopped

@@ -4,10 +4,12 @@ import type { Limits } from '../engine/limits.ts'
 import type { ProxyHook } from '../io/proxy.ts'
 import type { Transport } from '../io/transport.ts'
 import type { WebSocketClass } from '../io/websocket.ts'
+import type { Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
-import type { CoordinatedTransaction, Transaction } from './api.ts'
+import type { IncomingLink } from './api.ts'
+import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
 import type { Outcome } from './outcome.ts'
-import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
+import type { Maybe, SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 
 /** An operation that can be cancelled: it rejects with `signal.reason`, untouched. */
 export interface Abortable {
@@ -120,12 +122,28 @@ export interface ConnectOptions extends ConnectionOptions {
   /**
    * In order of preference, strongest first: the first that the server offers is used, and there is no second try.
    * `false`: no SASL layer. Default: PLAIN when the URL has a user; else EXTERNAL when `tls` has a client certificate,
-   * then ANONYMOUS. §5.3
+   * then ANONYMOUS. A function is asked for each host, by the name that its certificate shows, redirects included. §5.3
    */
-  sasl?: SaslMechanism | readonly SaslMechanism[] | false | undefined
+  sasl?: SaslChoice | ((host: string) => SaslChoice) | undefined
   /** Allow PLAIN and bearer tokens over a connection without TLS. Default false. */
   allowInsecureAuth?: boolean | undefined
+  /**
+   * How often to go where the peer says instead, when it closes with `amqp:connection:redirect` right after its open.
+   * `connect` then rejects with the redirect that comes after the last of them. A mechanism that shows its secret does
+   * so to no other host, unless `sasl` is a function. Default 0: the connection's `closed` has the error. §2.8.16
+   */
+  followRedirects?: number | undefined
+  /**
+   * Resolve when TCP, or TLS, stands, and send what is asked for without waiting for the peer: a link from
+   * `connection.sender()` or `receiver()` is asked for in one flight with the open. Behind an init, too, where `sasl` is
+   * one mechanism that `pipelines`. A peer that refuses, or is silent for 2 s, is asked again without, and so from then
+   * on; a `transport` that was given has no second try. Default false. §2.4.2
+   */
+  pipeline?: boolean | undefined
 }
+
+/** One mechanism, several in order of preference, or no SASL layer. */
+export type SaslChoice = SaslMechanism | readonly SaslMechanism[] | false
 
 /** How a WebSocket is opened. AMQP WebSocket Binding 1.0. */
 export interface WebSocketOptions {
@@ -152,11 +170,46 @@ export interface ListenOptions extends ConnectionOptions {
   sasl?: readonly SaslServerMechanism[] | undefined
   /** Accept peers that skip SASL. Default: only where ANONYMOUS is offered, which proves as little. */
   allowNoSasl?: boolean | undefined
+  /**
+   * Serves the links that peers attach: one handler, which accepts or refuses each, or one for each address, where others
+   * are `amqp:not-found`; a link without an address has ''. Sessions are accepted unasked then. A handler that throws
+   * refuses a link that it has not accepted, and `on('error')` hears of it. Default: `connection.on('session')` is yours.
+   */
+  links?: LinkHandler | Readonly<Record<string, LinkHandler>> | undefined
+  /**
+   * Asked about each link before its handler is: false refuses with `amqp:unauthorized-access`, an error with that. Who
+   * asks is in `link.session.connection`. With `links` only.
+   */
+  authorise?: ((link: IncomingLink) => Maybe<boolean | ErrorInit>) | undefined
+  /** Connections at once, those in a handshake included; more are dropped as they come. Default: any number. */
+  maxConnections?: number | undefined
   /** Lets the peer use transactions on what the listener takes and sends. Default: its control links are refused. §4.5 */
   coordinator?: boolean | CoordinatorOptions | undefined
   /** Wraps each accepted transport, e.g. to inject faults. */
   transport?: ((accepted: Transport) => Transport) | undefined
 }
+
+/** How a pair of links for requests is attached. */
+export interface RequestLinkOptions extends Abortable {
+  /**
+   * The address of our end, for nodes that answer on a link from themselves: `$cbs`, `$management`. Default: none; the
+   * peer makes a node for the answers, and requests name it. §3.5.3
+   */
+  replyTo?: string | undefined
+  /** Milliseconds that each request may take, unless it says otherwise. Default: for ever. */
+  timeoutMs?: number | undefined
+  /** What is wrong with an answer, if anything is: it is rejected with that, and its request fails. */
+  check?: ((answer: Message) => ErrorInit | undefined) | undefined
+}
+
+/** How one request is sent. */
+export interface RequestOptions extends Abortable {
+  /** Milliseconds until it rejects with a `TimeoutError`, as `AbortSignal.timeout` does. Default: that of the link. */
+  timeoutMs?: number | undefined
+}
+
+/** What takes a link that a peer attaches: accepts it, refuses it, and may go on for as long as the link lives. */
+export type LinkHandler = (link: IncomingLink) => unknown
 
 /** How a session is begun. §2.7.2 */
 export interface SessionOptions extends Abortable {
@@ -170,11 +223,21 @@ export interface SessionOptions extends Abortable {
   properties?: Readonly<Record<string, AmqpValue>> | undefined
 }
 
+/** Until when a dynamic node lives at least: what must be gone before it is deleted. §3.5.10–13 */
+export type NodeLifetime =
+  | 'delete-on-close'
+  | 'delete-on-no-links'
+  | 'delete-on-no-messages'
+  | 'delete-on-no-links-or-messages'
+
 /** What a source and a target have in common. §3.5.3 §3.5.4 */
 export interface TerminusInit {
   address?: string | undefined
-  /** Ask the peer to make a node and tell its address. */
+  /** Ask the peer to make a node and tell its address: in `source` or `target` of the link, once it is attached. */
   dynamic?: boolean | undefined
+  /** How long a dynamic node lives; default: as long as the link that made it. §3.5.9–13 */
+  lifetime?: NodeLifetime | undefined
+  /** What else is asked of a dynamic node, e.g. `supported-dist-modes`. §3.5.9 */
   nodeProperties?: Readonly<Record<string, AmqpValue>> | undefined
   durable?: 'none' | 'configuration' | 'unsettled-state' | undefined
   expiryPolicy?: 'link-detach' | 'session-end' | 'connection-close' | 'never' | undefined
@@ -191,9 +254,11 @@ export interface TargetInit extends TerminusInit {
 
 /** Where messages of a link come from. §3.5.3 */
 export interface SourceInit extends TerminusInit {
-  /** Named filters; values are usually described. §3.5.8 */
+  /** Named filters, each a described value or null; `filters` makes the common ones. §3.5.8 */
   filter?: Readonly<Record<string, AmqpValue>> | undefined
+  /** Whether a message that is sent leaves the node, or stays for others as well. Default: as the node has it. §3.5.7 */
   distributionMode?: 'move' | 'copy' | undefined
+  /** What a delivery becomes that is settled without an outcome. */
   defaultOutcome?: Outcome | undefined
   outcomes?: readonly string[] | undefined
 }
@@ -204,7 +269,7 @@ export interface LinkOptions extends Abortable {
   name?: string | undefined
   /** Keys are sent as symbols. */
   properties?: Readonly<Record<string, AmqpValue>> | undefined
-  /** Largest message this end takes, in bytes. Default for receivers: `limits.maxMessageSize`. */
+  /** Largest message this end takes, in bytes. Default for receivers: `limits.maxMessageSize`; none when streaming. */
   maxMessageSize?: bigint | undefined
   desiredCapabilities?: readonly string[] | undefined
 }
@@ -221,8 +286,20 @@ export interface SenderOptions extends LinkOptions {
 
 /** How a receiver is attached. */
 export interface ReceiverOptions extends LinkOptions {
-  /** `{ window }` keeps that many deliveries coming, `'manual'` leaves it to `addCredit`. Default `{ window: 100 }`. §2.6.7 */
+  /**
+   * `{ window }` keeps that many deliveries coming, `'manual'` leaves it to `addCredit`. Default `{ window: 100 }`; 1 when
+   * streaming. §2.6.7
+   */
   credit?: { readonly window: number } | 'manual' | undefined
+  /**
+   * Hands out each delivery as soon as the sections in front of its body are here; `delivery.body` is read while the
+   * rest arrives. What has arrived and is not read takes up the session's incoming-window (§2.5.6), so that at most
+   * `incomingWindow` × `maxFrameSize` bytes lie here, `limits.maxIncompleteBytes` over all links of the connection, and
+   * everything on the session waits for a reader who does not read. `connection.receiver` therefore begins a session of
+   * its own for it, with a window of 64 frames: 4 MiB. No limit on the size of a message is announced unless
+   * `maxMessageSize` is given. Default false. §2.6.14
+   */
+  streaming?: boolean | undefined
   /** Whether we settle first, or wait for the sender to. Default `first`. §2.8.3 */
   settle?: 'first' | 'second' | undefined
   /** How the sender is asked to settle. Default: as it likes. §2.8.2 */

@@ -3,17 +3,24 @@
 import type { TransactionalState } from '../definitions/delivery-state.ts'
 import { Fifo } from '../engine/fifo.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
+import type { IncomingStream } from '../engine/incoming-stream.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import { type AmqpError, UsageError } from '../errors.ts'
 import { fields } from '../types/composite.ts'
-import type { Closure, Delivery, Receiver } from './api.ts'
+import type { Closure, Delivery, ProcessOptions, Receiver } from './api.ts'
 import { ClientDelivery } from './delivery.ts'
+import { IncomingBody } from './incoming-body.ts'
 import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
 import type { Abortable, Transacted } from './options.ts'
+import { type Handler, type ProcessSource, processDeliveries } from './process.ts'
 import { UNKNOWN_ID } from './sender.ts'
+import { StreamedDelivery } from './streamed-delivery.ts'
 import { type ClientTransaction, liveTransaction } from './transaction.ts'
+
+/** Why a `get` stops waiting. */
+const NOTHING: unknown = /* @__PURE__ */ Symbol('nothing')
 
 export class ClientReceiver extends ClientLink<{ closed: Closure }> implements Receiver {
   static {
@@ -22,7 +29,13 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
 
   declare readonly endpoint: ReceiverEndpoint
   readonly #buffer = new Fifo<ClientDelivery>()
-  readonly #takers = new Fifo<Deferred<Delivery | undefined>>()
+  readonly #takers = new Fifo<Deferred<ClientDelivery | undefined>>()
+  /** The delivery whose last transfer has not come, where they are handed out before. */
+  #incomplete: IncomingBody | undefined
+  /** One `get` at a time: each has its own drain. */
+  #getting: Promise<unknown> | undefined
+  /** While `process` runs: credit comes back when a delivery is settled, not when it is taken. */
+  #onProcessEnd: (() => void) | undefined
   #drains: Deferred<void>[] = []
   #acquiring: ClientTransaction | undefined
   #hasAcquired = false
@@ -43,7 +56,24 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   }
 
   protected get isBusy(): boolean {
-    return false
+    const { linkCredit, revoked } = this.endpoint.credit
+    return this.endpoint.isAttached && (this.#buffer.length > 0 || linkCredit + revoked > 0)
+  }
+
+  /** Takes credit back, and releases what nobody has taken, what is under way included. §2.6.10 */
+  protected override beforeClose(): Promise<void> {
+    this.releaseBuffered()
+    return this.#stopped(undefined)
+  }
+
+  /** Gives back what nobody has taken. */
+  releaseBuffered(): void {
+    for (const delivery of this.#buffer.drain()) this.#leave(delivery)
+  }
+
+  #leave(delivery: ClientDelivery): void {
+    if (!delivery.isDecided) void delivery.release()
+    this.#consumed()
   }
 
   /** Receivers wait for nobody: what they have not settled, they leave. */
@@ -57,6 +87,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
 
   async receive(options: Abortable = {}): Promise<Delivery> {
     throwIfAborted(options)
+    this.#checkFree()
     const delivery = this.#take() ?? (await this.#wait(options.signal))
     if (!delivery) throw this.closedError()
     return delivery
@@ -65,10 +96,17 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   /** The next delivery that is here already. */
   #take(): ClientDelivery | undefined {
     for (let delivery = this.#buffer.shift(); delivery; delivery = this.#buffer.shift()) {
-      this.#consumed()
-      if (delivery.state !== 'lost') return delivery
+      const { state } = delivery
+      const isGone = state === 'lost' || state === 'aborted'
+      if (isGone || !this.#onProcessEnd) this.#consumed()
+      if (!isGone) return delivery
     }
     return undefined
+  }
+
+  /** @throws {UsageError} while `process` takes what comes */
+  #checkFree(): void {
+    if (this.#onProcessEnd) throw new UsageError(`deliveries of ${this.endpoint.label} go to \`process\``)
   }
 
   #consumed(): void {
@@ -77,29 +115,58 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   }
 
   /** Waits for the next delivery; `undefined` when the link ends first. */
-  #wait(signal: AbortSignal | undefined): Promise<Delivery | undefined> {
+  #wait(signal: AbortSignal | undefined): Promise<ClientDelivery | undefined> {
     if (this.closure) return Promise.resolve(undefined)
-    const taker = deferred<Delivery | undefined>()
+    const taker = deferred<ClientDelivery | undefined>()
     this.#takers.push(taker)
     return abortable(taker, signal, () => this.#takers.remove(taker))
   }
 
-  /** A complete delivery has come. */
+  /** A complete delivery has come, or, where they are streamed, the beginning of one. */
   onDelivery(incoming: IncomingDelivery): void {
+    if (incoming.stream) return this.#onBegun(incoming, incoming.stream)
     const delivery = new ClientDelivery(this, incoming)
     const state = incoming.remoteState
     if (state?.type === 'transactional-state' && !this.#isUnderTransaction(delivery, state)) return this.#consumed()
+    this.#handOut(delivery)
+  }
+
+  /** A delivery is handed out when the sections in front of its body are here. §2.6.14 */
+  #onBegun(incoming: IncomingDelivery, stream: IncomingStream): void {
+    const body = new IncomingBody(incoming, stream, () => this.touch())
+    const delivery = new StreamedDelivery(this, incoming, body)
+    let isOut = false
+    stream.context = () => {
+      body.advance()
+      if (body.hasEnded && this.#incomplete === body) this.#incomplete = undefined
+      if (isOut || !(body.isOpened || body.hasEnded)) return
+      isOut = true
+      if (body.isOpened && !body.isAborted) this.#handOut(delivery)
+      else this.#consumed()
+    }
+    this.#incomplete = body
+    this.onContinued(stream)
+  }
+
+  /** More of a delivery has come, or its end. */
+  onContinued(stream: IncomingStream): void {
+    ;(stream.context as (() => void) | undefined)?.()
+  }
+
+  #handOut(delivery: ClientDelivery): void {
+    if (this.isClosing) return this.#leave(delivery)
     const taker = this.#takers.shift()
     if (!taker) {
       this.#buffer.push(delivery)
       return
     }
-    this.#consumed()
+    if (!this.#onProcessEnd) this.#consumed()
     taker.resolve(delivery)
   }
 
   addCredit(count: number, options: Transacted = {}): void {
     if (this.isOver) throw this.closedError()
+    this.#checkFree()
     const transaction = options.transaction && liveTransaction(options.transaction, this.session)
     if (transaction && this.#acquiring && this.#acquiring !== transaction)
       throw new UsageError(`${this.endpoint.label} acquires under another transaction`, '4.4.3')
@@ -138,13 +205,99 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   async drain(options: Abortable = {}): Promise<void> {
     throwIfAborted(options)
     if (this.isOver) throw this.closedError()
+    this.#checkFree()
+    await this.#whenDrained(() => this.endpoint.drain(), options.signal)
+  }
+
+  /** Resolves when the sender has no credit left, and what it has sent is here. */
+  #whenDrained(ask: () => void, signal: AbortSignal | undefined): Promise<void> {
     const drained = deferred<void>()
     this.#drains.push(drained)
-    this.endpoint.drain()
+    ask()
     this.owner.touch()
-    await abortable(drained, options.signal, () => {
+    return abortable(drained, signal, () => {
       this.#drains = this.#drains.filter(have => have !== drained)
     })
+  }
+
+  async get(options: Abortable = {}): Promise<Delivery | undefined> {
+    throwIfAborted(options)
+    this.#checkFree()
+    const before = this.#getting
+    const got = Promise.resolve(before).then(() => this.#getOne(options))
+    this.#getting = got.catch(() => {})
+    return got
+  }
+
+  async #getOne(options: Abortable): Promise<Delivery | undefined> {
+    throwIfAborted(options)
+    const here = this.#take()
+    if (here) return here
+    if (this.closure) throw this.closedError()
+    const { credit } = this.endpoint
+    const none = new AbortController()
+    const signal = options.signal ? AbortSignal.any([options.signal, none.signal]) : none.signal
+    const taken = this.#wait(signal)
+    // A delivery that has come is heard of before the end of the drain.
+    const drained = this.#whenDrained(() => {
+      if (credit.window === undefined && credit.linkCredit === 0) this.endpoint.flow(1)
+      this.endpoint.drain()
+    }, options.signal)
+    drained.then(
+      () => none.abort(NOTHING),
+      () => {},
+    )
+    try {
+      const delivery = await taken
+      if (delivery) return delivery
+    } catch (error) {
+      if (error === NOTHING) return undefined
+      throw error
+    }
+    throw this.closedError()
+  }
+
+  async stop(options: Abortable = {}): Promise<void> {
+    throwIfAborted(options)
+    if (this.closure) throw this.closedError()
+    await this.#stopped(options.signal)
+  }
+
+  /** Takes all credit back, and waits for the sender to confirm it. §2.6.10 */
+  #stopped(signal: AbortSignal | undefined): Promise<void> {
+    return this.#whenDrained(() => this.endpoint.stop(), signal)
+  }
+
+  async process(handler: Handler, options: ProcessOptions = {}): Promise<void> {
+    if (this.closure) throw this.closedError()
+    this.#checkFree()
+    await processDeliveries(this.#processSource(), handler, options)
+  }
+
+  #processSource(): ProcessSource {
+    const receiver = this
+    return {
+      begin(concurrency) {
+        receiver.#checkFree()
+        receiver.#onProcessEnd = () => {}
+        receiver.endpoint.resize(concurrency)
+        receiver.touch()
+      },
+      end() {
+        receiver.#onProcessEnd = undefined
+        if (!receiver.endpoint.isAttached) return
+        receiver.endpoint.stop()
+        receiver.touch()
+      },
+      next: async signal => receiver.#take() ?? receiver.#wait(signal),
+      done: () => receiver.#consumed(),
+      onEnd(listener) {
+        receiver.#onProcessEnd = listener
+      },
+      get failure() {
+        return receiver.#isSurprise ? receiver.closedError() : undefined
+      },
+    }
   }
 
   onDrained(): void {
@@ -160,8 +313,11 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   }
 
   protected ended(closure: Closure): void {
-    for (const taker of this.#takers.drain()) taker.resolve(undefined)
     const error = this.closedError()
+    this.#incomplete?.fail(error)
+    this.#incomplete = undefined
+    this.#onProcessEnd?.()
+    for (const taker of this.#takers.drain()) taker.resolve(undefined)
     for (const waiting of [...this.#drains.splice(0), ...this.settling]) waiting.reject(error)
     this.settling.clear()
     void closure
@@ -171,6 +327,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     let left = false
     return {
       next: () => {
+        if (this.#onProcessEnd) return this.receive().then(value => ({ done: false, value }))
         const delivery = left ? undefined : this.#take()
         if (delivery) return Promise.resolve({ done: false, value: delivery })
         return left ? Promise.resolve({ done: true, value: undefined }) : this.#waitForNext()

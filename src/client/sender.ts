@@ -6,12 +6,13 @@ import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
 import { TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
 import { checkMessageFormat, EncodedMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
-import type { Closure, Sender } from './api.ts'
+import type { Closure, Sender, StreamedInit } from './api.ts'
 import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
 import type { Abortable, ErrorInit, SendOptions } from './options.ts'
 import { ACCEPTED_OUTCOME, type Outcome, outcomeOf } from './outcome.ts'
+import { isStreamed, StreamedSend } from './streamed-send.ts'
 import { type ClientTransaction, liveTransaction } from './transaction.ts'
 
 type SenderEvents = { closed: Closure; credit: { linkCredit: number; drain: boolean } }
@@ -51,6 +52,8 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   /** Sends whose promise is not settled, and who waits until there are none. */
   #unsettled = 0
   #allSettled: Deferred<void> | undefined
+  /** Accepted before all of it was sent: sent to its end all the same. */
+  #acceptedEarly: Set<OutgoingDelivery> | undefined
 
   constructor(owner: LinkOwner, endpoint: SenderEndpoint, maxPending: number) {
     super(owner, endpoint)
@@ -69,8 +72,9 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     return this.endpoint.queue.length
   }
 
-  send(message: MessageInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
+  send(message: MessageInit | StreamedInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
     let delivery: OutgoingDelivery
+    let stream: StreamedSend | undefined
     let transaction: ClientTransaction | undefined
     try {
       if (this.isOver || this.isClosing) throw this.closedError()
@@ -85,7 +89,10 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         throw new UsageError('a delivery-tag is a Uint8Array of at most 32 bytes', '2.8.7')
       if (options.messageFormat !== undefined) checkMessageFormat(options.messageFormat)
       if (options.transaction) transaction = liveTransaction(options.transaction, this.session)
-      delivery = this.#queue(message, options, transaction)
+      if (isStreamed(message)) {
+        stream = new StreamedSend(this.endpoint, message, this.#initOf(options, transaction), this.owner)
+        delivery = stream.delivery
+      } else delivery = this.#queue(message, options, transaction)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -95,12 +102,15 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
       this.#unsettled++
       transaction?.post(delivery)
       if (options.signal) this.#watch(delivery, pending, options.signal)
+      if (stream) this.#feed(stream, pending)
     })
     // Not earlier: this may flush at once, and a message that is sent settled then has its outcome.
     this.owner.touch()
     return outcome
   }
 
+  /** Whether it was attached without a target address: each message says where it goes. §3.2.4 */
+  relays = false
   /** Sends what a coordinator is to answer, of which the answer is the state itself. @throws as `send` rejects §4.2 */
   request(message: EncodedMessage): { delivery: OutgoingDelivery; answer: Promise<DeliveryState | undefined> } {
     if (this.closure || this.isClosing) throw this.closedError()
@@ -120,12 +130,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     transaction: ClientTransaction | undefined,
   ): OutgoingDelivery {
     const { endpoint } = this
-    const init: DeliveryInit = {
-      deliveryTag: options.deliveryTag,
-      messageFormat: options.messageFormat,
-      settled: options.settled ?? endpoint.sndSettleMode === 'settled',
-      state: transaction?.posting,
-    }
+    const init = this.#initOf(options, transaction)
     if (message instanceof EncodedMessage) {
       this.#checkSize(message.bytes.length)
       return endpoint.transfer(message.bytes, {
@@ -133,6 +138,11 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         messageFormat: options.messageFormat ?? message.messageFormat,
       })
     }
+    if (this.relays && !message.properties?.to)
+      throw new UsageError(
+        `${endpoint.label} has no target: each message says where it goes, in properties.to`,
+        '3.2.4',
+      )
     const writer = endpoint.beginMessage(init)
     const start = writer.offset - writer.mark
     try {
@@ -145,6 +155,34 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
       endpoint.cancelMessage()
       throw error
     }
+  }
+
+  #initOf(options: SendOptions, transaction: ClientTransaction | undefined): DeliveryInit {
+    return {
+      deliveryTag: options.deliveryTag,
+      messageFormat: options.messageFormat,
+      settled: options.settled ?? this.endpoint.sndSettleMode === 'settled',
+      state: transaction?.posting,
+    }
+  }
+
+  /** Starts sending a body that is made meanwhile. However the send ends, its source is left. */
+  #feed(stream: StreamedSend, pending: PendingSend): void {
+    const unwatch = pending.detach
+    pending.detach = () => {
+      unwatch?.()
+      stream.leave()
+    }
+    const { delivery } = stream
+    stream.run().then(
+      () => {
+        if (this.#acceptedEarly?.has(delivery)) this.onOutcome(delivery)
+      },
+      error => {
+        this.#done(delivery)?.reject(error)
+        this.owner.touch()
+      },
+    )
   }
 
   #checkSize(size: number): void {
@@ -181,6 +219,11 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   /** A delivery's outcome is known. */
   onOutcome(delivery: OutgoingDelivery): void {
+    if (delivery.isOpen && delivery.remoteState?.type === 'accepted') {
+      this.#acceptedEarly ??= new Set()
+      this.#acceptedEarly.add(delivery)
+      return
+    }
     const state = delivery.remoteState
     if (state?.type === 'transactional-state' && !delivery.settled) {
       if (!delivery.state) return this.#retired(delivery)
@@ -231,6 +274,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const pending = delivery.context as PendingSend | undefined
     if (!pending) return undefined
     delivery.context = undefined
+    this.#acceptedEarly?.delete(delivery)
     pending.detach?.()
     if (--this.#unsettled === 0) {
       this.#allSettled?.resolve()
@@ -271,6 +315,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   protected ended(): void {
     const error = this.closedError()
     const { endpoint } = this
+    for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
     const open = new Set([...endpoint.abandoned.splice(0), ...endpoint.queue, ...endpoint.unsettled()])
     for (const delivery of open) {
       const pending = this.#done(delivery)

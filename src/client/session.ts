@@ -9,7 +9,8 @@ import type { SessionEndpoint } from '../engine/session-endpoint.ts'
 import { AmqpCondition, ClosedError, type DecodeError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { Init } from '../types/composite.ts'
-import type { Closure, Connection, IncomingLink, Receiver, Sender, Session, Transaction } from './api.ts'
+import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
+import type { Transaction } from './api-transactions.ts'
 import type { Coordinator as LocalCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
@@ -40,6 +41,7 @@ import {
   targetInit,
 } from './termini.ts'
 import { TransactionController } from './transaction-controller.ts'
+import { unanswerable } from './unanswerable.ts'
 
 type SessionEvents = { closed: Closure; link: IncomingLink }
 type AnyLink = ClientSender | ClientReceiver
@@ -157,6 +159,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.#checkOpen(options)
     checkTerminus('sender', 'target', target)
     const sender = this.#newSender(this.endpoint.sender(options.name ?? linkName(target)), options)
+    sender.relays = target === null
     this.#attach(sender, {
       ...attachFields(options),
       sndSettleMode: options.settle ?? 'mixed',
@@ -195,7 +198,9 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   #newReceiver(endpoint: ReceiverEndpoint, options: ReceiverOptions): ClientReceiver {
     const { credit } = options
     checkCredit(credit)
-    endpoint.useWindow(credit === 'manual' ? undefined : (credit?.window ?? DEFAULT_WINDOW))
+    endpoint.isStreaming = options.streaming === true
+    const window = credit === 'manual' ? undefined : (credit?.window ?? (options.streaming ? 1 : DEFAULT_WINDOW))
+    endpoint.useWindow(window)
     return this.#adopt(new ClientReceiver(this, endpoint))
   }
 
@@ -204,14 +209,18 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return link
   }
 
-  #attach(link: AnyLink, init: AttachInit): void {
+  /** @param own  of an answer: what the application has put into it */
+  #attach(link: AnyLink, init: AttachInit, own?: AttachInit): void {
     try {
       link.endpoint.attach(init)
     } catch (error) {
       this.#links.delete(link)
       // Its name is free again.
       this.endpoint.releaseLink(link.endpoint)
-      throw error
+      if (own === undefined) throw error
+      const fault = unanswerable(link.endpoint, own, error)
+      this.touch()
+      throw fault
     }
     this.touch()
   }
@@ -321,19 +330,17 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     modes: AttachInit,
   ): void {
     const { reply = {} } = options
-    this.#attach(link, {
+    const own: AttachInit = {
       ...attachFields(options),
       ...modes,
-      source: (reply.source === undefined ? attach.source : reply.source && sourceFields(reply.source)) as
-        | Init<Source>
-        | undefined,
-      target: (reply.target === undefined ? attach.target : reply.target && targetFields(reply.target)) as
-        | Target
-        | Coordinator
-        | undefined,
+      source: reply.source ? sourceFields(reply.source) : undefined,
+      target: reply.target ? targetFields(reply.target) : undefined,
       properties: optionalFields(reply.properties ?? options.properties),
       offeredCapabilities: reply.offeredCapabilities,
-    })
+    }
+    const source = reply.source === undefined ? (attach.source as Init<Source> | undefined) : own.source
+    const target = reply.target === undefined ? (attach.target as Target | Coordinator | undefined) : own.target
+    this.#attach(link, { ...own, source, target }, own)
     link.onAttached(orEmpty(attach.properties))
   }
 
@@ -386,9 +393,14 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.emit('closed', closure)
   }
 
-  /** Resolves when nothing that was sent on this session waits for its outcome. */
+  get links(): ReadonlySet<AnyLink> {
+    return this.#links
+  }
+
+  /** Before a close: resolves when nothing that was sent waits for its outcome, and gives back what nobody has taken. */
   async whenSettled(): Promise<void> {
     await Promise.all([...this.#links].map(link => link.whenSettled()))
+    for (const link of this.#links) if (link instanceof ClientReceiver) link.releaseBuffered()
   }
 
   forget(link: ClientLink<never>): void {

@@ -1,21 +1,42 @@
 /** Sources, targets and the peer's open between the words of the API and the fields of the standard. §3.5 */
 
 import type { Outcome as OutcomeState } from '../definitions/delivery-state.ts'
+import type { ErrorValue } from '../definitions/error.ts'
 import type { Open } from '../definitions/performatives.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
+import type { OpenInit } from '../engine/connection-endpoint.ts'
 import type { ErrorFields } from '../engine/error-fields.ts'
-import { AmqpCondition, type DecodeError, UsageError } from '../errors.ts'
+import { AmqpCondition, type AmqpError, type DecodeError, type RemoteError, UsageError } from '../errors.ts'
 import { fields, type Init } from '../types/composite.ts'
-import type { AmqpMap } from '../types/map.ts'
-import { AmqpSymbol, type AmqpValue } from '../types/values.ts'
+import { AmqpMap } from '../types/map.ts'
+import { AmqpSymbol, type AmqpValue, Described, ulong } from '../types/values.ts'
 import type { RemoteOpen } from './api.ts'
-import type { ErrorInit, SourceInit, TargetInit, TerminusInit } from './options.ts'
+import type { ConnectionOptions, ErrorInit, NodeLifetime, SourceInit, TargetInit, TerminusInit } from './options.ts'
 import { type Outcome, outcomeOf } from './outcome.ts'
 
 const EMPTY: ReadonlyMap<AmqpValue, AmqpValue> = /* @__PURE__ */ new Map()
 
 /** A map that is always there, for the API. */
 export const orEmpty = (map: AmqpMap | undefined): ReadonlyMap<AmqpValue, AmqpValue> => map ?? EMPTY
+
+/** What is announced unless said otherwise: half of the silence that is borne. §2.4.5 */
+const DEFAULT_IDLE_MS = 30_000
+
+/** What we say of ourselves. §2.7.1 */
+export function openInit(options: ConnectionOptions, containerId: string): OpenInit {
+  const { hostname, maxFrameSize, channelMax, desiredCapabilities, offeredCapabilities, properties } = options
+  const { idleTimeOut = DEFAULT_IDLE_MS } = options
+  return {
+    containerId,
+    hostname,
+    maxFrameSize,
+    channelMax,
+    idleTimeOut: idleTimeOut === 0 ? undefined : idleTimeOut,
+    desiredCapabilities,
+    offeredCapabilities,
+    properties: optionalFields(properties),
+  }
+}
 
 /** What the peer said of itself. §2.7.1 */
 export const remoteOpen = (open: Open): RemoteOpen => ({
@@ -46,13 +67,56 @@ export const decodeFault = ({ message }: DecodeError): ErrorInit => ({
   condition: AmqpCondition.decodeError,
   description: message,
 })
+const LIFETIME = 'lifetime-policy'
+/** Their descriptors, from 0x2b on. §3.5.10–13 */
+const LIFETIMES: readonly NodeLifetime[] = [
+  'delete-on-close',
+  'delete-on-no-links',
+  'delete-on-no-messages',
+  'delete-on-no-links-or-messages',
+]
+const FIRST_LIFETIME = 0x2bn
+
+/** §3.5.9 @throws {UsageError} a lifetime that is none of the four */
+function nodeProperties({ lifetime, nodeProperties: properties }: TerminusInit): AmqpMap | undefined {
+  if (lifetime === undefined) return optionalFields(properties)
+  const at = LIFETIMES.indexOf(lifetime)
+  if (at < 0) throw new UsageError(`a dynamic node's lifetime is one of ${LIFETIMES.join(', ')}`, '3.5.9')
+  return fields({ ...properties, [LIFETIME]: new Described(ulong(FIRST_LIFETIME + BigInt(at)), []) })
+}
+
+/** The lifetime among node properties, by the number or the name of its type. */
+function lifetimeOf(properties: AmqpMap | undefined): NodeLifetime | undefined {
+  const policy = properties?.get(LIFETIME)
+  if (!(policy instanceof Described)) return undefined
+  const { descriptor } = policy
+  return LIFETIMES.find(
+    (name, i) => descriptor === FIRST_LIFETIME + BigInt(i) || String(descriptor) === `amqp:${name}:list`,
+  )
+}
+
+/** What the peer asks of a dynamic node, or says of it. */
+function nodeInit(properties: AmqpMap | undefined): Pick<TerminusInit, 'lifetime' | 'nodeProperties'> {
+  const lifetime = lifetimeOf(properties)
+  const { [LIFETIME]: policy, ...others } = record(properties) ?? {}
+  const rest = lifetime || policy === undefined ? others : { ...others, [LIFETIME]: policy }
+  return { lifetime, nodeProperties: Object.keys(rest).length > 0 ? rest : undefined }
+}
+
+/** §3.5.8 @throws {UsageError} a value that is neither described nor null */
+function filterSet(filter: SourceInit['filter']): AmqpMap | undefined {
+  for (const [name, value] of Object.entries(filter ?? {}))
+    if (value !== null && !(value instanceof Described))
+      throw new UsageError(`filter ${name} is a described value or null; \`filters\` makes the common ones`, '3.5.8')
+  return optionalFields(filter)
+}
 
 function terminusFields(init: TerminusInit) {
-  const { address, dynamic, nodeProperties, durable, expiryPolicy, timeout, capabilities } = init
+  const { address, dynamic, durable, expiryPolicy, timeout, capabilities } = init
   return {
     address,
     dynamic,
-    dynamicNodeProperties: optionalFields(nodeProperties),
+    dynamicNodeProperties: nodeProperties(init),
     durable,
     expiryPolicy,
     timeout,
@@ -74,7 +138,7 @@ export function sourceFields(init: string | SourceInit | null): Init<Source> {
   const source: SourceInit = typeof init === 'string' ? { address: init } : init
   return {
     ...terminusFields(source),
-    filter: optionalFields(source.filter),
+    filter: filterSet(source.filter),
     distributionMode: source.distributionMode,
     defaultOutcome: source.defaultOutcome && stateOf(source.defaultOutcome),
     outcomes: source.outcomes,
@@ -89,14 +153,25 @@ function stateOf(outcome: Outcome): OutcomeState {
     case 'released':
       return { type: 'released' }
     case 'rejected':
-      return { type: 'rejected', error: undefined }
+      return { type: 'rejected', error: outcome.error && errorValue(outcome.error) }
     case 'modified':
       return {
         type: 'modified',
         deliveryFailed: outcome.deliveryFailed,
         undeliverableHere: outcome.undeliverableHere,
-        messageAnnotations: undefined,
+        messageAnnotations: outcome.messageAnnotations?.size ? new AmqpMap(outcome.messageAnnotations) : undefined,
       }
+  }
+}
+
+/** What an error says, as the wire has it. */
+const errorValue = (error: AmqpError): ErrorValue => {
+  const { description, info } = error as Partial<RemoteError>
+  return {
+    type: 'error',
+    condition: error.condition ?? AmqpCondition.internalError,
+    description: description ?? error.message,
+    info: info && new AmqpMap(info as ReadonlyMap<AmqpValue, AmqpValue>),
   }
 }
 
@@ -114,7 +189,7 @@ function terminusInit(terminus: Source | Target): TerminusInit {
   return present({
     address,
     dynamic: dynamic || undefined,
-    nodeProperties: record(dynamicNodeProperties),
+    ...nodeInit(dynamicNodeProperties),
     durable: durable === 'none' ? undefined : durable,
     expiryPolicy: expiryPolicy === 'session-end' ? undefined : expiryPolicy,
     timeout: timeout || undefined,

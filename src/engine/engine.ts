@@ -15,6 +15,7 @@ import {
   IdleTimeoutError,
   ProtocolError,
   TransportError,
+  UsageError,
 } from '../errors.ts'
 import { FrameReader, FramingFault } from '../framing/frame-reader.ts'
 import type { FrameWriter } from '../framing/frame-writer.ts'
@@ -73,6 +74,7 @@ export class Engine implements SaslOwner {
     this.sasl = role === 'none' ? undefined : new SaslEndpoint(role, this, options.holdOutcome === true)
     this.#phase = role === 'none' ? 'amqp-header' : 'sasl-header'
     this.#reader = new FrameReader(this.limits.saslFrame, this.limits)
+    this.connection.weigh = () => this.#reader.weight
   }
 
   // ---- the five verbs ------------------------------------------------------------------------------------------
@@ -136,7 +138,8 @@ export class Engine implements SaslOwner {
   output(maxBytes: number, now: number): Uint8Array[] {
     this.#startedAt ??= now
     this.#frameHeaders()
-    if (this.#phase === 'amqp') {
+    if (this.#isPiping) this.connection.frameOutput(maxBytes)
+    else if (this.#phase === 'amqp') {
       this.connection.frameOutput(maxBytes)
       this.#afterOpen(now)
       if (this.writer.pending === 0 && this.#idle?.heartbeatDue(now) && this.connection.state === 'OPENED')
@@ -155,14 +158,16 @@ export class Engine implements SaslOwner {
 
   /** Whether `output` would give something, heartbeats aside. */
   get hasOutput(): boolean {
-    return this.writer.pending > 0 || this.#headersDue || (this.#phase === 'amqp' && this.connection.hasOutput)
+    if (this.writer.pending > 0 || this.#headersDue) return true
+    return (this.#phase === 'amqp' || this.#isPiping) && this.connection.hasOutput
   }
 
   /**
    * Looks at the clock: gives up a silent peer, a handshake or a close that takes too long.
+   * @param blocked  the transport takes nothing at present, heartbeats neither. Default false
    * @returns when to call again at the latest, on the clock of `now`; `undefined` for never
    */
-  tick(now: number): number | undefined {
+  tick(now: number, blocked = false): number | undefined {
     if (this.#phase === 'done') return undefined
     this.#startedAt ??= now
     // From our close on, also while what is queued in front of it waits for a peer that gives no credit.
@@ -193,7 +198,7 @@ export class Engine implements SaslOwner {
       this.#giveUp(new IdleTimeoutError(this.#idle.limitMs, this.#options.peer))
       return undefined
     }
-    const due = this.#idle?.deadline()
+    const due = this.#idle?.deadline(blocked)
     return this.#closeBy === undefined ? due : Math.min(this.#closeBy, due ?? this.#closeBy)
   }
 
@@ -223,8 +228,26 @@ export class Engine implements SaslOwner {
     this.#idle.remoteMs = remoteOpen.idleTimeOut ?? 0
   }
 
+  /**
+   * Sends AMQP from now on without waiting for the peer's header and open: our header, our open, and of what follows
+   * that which every peer takes, frames of 512 bytes on channel 0. To a SASL server it goes behind the init, before the
+   * outcome is known: not for a mechanism by which the server has to prove itself first. §2.4.2 D-047
+   *
+   * @throws {UsageError} for a SASL server; for a client before its init
+   */
+  pipeline(): void {
+    if (this.sasl && !this.sasl.hasInit) throw new UsageError('a SASL client pipelines behind its init', '5.3.2')
+    this.connection.pipelines = true
+  }
+
+  /** Whether AMQP is being sent, and its header has not been answered. */
+  get #isPiping(): boolean {
+    return this.connection.pipelines && this.#amqpHeaderSent && this.#phase !== 'amqp' && this.#phase !== 'done'
+  }
+
   get #headersDue(): boolean {
-    if (this.#phase === 'sasl-header') return this.sasl?.role === 'client' && !this.#saslHeaderSent
+    if (this.#phase === 'sasl-header' && !this.#saslHeaderSent) return this.sasl?.role === 'client'
+    if (this.connection.pipelines && !this.#amqpHeaderSent && this.#phase !== 'done') return this.#opensFirst
     return this.#phase === 'amqp-header' && !this.#amqpHeaderSent && this.#opensFirst
   }
 
@@ -235,7 +258,7 @@ export class Engine implements SaslOwner {
 
   #frameHeaders(): void {
     if (!this.#headersDue) return
-    if (this.#phase === 'sasl-header') this.#sendHeader(SASL_ID)
+    if (this.#phase === 'sasl-header' && !this.#saslHeaderSent) this.#sendHeader(SASL_ID)
     else this.#sendHeader(AMQP_ID)
   }
 
@@ -335,6 +358,11 @@ export class Engine implements SaslOwner {
     this.#reader.expectHeader = false
     this.#reader.expectType = 0
     this.#reader.maxFrameSize = this.connection.maxFrameSize
+  }
+
+  /** For the SASL endpoint: its first frame is about to be written. */
+  beforeSasl(): void {
+    if (!this.#saslHeaderSent) this.#sendHeader(SASL_ID)
   }
 
   /** For the SASL endpoint: the exchange succeeded. */

@@ -9,6 +9,7 @@ import type { Attach, Begin, Open } from '../definitions/performatives.ts'
 import type { SaslCode } from '../definitions/sasl.ts'
 import type { AmqpError, ProtocolError } from '../errors.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
+import type { IncomingStream } from './incoming-stream.ts'
 import type { ReceiverEndpoint } from './receiver-endpoint.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 import type { SessionEndpoint } from './session-endpoint.ts'
@@ -71,6 +72,8 @@ export type EngineEvent =
   | { readonly type: 'link.flow'; readonly link: SenderEndpoint }
   /** A drain that we asked for is over. §2.6.7 */
   | { readonly type: 'link.drained'; readonly link: ReceiverEndpoint }
+  /** More of a delivery that was handed out incomplete has come, or its end; once until its stream is asked. §2.6.14 */
+  | { readonly type: 'delivery.continued'; readonly delivery: IncomingDelivery; readonly stream: IncomingStream }
   /** The sender settled a delivery that we had decided on in mode second. §2.6.12 */
   | { readonly type: 'delivery.settled'; readonly delivery: IncomingDelivery }
   /** The peer broke the standard and was told so; the end of the scope follows. */

@@ -2,10 +2,14 @@
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import type { SequenceNo } from '../definitions/restricted.ts'
+import type { IncomingStream } from './incoming-stream.ts'
 import type { ReceiverEndpoint } from './receiver-endpoint.ts'
 
 /** Smallest buffer for pieces that are copied. */
 const TAIL = 512
+
+/** What a piece takes up besides its bytes: a view and its buffer. */
+export const PIECE = 256
 
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
@@ -30,6 +34,8 @@ export class IncomingDelivery {
   /** What we have decided, once we have. */
   localState: DeliveryState | undefined
   localSettled = false
+  /** Of a delivery that is handed out before it is complete. §2.6.14 */
+  stream: IncomingStream | undefined = undefined
   /** It is complete, and the owner has it. */
   handedOver = false
   /** Bytes that come once more, and are let pass. */
@@ -58,6 +64,15 @@ export class IncomingDelivery {
     this.context = undefined
   }
 
+  /** Takes out the first piece: what comes behind it must not be gathered where it lies. */
+  shift(): Uint8Array | undefined {
+    const piece = this.chunks.shift()
+    if (this.chunks.length > 0) return piece
+    this.#tail = NO_BYTES
+    this.#tailUsed = 0
+    return piece
+  }
+
   /** What is left of bytes behind those that are let pass. */
   unskipped(bytes: Uint8Array): Uint8Array {
     const passed = Math.min(this.skip, bytes.length)
@@ -66,24 +81,24 @@ export class IncomingDelivery {
   }
 
   /**
-   * Keeps a piece of payload that has to wait for more. One that is small against its chunk is copied, together with
-   * its neighbours, since a view would keep the whole chunk alive.
+   * Keeps a piece of payload that has to wait for more. One that is small, by itself or against its chunk, is copied,
+   * together with its neighbours, since a view would keep the whole chunk alive, and is dear itself.
    *
    * @returns the bytes of memory that this takes up
    */
   keep(piece: Uint8Array): number {
-    if (piece.length * 2 >= piece.buffer.byteLength) {
+    if (piece.length >= TAIL && piece.length * 2 >= piece.buffer.byteLength) {
       this.chunks.push(piece)
       this.#tail = NO_BYTES
       this.#tailUsed = 0
-      return piece.buffer.byteLength
+      return piece.buffer.byteLength + PIECE
     }
     let taken = 0
     if (this.#tail.length - this.#tailUsed >= piece.length) this.chunks.pop()
     else {
       this.#tail = new Uint8Array(Math.max(TAIL, piece.length, Math.min(this.size, 1 << 16)))
       this.#tailUsed = 0
-      taken = this.#tail.length
+      taken = this.#tail.length + PIECE
     }
     this.#tail.set(piece, this.#tailUsed)
     this.#tailUsed += piece.length

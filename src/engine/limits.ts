@@ -22,8 +22,16 @@ export interface Limits extends DecodeLimits {
   readonly maxPending: number
   /** Bytes that all senders of a connection may hold queued. 64 MiB. */
   readonly maxPendingBytes: number
-  /** Bytes that partly received messages may pin, counted by the buffers they keep alive. 256 MiB. */
+  /**
+   * Bytes that partly received messages, and what is unread of streamed ones, may pin, counted by the buffers they keep
+   * alive. 256 MiB.
+   */
   readonly maxIncompleteBytes: number
+  /**
+   * Memory that the peer's sessions and links may take up, about: what their begins and attaches say, with a kilobyte
+   * for each. More closes the connection. 64 MiB.
+   */
+  readonly maxLinkBytes: number
   /** Bytes that a peer may send before it is authenticated and has opened the connection. 256 KiB. */
   readonly preAuthBytes: number
   /** Time for the peer to send its first protocol header. 10 s. */
@@ -48,6 +56,7 @@ export const DEFAULT_LIMITS: Limits = /* @__PURE__ */ Object.freeze({
   maxPending: 2048,
   maxPendingBytes: 64 << 20,
   maxIncompleteBytes: 256 << 20,
+  maxLinkBytes: 64 << 20,
   preAuthBytes: 256 << 10,
   headerOnlyMs: 10_000,
   handshakeMs: 30_000,

@@ -57,8 +57,12 @@ export class ReceiverCredit {
   /** Messages the sender says it has. */
   available = 0
   drain = false
+  /** All credit has been taken back, and the sender has not said yet that it knows. §2.6.10 */
+  isStopping = false
+  /** Deliveries beyond the credit that may be under way, since they had credit when they were sent. */
+  revoked = 0
   /** Deliveries to keep coming; `undefined` leaves credit to `grant`. */
-  readonly window: number | undefined
+  window: number | undefined
   /** Deliveries that have arrived and are not yet consumed; they take up the window. */
   held = 0
 
@@ -73,9 +77,10 @@ export class ReceiverCredit {
 
   /** A delivery begins to arrive. @returns false when it has no credit */
   onDelivery(): boolean {
-    if (this.linkCredit <= 0) return false
+    if (this.linkCredit > 0) this.linkCredit--
+    else if (this.revoked > 0) this.revoked--
+    else return false
     this.deliveryCount = serialAdd(this.deliveryCount, 1)
-    this.linkCredit--
     if (this.available > 0) this.available--
     this.held++
     return true
@@ -88,10 +93,12 @@ export class ReceiverCredit {
     const used = serialDistance(flow.deliveryCount, this.deliveryCount)
     if (used > 0) {
       this.deliveryCount = flow.deliveryCount
+      this.revoked = Math.max(this.revoked - Math.max(used - this.linkCredit, 0), 0)
       this.linkCredit = Math.max(this.linkCredit - used, 0)
     }
     if (!this.drain || this.linkCredit > 0) return false
     this.drain = false
+    this.isStopping = false
     return true
   }
 
@@ -107,11 +114,26 @@ export class ReceiverCredit {
 
   /** Fills the window, to be told in the flow that is being framed. */
   refill(): void {
-    if (this.window !== undefined && !this.drain) this.linkCredit = Math.max(this.window - this.held, 0)
+    if (this.window === undefined || this.drain) return
+    const credit = Math.max(this.window - this.held, 0)
+    if (this.revoked > 0) this.revoked = Math.max(this.revoked + this.linkCredit - credit, 0)
+    this.linkCredit = credit
   }
 
   /** Allows `count` more deliveries. */
   grant(count: number): void {
     this.linkCredit = Math.min(this.linkCredit + count, 0x7fffffff)
+    this.revoked = Math.max(this.revoked - count, 0)
+  }
+
+  /**
+   * Keeps `window` deliveries coming from now on, those included that are held; `undefined` takes all credit back and
+   * leaves it to `grant`. What is under way may still arrive. §2.6.10
+   */
+  resize(window: number | undefined): void {
+    this.window = window
+    const allowed = window === undefined ? 0 : Math.max(window - this.held, 0)
+    this.revoked += Math.max(this.linkCredit - allowed, 0)
+    this.linkCredit = Math.min(this.linkCredit, allowed)
   }
 }

@@ -52,6 +52,8 @@ export abstract class LinkEndpoint {
   /** The peer refused the link: its terminus is null, and a detach follows. §2.6.3 */
   refused = false
   flowDue = false
+  /** Memory that counts for it since the peer's attach. */
+  keptBytes = 0
   /** Our attach told all that we hold unsettled. §2.6.13 */
   protected mapComplete = true
   /** The peer's attach did. */
@@ -97,7 +99,7 @@ export abstract class LinkEndpoint {
   /** Sends our attach. @throws {UsageError} when it has been sent, or no handle is free. §2.6.3 */
   attach(init: AttachInit): void {
     const next = this.#check('S:ATTACH', 'attach')
-    this.session.connection.framePostponed(this.role, this.name)
+    this.session.connection.postponed.frameNamed(this)
     const handle = this.session.assignHandle(this)
     if (handle < 0) throw new UsageError(`no handle left for ${this.label}`, '2.6.2')
     const unsettled = this.unsettledState
@@ -140,9 +142,11 @@ export abstract class LinkEndpoint {
 
   /** Refuses a link that the peer has attached: null terminus, then a closing detach with the error. §2.6.3 */
   refuse(error: ErrorFields): void {
+    this.#check('S:ATTACH', 'refuse')
     const fields = fitted(error, this.session.connection.remoteMaxFrameSize)
-    this.attach(this.role === 'sender' ? { target: this.remoteTarget } : { source: this.remoteSource })
-    this.close(fields)
+    const theirs = this.role === 'sender' ? { target: this.remoteTarget } : { source: this.remoteSource }
+    // The peer may have said of its terminus what cannot be said back.
+    if (!refusal(() => this.attach(theirs)) || this.#answer()) this.close(fields)
   }
 
   /** Detaches; the terminus lives on. Queued transfers go first. @throws {UsageError} unless attached. §2.6.4 */
@@ -164,7 +168,7 @@ export abstract class LinkEndpoint {
 
   #postpone(detach: PendingDetach): void {
     this.#pendingDetach = detach
-    this.session.connection.postpone(this)
+    this.session.connection.postponed.addLink(this)
   }
 
   /** Writes the postponed detach, if nothing is in its way any more. @returns whether it is off the list */

@@ -21,6 +21,8 @@ export interface DeliveryInit {
   readonly settled?: boolean | undefined
   /** Told with every frame of it: a transactional-state, to post it under a transaction. Must not change. §4.4.1 */
   readonly state?: DeliveryState | undefined
+  /** More payload follows, by `extend` of `outgoing-stream.ts`. Default: no. §2.6.14 */
+  readonly isOpen?: boolean | undefined
   /** For the owner: `OutgoingDelivery.context`. */
   readonly context?: unknown
 }
@@ -49,8 +51,10 @@ export class OutgoingDelivery {
   /** Or in pieces, none of which is ours to change. */
   pieces: Uint8Array[] | undefined
   /** Bytes of payload, and how many of them are framed. */
-  readonly size: number
+  size: number
   sent = 0
+  /** More payload is to come: see `outgoing-stream.ts`. §2.6.14 */
+  isOpen = false
   /** The transfer-id of its latest frame. §2.5.6 */
   transferId: SequenceNo = 0
   /** Given up after a part of it was framed: the next frame says so. §2.7.5 */
@@ -125,6 +129,7 @@ export class OutgoingDelivery {
 
   /** Lets go of the payload. */
   release(): void {
+    this.isOpen = false
     this.bytes = NO_BYTES
     this.start = 0
     this.end = 0

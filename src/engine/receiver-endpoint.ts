@@ -11,14 +11,13 @@ import type { UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { AmqpCondition, LinkCondition, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { AmqpMap } from '../types/map.ts'
-import { fittedState } from './error-fields.ts'
+import { echoed, fittedState } from './error-fields.ts'
 import { IncomingDelivery } from './incoming-delivery.ts'
+import { IncomingStream } from './incoming-stream.ts'
 import { ReceiverCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
 import { isOutcome } from './outcomes.ts'
-import { joined, offsetOf } from './payload-position.ts'
 import { ReceiverRecovery } from './receiver-recovery.ts'
-import { positionOf } from './resumption.ts'
 import type { SessionEndpoint } from './session-endpoint.ts'
 
 export class ReceiverEndpoint extends LinkEndpoint {
@@ -27,12 +26,18 @@ export class ReceiverEndpoint extends LinkEndpoint {
   credit: ReceiverCredit = new ReceiverCredit(undefined)
   /** Largest message that is accepted, in bytes. */
   maxMessageSize: number
+  /** Deliveries are handed out when they begin, and read as they come. Before attaching only. §2.6.14 */
+  isStreaming = false
+  /** Those that are not complete, or not read. */
+  #streams: Set<IncomingStream> | undefined
   /** The delivery whose last frame has not come. */
   #partial: IncomingDelivery | undefined
   /** Memory that its pieces keep alive. */
   #pinned = 0
   /** The frame being read is the last of its delivery. */
   #lastFrame = false
+  /** A drain is over but for the delivery whose last frame has not come. */
+  #drainedLate = false
   /** What every flow of ours says besides credit. §2.7.4 */
   flowProperties: AmqpMap | undefined
 
@@ -64,12 +69,33 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /** Asks the sender to use up or give back its credit; `link.drained` follows. §2.6.7 */
   drain(): void {
-    if (this.credit.linkCredit === 0) {
-      this.session.connection.emit({ type: 'link.drained', link: this })
-      return
-    }
+    if (this.credit.linkCredit === 0) return this.#drained()
     this.credit.drain = true
     this.session.flowDue(this)
+  }
+
+  /**
+   * Takes all credit back, the automatic kind for good, and asks the sender to confirm; `link.drained` follows. What is
+   * under way may still arrive. A sender that only answers drains is asked for one, of no credit. §2.6.10
+   */
+  stop(): void {
+    this.credit.resize(undefined)
+    if (this.credit.revoked === 0) return this.#drained()
+    this.credit.drain = true
+    this.credit.isStopping = true
+    this.session.flowDue(this)
+  }
+
+  /** Keeps another number of deliveries coming, those that are held included; less credit is taken back. §2.6.7 */
+  resize(window: number): void {
+    this.credit.resize(window)
+    this.session.flowDue(this)
+  }
+
+  /** Says that no credit is out, once nothing that had it is unfinished. */
+  #drained(): void {
+    this.#drainedLate = this.#partial !== undefined && !this.isStreaming
+    if (!this.#drainedLate) this.session.connection.emit({ type: 'link.drained', link: this })
   }
 
   /** The owner has taken a delivery: credit for the next may be granted. */
@@ -94,6 +120,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
     if (transfer.rcvSettleMode === 'first') delivery.settlesFirst = true
     if (transfer.resume && delivery.localState) return this.#confirmed(delivery, delivery.localState, transfer)
     this.#partial = delivery
+    if (delivery.stream) return this.#streamed(delivery, delivery.stream, payload, left, true)
     if (transfer.more && delivery.remoteState?.type === 'transactional-state')
       this.session.connection.partialPostings.add(delivery)
     if (payload && !this.#add(delivery, payload, transfer.more || left > 0)) return
@@ -104,6 +131,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
   onPayload(piece: Uint8Array, left: number): void {
     const delivery = this.#partial
     if (this.state !== 'ATTACHED' || !delivery) return
+    if (delivery.stream) return this.#streamed(delivery, delivery.stream, piece, left, false)
     if (!this.#add(delivery, piece, true)) return
     if (left === 0 && this.#lastFrame) this.#complete(delivery)
   }
@@ -159,7 +187,33 @@ export class ReceiverEndpoint extends LinkEndpoint {
       incoming.add(deliveryId, delivery)
       this.unsettledCount++
     }
+    if (this.isStreaming && !transfer.resume) this.#handOut(delivery)
     return delivery
+  }
+
+  /** Hands out a delivery that has begun. §2.6.14 */
+  #handOut(delivery: IncomingDelivery): void {
+    this.#streams ??= new Set()
+    delivery.stream = new IncomingStream(delivery, this.#streams)
+    this.session.connection.deliveries.push(delivery)
+  }
+
+  /** A piece of a delivery that has been handed out, or a frame without payload. */
+  #streamed(
+    delivery: IncomingDelivery,
+    stream: IncomingStream,
+    piece: Uint8Array | undefined,
+    left: number,
+    begins: boolean,
+  ): void {
+    if (begins) stream.onFrame()
+    if (piece && !this.#fits(delivery, piece)) return
+    if (piece && !stream.add(piece)) return this.#overfull()
+    if (left > 0) return
+    stream.onFrameEnd()
+    if (!this.#lastFrame) return
+    this.#forgetPartial()
+    stream.end('complete')
   }
 
   #continued(delivery: IncomingDelivery, transfer: Transfer): IncomingDelivery | undefined {
@@ -176,7 +230,9 @@ export class ReceiverEndpoint extends LinkEndpoint {
   #aborted(delivery: IncomingDelivery): void {
     this.#forget(delivery)
     this.#forgetPartial()
-    this.consumed()
+    // One that was handed out has been consumed by its owner, or will be.
+    if (delivery.stream) delivery.stream.end('aborted')
+    else this.consumed()
   }
 
   #forgetPartial(): void {
@@ -185,18 +241,14 @@ export class ReceiverEndpoint extends LinkEndpoint {
     const { partialPostings } = this.session.connection
     if (this.#partial && partialPostings.size > 0) partialPostings.delete(this.#partial)
     this.#partial = undefined
+    if (this.#drainedLate) this.#drained()
   }
 
   /** Keeps a piece of payload. @returns false when it was one too many */
   #add(delivery: IncomingDelivery, bytes: Uint8Array, incomplete: boolean): boolean {
     const piece = delivery.skip > 0 ? delivery.unskipped(bytes) : bytes
     if (piece.length === 0) return true
-    delivery.size += piece.length
-    if (delivery.size > this.maxMessageSize) {
-      this.#forgetPartial()
-      this.fail(LinkCondition.messageSizeExceeded, `message larger than ${this.maxMessageSize} bytes`, '2.7.3')
-      return false
-    }
+    if (!this.#fits(delivery, piece)) return false
     if (!incomplete) {
       delivery.chunks.push(piece)
       return true
@@ -206,9 +258,21 @@ export class ReceiverEndpoint extends LinkEndpoint {
     const { connection } = this.session
     connection.incompleteBytes += taken
     if (connection.incompleteBytes <= connection.limits.maxIncompleteBytes) return true
+    this.#overfull()
+    return false
+  }
+
+  #fits(delivery: IncomingDelivery, piece: Uint8Array): boolean {
+    delivery.size += piece.length
+    if (delivery.size <= this.maxMessageSize) return true
+    this.#forgetPartial()
+    this.fail(LinkCondition.messageSizeExceeded, `message larger than ${this.maxMessageSize} bytes`, '2.7.3')
+    return false
+  }
+
+  #overfull(): void {
     this.#forgetPartial()
     this.fail(AmqpCondition.resourceLimitExceeded, 'unfinished messages hold too much memory', '2.6.14')
-    return false
   }
 
   #complete(delivery: IncomingDelivery): void {
@@ -225,11 +289,10 @@ export class ReceiverEndpoint extends LinkEndpoint {
   #recovery: ReceiverRecovery | undefined
   /** The delivery whose frames are let pass, the last of which has not come. */
   #ignored = false
+  /** What the link had when it ended. */
+  #left: IncomingDelivery[] = []
 
-  /**
-   * Takes over what an earlier endpoint of this link has left: deliveries that came in part, that are not decided, or
-   * whose decision was not confirmed. To be called before `attach`, which tells the peer. §2.6.13
-   */
+  /** Takes over what an earlier endpoint of this link has left: `open`. Before `attach`, which tells the peer. §2.6.13 */
   adopt(deliveries: readonly IncomingDelivery[]): void {
     this.#recovery = new ReceiverRecovery(deliveries)
   }
@@ -239,16 +302,11 @@ export class ReceiverEndpoint extends LinkEndpoint {
     return this.#recovery?.left ?? []
   }
 
-  /** Deliveries that this endpoint leaves: what another may take over. In the order in which they came. */
+  /** What this endpoint leaves and another may take over, in the order in which it came. Streams are used up. */
   get open(): IncomingDelivery[] {
-    const open = this.#left
-    for (const delivery of this.session.incoming)
-      if (delivery.link === this && !open.includes(delivery)) open.push(delivery)
-    return [...this.adopted, ...open]
+    const here = this.session.incoming.ofLink(this, this.unsettledCount)
+    return [...this.adopted, ...this.#left, ...here].filter(({ stream }) => !stream)
   }
-
-  /** What the link had when it ended. */
-  #left: IncomingDelivery[] = []
 
   protected get unsettledState(): Iterable<UnsettledEntry> | undefined {
     return this.#recovery?.unsettled()
@@ -264,36 +322,30 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /** The delivery that a transfer resumes. One that is not known is let pass, all of it. §2.6.13 */
   #resumed(transfer: Transfer, deliveryId: number, deliveryTag: Uint8Array): IncomingDelivery | undefined {
-    const delivery = this.#recovery?.take(deliveryTag)
-    const from = delivery && offsetOf(joined(delivery.chunks, delivery.size), positionOf(transfer.state))
-    if (!delivery || (from === undefined && !delivery.localState && !transfer.aborted)) {
-      this.#ignored = true
-      this.#ignore(transfer)
-      return undefined
-    }
+    const delivery = this.#recovery?.take(deliveryTag, transfer)
+    if (!delivery) return this.#ignore(transfer)
     delivery.link = this
     delivery.deliveryId = deliveryId
-    delivery.skip = delivery.size - (from ?? delivery.size)
     this.#pinned = delivery.handedOver ? 0 : delivery.size
     this.session.connection.incompleteBytes += this.#pinned
     return delivery
   }
 
-  #ignore(transfer: Transfer): void {
-    if (transfer.more && !transfer.aborted) return
-    this.#ignored = false
-    this.consumed()
+  #ignore({ more, aborted }: Transfer): undefined {
+    this.#ignored = more && !aborted
+    if (!this.#ignored) this.consumed()
   }
 
   /** The sender has taken up a delivery that is decided: it confirms that, or says what holds instead. §3.4.6 */
-  #confirmed(delivery: IncomingDelivery, decided: DeliveryState, { state, settled, more }: Transfer): void {
+  #confirmed(delivery: IncomingDelivery, decided: DeliveryState, transfer: Transfer): void {
+    const { state, settled } = transfer
     this.#forgetPartial()
-    this.#ignored = more
-    if (!more) this.consumed()
+    this.#ignore(transfer)
     const isSaid = state !== undefined && isOutcome(state)
     if (isSaid) delivery.localState = state
     const first = this.rcvSettleMode === 'first' || delivery.settlesFirst || isSaid
-    if (!settled) this.session.dispositionDue(true, delivery.deliveryId, first, delivery.localState ?? decided)
+    const said = isSaid ? echoed(state, this.session.connection.remoteMaxFrameSize) : decided
+    if (!settled) this.session.dispositionDue(true, delivery.deliveryId, first, said)
     if (!settled && !first) return
     this.#settled(delivery)
     this.session.connection.emit({ type: 'delivery.settled', delivery })
@@ -347,7 +399,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
   /** The sender's flow for this link; what it says of credit is not a grant. §2.6.7 */
   onFlow(flow: Flow): void {
     const drained = this.credit.onFlow(flow)
-    if (drained) this.session.connection.emit({ type: 'link.drained', link: this })
+    if (drained) this.#drained()
     if (flow.echo || (drained && this.credit.isLow)) this.session.flowDue(this)
   }
 
@@ -356,13 +408,13 @@ export class ReceiverEndpoint extends LinkEndpoint {
   }
 
   abandonQueue(): void {
+    this.#partial?.stream?.end('lost')
     if (this.#partial) this.#forgetPartial()
   }
 
   protected onEnded(): void {
-    if (this.unsettledCount === 0) return
-    for (const delivery of [...this.session.incoming]) {
-      if (delivery.link !== this) continue
+    for (const stream of this.#streams ?? []) stream.onLinkEnded()
+    for (const delivery of this.session.incoming.ofLink(this, this.unsettledCount)) {
       this.#left.push(delivery)
       this.#forget(delivery)
     }
@@ -370,7 +422,9 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   protected attachFields(init: AttachInit): Init<Attach> {
     if (init.maxMessageSize !== undefined && init.maxMessageSize > 0n) this.maxMessageSize = Number(init.maxMessageSize)
-    return { maxMessageSize: BigInt(this.maxMessageSize) }
+    // What is read as it comes needs no limit: the session's window bounds what lies here. 0: none. §2.7.3
+    else if (this.isStreaming) this.maxMessageSize = Number.POSITIVE_INFINITY
+    return { maxMessageSize: Number.isFinite(this.maxMessageSize) ? BigInt(this.maxMessageSize) : 0n }
   }
 
   protected onAttachFields(attach: Attach): boolean {

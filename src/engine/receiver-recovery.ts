@@ -4,9 +4,11 @@
  */
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
+import type { Transfer } from '../definitions/performatives.ts'
 import { statesByTag, tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
-import { endPosition, joined } from './payload-position.ts'
+import { endPosition, joined, offsetOf } from './payload-position.ts'
+import { positionOf } from './resumption.ts'
 
 export class ReceiverRecovery {
   readonly #byTag: Map<string, IncomingDelivery>
@@ -37,11 +39,18 @@ export class ReceiverRecovery {
     return settled
   }
 
-  /** The delivery that is being resumed. */
-  take(tag: Uint8Array): IncomingDelivery | undefined {
+  /**
+   * The delivery that a transfer resumes, set to let pass what comes once more.
+   * @returns `undefined` for a tag that is not known, or a place behind what is here
+   */
+  take(tag: Uint8Array, { state, aborted }: Transfer): IncomingDelivery | undefined {
     const text = tagText(tag)
     const delivery = this.#byTag.get(text)
+    if (!delivery) return undefined
     this.#byTag.delete(text)
+    const from = offsetOf(joined(delivery.chunks, delivery.size), positionOf(state))
+    if (from === undefined && !delivery.localState && !aborted) return undefined
+    delivery.skip = delivery.size - (from ?? delivery.size)
     return delivery
   }
 

@@ -10,7 +10,7 @@ import type { DeliveryState } from '../definitions/delivery-state.ts'
 import { transferWidth } from '../definitions/hot-paths.ts'
 import type { Attach, Disposition, Flow } from '../definitions/performatives.ts'
 import { tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
-import { AmqpCondition, UsageError } from '../errors.ts'
+import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { Writer } from '../types/writer.ts'
 import { Fifo } from './fifo.ts'
@@ -39,7 +39,6 @@ export class SenderEndpoint extends LinkEndpoint {
   #nextTag = 0
   /** Tags that the owner chose and that are still in use. */
   #tags: Set<string> | undefined
-  #headroom = 0
 
   protected get self(): never {
     return this as never
@@ -51,21 +50,21 @@ export class SenderEndpoint extends LinkEndpoint {
    */
   beginMessage(init: DeliveryInit): Writer {
     this.checkSendable(init)
-    const slab = this.session.connection.writer.slab
     const handle = this.handle < 0 ? 0xffff : this.handle
     const { deliveryTag = 0, messageFormat = 0, settled = false } = init
     const fields = transferFields(handle, 0xffffffff, deliveryTag, messageFormat, settled, encodedState(init.state))
-    this.#headroom = transferWidth(fields) + 8
-    slab.ensure(this.#headroom + 256)
-    slab.mark = slab.offset
-    slab.offset += this.#headroom
-    return slab
+    return this.session.connection.writer.beginMessage(transferWidth(fields) + 8)
   }
 
-  /** Queues what was written since `beginMessage`, with the caller's own bytes spliced in. */
+  /**
+   * Queues what was written since `beginMessage`, with the caller's own bytes spliced in.
+   * @throws {ClosedError} the link has ended while it was being written: `cancelMessage` is still due
+   */
   commitMessage(init: DeliveryInit, splices?: readonly Splice[]): OutgoingDelivery {
-    const slab = this.session.connection.writer.slab
-    const start = slab.mark + this.#headroom
+    const { connection } = this.session
+    if (!this.isAttached || !this.session.maySend) throw new ClosedError(this.label, 'link', connection.cause)
+    const slab = connection.writer.endMessage()
+    const start = slab.mark + slab.headroom
     const end = slab.offset
     const base = slab.mark
     slab.mark = end
@@ -75,7 +74,7 @@ export class SenderEndpoint extends LinkEndpoint {
 
   /** Takes back what was written since `beginMessage`. */
   cancelMessage(): void {
-    const slab = this.session.connection.writer.slab
+    const slab = this.session.connection.writer.endMessage()
     slab.offset = slab.mark
   }
 
@@ -88,20 +87,15 @@ export class SenderEndpoint extends LinkEndpoint {
   transfer(payload: Uint8Array | readonly Uint8Array[], init: DeliveryInit = {}): OutgoingDelivery {
     const parts = payload instanceof Uint8Array ? [payload] : payload
     const size = parts.reduce((sum, part) => sum + part.length, 0)
-    if (size < COPY_BELOW) {
+    if (size < COPY_BELOW && !init.isOpen) {
       const writer = this.beginMessage(init)
       for (const part of parts) writer.raw(part)
       return this.commitMessage(init)
     }
     this.checkSendable(init)
     encodedState(init.state)
-    return this.#enqueue(
-      init,
-      parts[0] as Uint8Array,
-      0,
-      0,
-      parts.filter(part => part.length > 0),
-    )
+    const pieces = parts.filter(part => part.length > 0)
+    return this.#enqueue(init, parts[0] as Uint8Array, 0, 0, pieces)
   }
 
   checkSendable(init: DeliveryInit): void {
@@ -143,7 +137,9 @@ export class SenderEndpoint extends LinkEndpoint {
       size,
       init.context,
     )
-    if (this.keepsPayload) delivery.kept = pieces ? [...pieces] : [bytes.subarray(start, end)]
+    delivery.isOpen = init.isOpen === true
+    // What is made while it is sent cannot be sent again.
+    if (this.keepsPayload && !delivery.isOpen) delivery.kept = pieces ? [...pieces] : [bytes.subarray(start, end)]
     delivery.state = init.state
     delivery.stateBytes = encodedState(init.state)
     if (init.deliveryTag && !delivery.settled) (this.#tags ??= new Set()).add(tagText(init.deliveryTag))
@@ -164,6 +160,8 @@ export class SenderEndpoint extends LinkEndpoint {
   get maySend(): boolean {
     const next = this.queue.peek()
     if (next === undefined || this.state !== 'ATTACHED' || (this.mustReattach && !isResumed(next))) return false
+    // The rest of a message that is still being made waits for its maker, and what is behind it waits, too. §2.6.14
+    if (next.isOpen && next.sent === next.size) return false
     return this.credit.linkCredit > 0 || next.deliveryId >= 0
   }
 
@@ -198,6 +196,7 @@ export class SenderEndpoint extends LinkEndpoint {
     const { tag, messageFormat, settled, stateBytes } = delivery
     const id = first ? delivery.deliveryId : -1
     const fields = transferFields(this.handle, id, tag, messageFormat, settled, stateBytes)
+    fields.more = delivery.isOpen
     const left = delivery.size - delivery.sent
     let width = left
     if (left > writer.capacity(fields, maxFrameSize)) {
@@ -337,7 +336,7 @@ export class SenderEndpoint extends LinkEndpoint {
     this.#forget(delivery)
     this.#forgetTag(delivery)
     // A receiver in mode second waits for us to settle. §2.8.3
-    if (!disposition.settled) session.dispositionDue(false, delivery.deliveryId, true, disposition.state)
+    if (!disposition.settled) session.settlementDue(delivery.deliveryId, disposition.state)
     session.connection.outcomes.push(delivery)
   }
 
@@ -354,6 +353,7 @@ export class SenderEndpoint extends LinkEndpoint {
    * @returns what it came to; `sent` means that it is too late
    */
   abort(delivery: OutgoingDelivery): 'removed' | 'aborted' | 'sent' {
+    if (delivery.aborted) return 'sent'
     const isPartial = delivery.deliveryId >= 0
     if (isPartial ? this.queue.peek() !== delivery : !this.queue.remove(delivery)) return 'sent'
     this.session.connection.pendingBytes -= delivery.size - delivery.sent
@@ -394,15 +394,13 @@ export class SenderEndpoint extends LinkEndpoint {
   }
 
   /** Deliveries that are framed, wholly or partly, and not settled. */
-  *unsettled(): Generator<OutgoingDelivery> {
-    for (const delivery of this.session.outgoing) if (delivery.link === this) yield delivery
+  unsettled(): OutgoingDelivery[] {
+    return this.session.outgoing.ofLink(this, this.unsettledCount)
   }
 
   protected onEnded(): void {
     this.abandonQueue()
-    if (this.unsettledCount === 0) return
-    for (const delivery of [...this.session.outgoing]) {
-      if (delivery.link !== this) continue
+    for (const delivery of this.unsettled()) {
       this.#forget(delivery)
       this.abandoned.push(delivery)
     }

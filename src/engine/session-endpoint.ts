@@ -1,19 +1,8 @@
-/**
- * SessionEndpoint: begin and end, the links on it, its windows, and the deliveries of all its links by id. §2.5
- */
+/** SessionEndpoint: begin and end, the links on it, its windows, and the deliveries of all its links by id. §2.5 */
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import { writeDisposition } from '../definitions/hot-paths.ts'
-import type {
-  Attach,
-  Begin,
-  Detach,
-  Disposition,
-  End,
-  Flow,
-  Performative,
-  Transfer,
-} from '../definitions/performatives.ts'
+import type { Attach, Begin, Detach, End, Flow, Performative, Transfer } from '../definitions/performatives.ts'
 import type { Role, SequenceNo } from '../definitions/restricted.ts'
 import {
   AmqpCondition,
@@ -28,9 +17,11 @@ import type { Init } from '../types/composite.ts'
 import type { ConnectionEndpoint } from './connection-endpoint.ts'
 import { DeliverySequence } from './delivery-sequence.ts'
 import { DispositionRuns, dispositionOf } from './disposition-runs.ts'
-import { type ErrorFields, fitted } from './error-fields.ts'
+import { receiveDisposition } from './dispositions.ts'
+import { type ErrorFields, echoed, fitted } from './error-fields.ts'
 import type { EndedBy } from './events.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
+import { KeptBytes } from './kept-bytes.ts'
 import { LinkNames } from './link-names.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
@@ -38,10 +29,10 @@ import { ReceiverEndpoint } from './receiver-endpoint.ts'
 import { refusal } from './refusal.ts'
 import { SenderEndpoint } from './sender-endpoint.ts'
 import { serialAdd } from './serial.ts'
+import { SessionDeliveries } from './session-deliveries.ts'
 import { type SessionInput, type SessionState, sessionTransitions } from './session-states.ts'
 import { DEFAULT_INCOMING_WINDOW, OUTGOING_WINDOW, SessionWindow } from './session-window.ts'
 import { advance } from './transitions.ts'
-import { UnsettledRing } from './unsettled.ts'
 
 type LinkEnd = SenderEndpoint | ReceiverEndpoint
 
@@ -58,8 +49,8 @@ export class SessionEndpoint {
   remoteChannel = -1
   window: SessionWindow = new SessionWindow(DEFAULT_INCOMING_WINDOW)
   /** Unsettled deliveries, by delivery-id. §2.6.12 */
-  readonly outgoing: UnsettledRing<OutgoingDelivery> = new UnsettledRing()
-  readonly incoming: UnsettledRing<IncomingDelivery> = new UnsettledRing()
+  readonly outgoing: SessionDeliveries<OutgoingDelivery> = new SessionDeliveries()
+  readonly incoming: SessionDeliveries<IncomingDelivery> = new SessionDeliveries()
   /** The peer's delivery-ids, over all its links. */
   readonly incomingIds: DeliverySequence = new DeliverySequence()
   /** Senders that wait for the peer's window to open. */
@@ -70,6 +61,7 @@ export class SessionEndpoint {
   hasEnded = false
   /** For the owner. */
   context: unknown
+  readonly kept: KeptBytes
   readonly #handles: Numbering<LinkEnd>
   readonly #remoteHandles: Numbering<LinkEnd>
   readonly #names: LinkNames<LinkEnd>
@@ -83,6 +75,7 @@ export class SessionEndpoint {
     this.connection = connection
     this.initiated = initiated
     this.#names = new LinkNames(connection.linkNames)
+    this.kept = new KeptBytes(connection)
     this.#handles = new Numbering(0xffffffff)
     this.#remoteHandles = new Numbering(connection.limits.maxLinks - 1)
   }
@@ -101,7 +94,7 @@ export class SessionEndpoint {
   /** Begins the session, or answers the peer's begin. @throws {UsageError} §2.5.1 */
   begin(init: Partial<BeginInit> = {}): void {
     const next = this.#check('S:BEGIN', 'begin')
-    this.channel = this.connection.assignChannel(this)
+    this.channel = this.connection.channels.assign(this)
     if (this.channel < 0) throw new UsageError('no channel left for another session', '2.5.1')
     const { nextIncomingId, remoteIncomingWindow, remoteOutgoingWindow } = this.window
     this.window = new SessionWindow(init.incomingWindow ?? DEFAULT_INCOMING_WINDOW, init.nextOutgoingId)
@@ -121,7 +114,7 @@ export class SessionEndpoint {
         handleMax: this.#remoteHandles.max,
       })
     } catch (error) {
-      this.connection.releaseChannel(this)
+      this.connection.channels.release(this)
       throw error
     }
     this.state = next
@@ -144,7 +137,7 @@ export class SessionEndpoint {
     const fields = error && fitted(error, this.connection.remoteMaxFrameSize)
     if (error) for (const link of this.#handles) link.abandonQueue()
     this.#pendingEnd = { error: fields }
-    this.connection.postpone(this)
+    this.connection.postponed.add(this)
   }
 
   /** Writes the postponed end, if nothing is in its way. @returns whether it is off the list */
@@ -157,7 +150,7 @@ export class SessionEndpoint {
     if (next === undefined) return true
     this.control('end', { type: 'end', error: pending.error as never })
     this.state = next
-    this.connection.releaseChannel(this)
+    this.connection.channels.release(this)
     if (next === 'ENDED') this.#finish('local', undefined)
     return true
   }
@@ -173,8 +166,9 @@ export class SessionEndpoint {
     return this.#handles.assign(link as LinkEnd, link.initiated === 'remote')
   }
 
-  releaseRemoteHandle(link: { remoteHandle: number }): void {
+  releaseRemoteHandle(link: { remoteHandle: number; keptBytes: number }): void {
     this.#remoteHandles.release(link.remoteHandle)
+    this.kept.release(link.keptBytes)
     link.remoteHandle = -1
   }
 
@@ -198,9 +192,20 @@ export class SessionEndpoint {
     this.connection.sessionDue(this)
   }
 
+  /** The session's window is to be announced. §2.5.6 */
+  windowDue(): void {
+    this.#sessionFlow = true
+    this.connection.sessionDue(this)
+  }
+
   /** A disposition is to be written. §2.7.6 */
   dispositionDue(receiver: boolean, id: SequenceNo, settled: boolean, state: DeliveryState | undefined): void {
     if (this.#dispositions.add(receiver, id, settled, state)) this.connection.sessionDue(this)
+  }
+
+  /** Our settlement of what we sent is to be written, with the state that the receiver told. §2.8.3 */
+  settlementDue(id: SequenceNo, state: DeliveryState | undefined): void {
+    this.dispositionDue(false, id, true, echoed(state, this.connection.remoteMaxFrameSize))
   }
 
   /** Writes the flows and dispositions that are due. */
@@ -243,6 +248,7 @@ export class SessionEndpoint {
       linkCredit: link?.credit.linkCredit,
       available: link?.role === 'sender' ? link.queue.length : undefined,
       drain: link?.credit.drain === true,
+      echo: receiver?.credit.isStopping === true,
       properties: receiver?.flowProperties,
     })
   }
@@ -270,7 +276,7 @@ export class SessionEndpoint {
       case 'transfer':
         return this.#onTransfer(body, payload, left)
       case 'disposition':
-        return this.#onDisposition(body)
+        return receiveDisposition(this, body)
       case 'flow':
         return this.#onFlow(body)
       case 'attach':
@@ -290,10 +296,7 @@ export class SessionEndpoint {
         `transfer beyond the incoming-window of ${this.window.incomingWindowSize}`,
         '2.5.6',
       )
-    if (this.window.isLow) {
-      this.#sessionFlow = true
-      this.connection.sessionDue(this)
-    }
+    if (this.window.isLow) this.windowDue()
     const link = this.#remoteHandles.get(transfer.handle)
     if (!link) return this.#unattached(transfer.handle, 'transfer')
     if (link.role === 'sender')
@@ -305,27 +308,13 @@ export class SessionEndpoint {
   /** Where further pieces of the frame being read go. */
   payloadLink: ReceiverEndpoint | undefined
 
-  #onDisposition(disposition: Disposition): void {
-    const { first, last = first } = disposition
-    // It says nothing: not worth a walk.
-    if (!disposition.settled && !disposition.state) return
-    if (disposition.role === 'receiver') {
-      this.outgoing.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
-      return
-    }
-    this.incoming.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
-  }
-
   #onFlow(flow: Flow): void {
     this.window.onFlow(flow)
     if (flow.handle !== undefined) {
       const link = this.#remoteHandles.get(flow.handle)
       if (!link) return this.#unattached(flow.handle, 'flow')
       link.onFlow(flow)
-    } else if (flow.echo) {
-      this.#sessionFlow = true
-      this.connection.sessionDue(this)
-    }
+    } else if (flow.echo) this.windowDue()
     if (this.window.remoteIncomingWindow > 0 && this.blocked.length > 0)
       for (const sender of this.blocked.splice(0)) {
         sender.isBlocked = false
@@ -352,7 +341,8 @@ export class SessionEndpoint {
     }
     this.#remoteHandles.set(attach.handle, link)
     this.#names.take(link)
-    link.onRemoteAttach(attach)
+    link.keptBytes = this.kept.add()
+    if (link.keptBytes > 0) link.onRemoteAttach(attach)
   }
 
   #onDetach(detach: Detach): void {
@@ -370,7 +360,8 @@ export class SessionEndpoint {
     const next = advance(sessionTransitions, this.state, 'R:END')
     if (next === undefined)
       return this.connection.fail(AmqpCondition.illegalState, `end for ${this.label} in state ${this.state}`, '2.5.5')
-    this.connection.releaseRemoteChannel(this)
+    this.connection.channels.releaseRemote(this)
+    this.kept.release()
     const error = end.error && new RemoteError(`${this.label} ended by peer`, 'session', end.error)
     // It left before we had answered its begin: the answer is owed all the same.
     if (next === 'BEGIN_RCVD' && !this.#answer()) return
@@ -379,7 +370,7 @@ export class SessionEndpoint {
     if (mine) return
     this.control('end', { type: 'end' })
     this.state = 'ENDED'
-    this.connection.releaseChannel(this)
+    this.connection.channels.release(this)
   }
 
   /** The peer broke a rule of the session: it is told so, and the session discards until the peer's end. §2.5.4 */
@@ -396,7 +387,7 @@ export class SessionEndpoint {
         error: fitted({ type: 'error', condition, description: error.message }, this.connection.remoteMaxFrameSize),
       })
       this.state = next
-      this.connection.releaseChannel(this)
+      this.connection.channels.release(this)
     }
     this.#finish('local', error)
   }

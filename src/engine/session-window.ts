@@ -25,6 +25,8 @@ export class SessionWindow {
   /** Transfers that the peer may still send before we announce more. */
   incomingWindow: number
   remoteOutgoingWindow = 0
+  /** Transfers that have arrived and lie unread in deliveries that are read as they come: they take up the window. */
+  held = 0
 
   /** The latest transfer-id that the peer is known to have received, plus one. */
   #acknowledged: SequenceNo
@@ -64,12 +66,12 @@ export class SessionWindow {
 
   /** Whether so much of the announced window is used that it is time to announce more. */
   get isLow(): boolean {
-    return this.incomingWindow * 2 <= this.incomingWindowSize
+    return (this.incomingWindow + this.held) * 2 <= this.incomingWindowSize
   }
 
-  /** Opens the window to its full size, to be announced in the flow that is being framed. */
+  /** Opens the window to its full size, but for what is held, to be announced in the flow that is being framed. */
   refill(): void {
-    this.incomingWindow = this.incomingWindowSize
+    this.incomingWindow = Math.max(this.incomingWindowSize - this.held, 0)
   }
 
   /** The peer has received the transfer with this id: a disposition covers it. */

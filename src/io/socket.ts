@@ -167,7 +167,10 @@ class Socket implements SocketTransport {
     socket.on('end', () => {
       if (!this.#ending) end()
     })
-    socket.on('close', end)
+    socket.on('close', () => {
+      end()
+      sink.over?.()
+    })
     if (socket.destroyed) queueMicrotask(end)
   }
 
@@ -209,6 +212,8 @@ class Socket implements SocketTransport {
 /** A listening socket. */
 export interface SocketListener {
   readonly port: number
+  /** What the handshakes to come use; `undefined` without TLS. @throws what `node:tls` does; nothing changes then */
+  readonly setSecureContext: ((options: Tls.SecureContextOptions) => void) | undefined
   /** Stops accepting; connections live on. */
   close(): Promise<void>
 }
@@ -219,21 +224,45 @@ export interface SocketListener {
  * @throws {TransportError} the address cannot be used
  */
 export async function listenSocket(
-  options: { readonly host: string; readonly port: number; readonly tls: Tls.TlsOptions | undefined },
+  options: {
+    readonly host: string
+    readonly port: number
+    readonly tls: Tls.TlsOptions | undefined
+    readonly maxConnections?: number | undefined
+    /** Milliseconds that a TLS handshake may take. */
+    readonly handshakeMs: number
+  },
   accepted: (transport: SocketTransport) => void,
   failed: (error: Error) => void,
 ): Promise<SocketListener> {
-  const { host, port, tls } = options
+  const { host, port, tls, handshakeMs, maxConnections } = options
+  /** Sockets in their TLS handshake, by their peers' addresses: nobody else would close them. */
+  const shaking = new Map<string, Net.Socket>()
   const server: Net.Server = tls
     ? (await import('node:tls'))
-        .createServer(tls)
-        .on('secureConnection', socket => accepted(socketTransport(socket.setNoDelay(true))))
+        .createServer({ handshakeTimeout: timerDelay(handshakeMs), ...tls })
+        .on('secureConnection', socket => {
+          shaking.delete(peerOf(socket))
+          accepted(socketTransport(socket.setNoDelay(true)))
+        })
     : (await import('node:net')).createServer({ noDelay: true }, socket => accepted(socketTransport(socket)))
   if (tls)
-    server.on('tlsClientError', (error: Error, socket: Tls.TLSSocket) => {
-      const from = socketTransport(socket).remoteAddress
-      failed(new TransportError(`TLS handshake${from ? ` with ${from}` : ''} failed: ${reasonOf(error)}`, error))
-    })
+    server
+      .on('connection', (socket: Net.Socket) => {
+        const peer = peerOf(socket)
+        shaking.set(peer, socket)
+        socket.once('close', () => shaking.get(peer) === socket && shaking.delete(peer))
+      })
+      .on('tlsClientError', (error: Error, socket: Tls.TLSSocket) => {
+        const from = socketTransport(socket).remoteAddress
+        // A handshake that takes too long is told and not ended.
+        socket.destroy()
+        failed(new TransportError(`TLS handshake${from ? ` with ${from}` : ''} failed: ${reasonOf(error)}`, error))
+      })
+  if (maxConnections !== undefined) {
+    server.maxConnections = maxConnections
+    server.on('drop', () => failed(new TransportError(`a connection was dropped: ${maxConnections} are open`)))
+  }
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error) =>
       reject(new TransportError(`cannot listen on ${host}:${port}: ${error.message}`, error))
@@ -247,6 +276,14 @@ export async function listenSocket(
   const address = server.address()
   return {
     port: typeof address === 'object' && address ? address.port : 0,
-    close: () => new Promise(resolve => server.close(() => resolve())),
+    setSecureContext: tls && (context => (server as Tls.Server).setSecureContext(context)),
+    close: () =>
+      new Promise(resolve => {
+        server.close(() => resolve())
+        for (const socket of shaking.values()) socket.destroy()
+      }),
   }
 }
+
+/** The socket beneath TLS has the same. */
+const peerOf = ({ remoteAddress, remotePort }: Net.Socket): string => `${remoteAddress} ${remotePort}`

@@ -11,6 +11,8 @@ export interface TransportSink {
    * called first, this means that all is over: what was written has left, or never will.
    */
   end(error?: Error): void
+  /** All is over, both ways: nothing is left to drop. Behind `end`, from transports that can tell. */
+  over?(): void
 }
 
 /** A bidirectional stream of bytes, in order, without message boundaries. */

@@ -7,12 +7,12 @@
 
 import { Section } from '../definitions/sections.ts'
 import { EncodeError, UsageError } from '../errors.ts'
-import { allocate } from '../types/allocate.ts'
+import { allocate, byteCount } from '../types/allocate.ts'
 import { writeList, writeValue } from '../types/any-writer.ts'
 import { encodeErrorWithin } from '../types/encode-path.ts'
 import { begin, finish } from '../types/slab.ts'
 import type { AmqpValue } from '../types/values.ts'
-import type { Writer } from '../types/writer.ts'
+import { Writer } from '../types/writer.ts'
 import type { Body, MessageInit } from './message.ts'
 import { writeAnnotations, writeApplicationProperties } from './write-map.ts'
 import { writeHeader, writeProperties } from './write-properties.ts'
@@ -87,7 +87,16 @@ function join(writer: Writer, splices: readonly Splice[]): Uint8Array {
  * @throws {EncodeError} as `encodeMessage`
  */
 export function writeMessage(writer: Writer, init: MessageInit, byReference: number): Splice[] | undefined {
-  const { header, deliveryAnnotations, messageAnnotations, properties, applicationProperties, body, footer } = init
+  writeSections(writer, init)
+  if (!isGiven(init.body)) checkNames(init)
+  const splices = writeBody(writer, init.body, byReference)
+  if (isGiven(init.footer)) writeAnnotations(writer, Section.footer, init.footer, 'footer')
+  return splices
+}
+
+/** Writes what comes in front of the body. */
+function writeSections(writer: Writer, init: Omit<MessageInit, 'body'>): void {
+  const { header, deliveryAnnotations, messageAnnotations, properties, applicationProperties } = init
   if (isGiven(header)) writeHeader(writer, header)
   if (isGiven(deliveryAnnotations))
     writeAnnotations(writer, Section.deliveryAnnotations, deliveryAnnotations, 'deliveryAnnotations')
@@ -96,10 +105,6 @@ export function writeMessage(writer: Writer, init: MessageInit, byReference: num
   if (isGiven(properties)) writeProperties(writer, properties)
   if (isGiven(applicationProperties))
     writeApplicationProperties(writer, Section.applicationProperties, applicationProperties)
-  if (!isGiven(body)) checkNames(init)
-  const splices = writeBody(writer, body, byReference)
-  if (isGiven(footer)) writeAnnotations(writer, Section.footer, footer, 'footer')
-  return splices
 }
 
 const SECTIONS: ReadonlySet<string> = /* @__PURE__ */ new Set([
@@ -118,6 +123,37 @@ function checkNames(init: MessageInit): void {
   if (other !== undefined)
     throw new EncodeError(`there is no section of that name, only ${[...SECTIONS].join(', ')}`, other)
 }
+
+/**
+ * Encodes what stands around a body that is sent as it is made: `opening` in front of it, `footer` behind it.
+ *
+ * @throws {EncodeError} as `encodeMessage`
+ */
+export function encodeAround(init: Omit<MessageInit, 'body'>): { opening: Uint8Array; footer: Uint8Array } {
+  const writer = new Writer()
+  writeSections(writer, init)
+  const end = writer.offset
+  if (isGiven(init.footer)) writeAnnotations(writer, Section.footer, init.footer, 'footer')
+  const written = writer.written()
+  return { opening: written.slice(0, end), footer: written.slice(end) }
+}
+
+/**
+ * Encodes one data section of a body that is sent as it is made. §3.2.6
+ *
+ * @param copyBelow  bytes: a smaller section is copied, a larger one keeps the caller's bytes
+ */
+export function encodeData(bytes: Uint8Array, copyBelow: number): Uint8Array[] {
+  const writer = new Writer(bytes.length < copyBelow ? bytes.length + DATA_HEAD : DATA_HEAD)
+  writer.writeDescriptor(Section.data)
+  writer.binaryHeader(bytes.length)
+  if (bytes.length >= copyBelow) return [writer.written(), bytes]
+  writer.raw(bytes)
+  return [writer.written()]
+}
+
+/** Room for the descriptor, constructor and size of a data section. */
+const DATA_HEAD = 8
 
 /** JavaScript callers give null where they mean nothing. */
 const isGiven = <T>(section: T | undefined): section is T => section !== undefined && section !== null
@@ -152,12 +188,14 @@ function writeData(
   splices: Splice[] | undefined,
 ): Splice[] | undefined {
   writer.writeDescriptor(Section.data)
-  if (bytes.length < byReference) {
+  const length = byteCount(bytes)
+  if (length < byReference) {
     writer.writeBinary(bytes)
     return splices
   }
-  writer.binaryHeader(bytes.length)
-  const splice = { at: writer.offset - writer.mark, bytes }
+  writer.binaryHeader(length)
+  const own = bytes.length === length ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, length)
+  const splice = { at: writer.offset - writer.mark, bytes: own }
   if (splices === undefined) return [splice]
   splices.push(splice)
   return splices

@@ -118,7 +118,7 @@ export function locate(bytes: Uint8Array): Located {
 }
 
 /** The descriptor of a section in any of its forms, as its code. */
-function readSectionCode(reader: Reader): number {
+export function readSectionCode(reader: Reader): number {
   const start = reader.offset
   if (reader.u8() !== 0x00) reader.fail('expected a section, which is a described value', start)
   const descriptor = reader.readDescriptor()
@@ -128,7 +128,7 @@ function readSectionCode(reader: Reader): number {
 }
 
 /** Sections come in the order of their codes, once each; of body sections one kind, and data and sequences repeat. */
-function checkOrder(code: number, last: number, start: number): void {
+export function checkOrder(code: number, last: number, start: number): void {
   if (code === last && (code === Section.data || code === Section.amqpSequence)) return
   if (code <= last) throw new DecodeError(`section 0x${code.toString(16)} behind section 0x${last.toString(16)}`, start)
   if (code < Section.footer) throw new DecodeError('body sections of two kinds', start)

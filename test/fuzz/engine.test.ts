@@ -10,6 +10,7 @@ import { expect, test } from 'vitest'
 import { ACCEPTED } from '../../src/definitions/delivery-state.ts'
 import { Engine, type EngineOptions } from '../../src/engine/engine.ts'
 import type { EngineEvent } from '../../src/engine/events.ts'
+import type { IncomingStream } from '../../src/engine/incoming-stream.ts'
 import type { ReceiverEndpoint } from '../../src/engine/receiver-endpoint.ts'
 import { UsageError } from '../../src/errors.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
@@ -94,13 +95,16 @@ function owner(act: () => void): void {
 }
 
 /** Answers what the peer begins. */
-function answer(engine: Engine, event: EngineEvent): void {
+function answer(engine: Engine, event: EngineEvent, streaming: boolean): void {
   if (event.type === 'sasl.mechanisms') engine.sasl?.init('PLAIN', Uint8Array.of(0, 117, 0, 112), 'h')
   if (event.type === 'sasl.init') engine.sasl?.outcome('ok')
   if (event.type === 'session.begun' && event.session.state === 'BEGIN_RCVD' && !engine.connection.hasEnded)
     event.session.begin()
   if (event.type === 'link.attached' && event.link.state === 'ATTACH_RCVD' && event.link.session.maySend) {
-    if (event.link.role === 'receiver') event.link.useWindow(50)
+    if (event.link.role === 'receiver') {
+      event.link.useWindow(50)
+      event.link.isStreaming = streaming
+    }
     event.link.attach({ source: event.attach.source, target: event.attach.target })
   }
 }
@@ -112,6 +116,8 @@ function feed(options: EngineOptions, bytes: Uint8Array, below: (n: number) => n
   let now = 0
   let errors = 0
   let closed = 0
+  const streaming = below(2) === 0
+  const streams: IncomingStream[] = []
   for (let at = 0; at < bytes.length; ) {
     const width = 1 + below(below(3) === 0 ? 16 : 4096)
     engine.output(1 << 16, now)
@@ -122,12 +128,16 @@ function feed(options: EngineOptions, bytes: Uint8Array, below: (n: number) => n
       if (event.type === 'protocol.error' && event.error.scope === 'connection') errors++
       if (event.type === 'connection.closed') closed++
       if (closed > 0 || engine.isDone) continue
-      owner(() => answer(engine, event))
+      owner(() => answer(engine, event, streaming))
     }
+    // Some are read as they come, some later, some never.
+    for (const stream of streams) if (below(3) === 0) stream.next()
     for (const delivery of heard.deliveries) {
       owner(() => {
+        if (delivery.stream) streams.push(delivery.stream)
         if (!delivery.localState && !delivery.link.hasEnded) delivery.link.disposition(delivery, ACCEPTED)
         delivery.link.consumed()
+        if (below(20) === 0) delivery.link.stop()
       })
     }
   }
@@ -135,6 +145,12 @@ function feed(options: EngineOptions, bytes: Uint8Array, below: (n: number) => n
   engine.tick(now + 1_000_000)
   engine.output(1 << 16, now)
   closed += hear(engine).events.filter(event => event.type === 'connection.closed').length
+  if (closed > 0) {
+    // What was not complete is dropped; the rest is let go of when it has been read.
+    for (const stream of streams) while (stream.next()) {}
+    expect(engine.connection.incompleteBytes).toBe(0)
+    for (const stream of streams) expect(stream.isRead).toBe(true)
+  }
   expect(errors).toBeLessThanOrEqual(1)
   expect(closed).toBeLessThanOrEqual(1)
 }

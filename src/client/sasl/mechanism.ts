@@ -24,6 +24,11 @@ export interface SaslMechanism {
   readonly name: string
   /** Whether it gives a secret to whoever listens: then it is refused without TLS. */
   readonly secret: boolean
+  /**
+   * Whether it says all in its initial response and has nothing to verify, so that a pipelining client may use it
+   * unasked and send AMQP right behind. Default false. D-047
+   */
+  readonly pipelines?: boolean
   /** Begins one attempt. */
   start(context: SaslContext): SaslExchange
 }
