@@ -174,7 +174,7 @@ export class ConnectionEndpoint {
     const size = payload.reduce((sum, piece) => sum + piece.length, 0)
     const trace = this.tracing ? () => this.traceOut(channel, value as Performative, size) : undefined
     if (!this.#maySend) {
-      this.#early.add(channel, write, trace)
+      this.#early.add(channel, this.remoteOpen ? this.remoteMaxFrameSize : 0xffffffff, write, trace)
       this.#pipe()
       return
     }

@@ -16,9 +16,14 @@ export class EarlyFrames {
   readonly #writer = new FrameWriter()
   #frames: EarlyFrame[] = []
 
-  /** Encodes one behind those that wait. @throws whatever `write` throws; nothing is kept then */
-  add(channel: number, write: (writer: Writer) => void, trace: (() => void) | undefined): void {
-    this.#writer.frame(0, channel, 0xffffffff, write)
+  /**
+   * Encodes one behind those that wait.
+   *
+   * @param maxFrameSize  what the peer takes, as far as that is known
+   * @throws {UsageError} it is larger; whatever `write` throws. Nothing is kept then
+   */
+  add(channel: number, maxFrameSize: number, write: (writer: Writer) => void, trace: (() => void) | undefined): void {
+    this.#writer.frame(0, channel, maxFrameSize, write)
     const size = this.#writer.pending
     this.#frames.push({ channel, size, chunks: this.#writer.take(), trace })
   }

@@ -8,17 +8,16 @@ export interface Postponable {
 
 /** A link, as a peer or an owner may attach it again. §2.6.1 */
 interface Named extends Postponable {
-  readonly session: object
   readonly role: string
   readonly name: string
 }
 
-const keyOf = ({ role, name }: Named): string => `${role} ${name}`
+const keyOf = ({ role, name }: { readonly role: string; readonly name: string }): string => `${role} ${name}`
 
 export class Postponed {
   readonly #all = new Set<Postponable>()
-  /** Links, by session, role and name: whoever attaches looks for one among thousands. */
-  #links = new Map<object, Map<string, Set<Named>>>()
+  /** Links, by role and name, of whatever session: whoever attaches looks for one among thousands. */
+  readonly #links = new Map<string, Set<Named>>()
 
   get size(): number {
     return this.#all.size
@@ -32,10 +31,8 @@ export class Postponed {
   /** A detach of a link. */
   addLink(link: Named): void {
     this.#all.add(link)
-    const ofSession = this.#links.get(link.session) ?? new Map<string, Set<Named>>()
-    this.#links.set(link.session, ofSession)
-    const named = ofSession.get(keyOf(link)) ?? new Set()
-    ofSession.set(keyOf(link), named.add(link))
+    const named = this.#links.get(keyOf(link)) ?? new Set()
+    this.#links.set(keyOf(link), named.add(link))
   }
 
   /** Frames what can be framed. */
@@ -44,18 +41,16 @@ export class Postponed {
   }
 
   /** Frames what waits for links like this one, if it can be framed: whoever attaches again must come after that. */
-  frameNamed(link: Named): void {
-    for (const what of this.#links.get(link.session)?.get(keyOf(link)) ?? []) if (what.frameDetach()) this.#delete(what)
+  frameNamed(link: { readonly role: string; readonly name: string }): void {
+    for (const what of this.#links.get(keyOf(link)) ?? []) if (what.frameDetach()) this.#delete(what)
   }
 
   #delete(what: Postponable): void {
     this.#all.delete(what)
     if (!isLink(what)) return
-    const ofSession = this.#links.get(what.session)
-    const named = ofSession?.get(keyOf(what))
+    const named = this.#links.get(keyOf(what))
     named?.delete(what)
-    if (named?.size === 0) ofSession?.delete(keyOf(what))
-    if (ofSession?.size === 0) this.#links.delete(what.session)
+    if (named?.size === 0) this.#links.delete(keyOf(what))
   }
 
   clear(): void {
