@@ -1,7 +1,7 @@
 /** §2.6.13 §3.4.6: a sender of ours takes up what an earlier endpoint of its link has left, by what the target's map says. */
 
 import { describe, expect, test } from 'vitest'
-import { ACCEPTED } from '../../src/definitions/delivery-state.ts'
+import { ACCEPTED, type DeliveryState } from '../../src/definitions/delivery-state.ts'
 import { attach as attachTable } from '../../src/definitions/performatives.ts'
 import type { Source, Target } from '../../src/definitions/terminus.ts'
 import type { UnsettledEntry } from '../../src/definitions/unsettled-map.ts'
@@ -236,6 +236,18 @@ describe('§2.6.13 what is not resumed', () => {
     const { peer, link } = resumedSender(left, { says: unsettledMap({}) })
     peer.finished()
     expect(link.abandoned).toEqual([])
+  })
+
+  test('§4.4.1 posted under a transaction: the target is to forget it, and it is not sent without one', () => {
+    const state: DeliveryState = { type: 'transactional-state', txnId: Uint8Array.of(7), outcome: undefined }
+    const posted = (n: number) => leftBySender(link => link.transfer(message(n), { deliveryTag: tag(n), state }))
+    const left = [...posted(1), ...posted(2)]
+    const { peer, link } = resumedSender(left, {
+      says: unsettledMap({ 1: null, 2: null }),
+      theirs: { unsettled: unsettledMap({ 1: at(1, 0) }) },
+    })
+    peer.expectTransfer(resume(0, 1, { aborted: true })).finished()
+    expect(link.abandoned).toEqual(left)
   })
 
   test('only the target has it: ignored', () => {
