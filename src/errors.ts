@@ -140,7 +140,40 @@ export class RemoteError extends AmqpError {
     this.description = error.description
     this.info = error.info
   }
+
+  /**
+   * Where the peer says to go instead, for `amqp:connection:redirect` and `amqp:link:redirect`; `undefined` for any
+   * other condition, and where the info map names no place or is malformed. The peer's word: check before following.
+   * §2.8.16 §2.8.18
+   */
+  get redirect(): Redirect | undefined {
+    const { condition, info } = this
+    if (condition !== ConnectionCondition.redirect && condition !== LinkCondition.redirect) return undefined
+    const at = (key: string): unknown => info?.get(key) ?? undefined
+    const [hostname, networkHost, port] = [at('hostname'), at('network-host'), at('port')]
+    const address = condition === LinkCondition.redirect ? at('address') : undefined
+    if (!isText(hostname) || !isText(networkHost) || !isText(address) || !isPort(port)) return undefined
+    return hostname || networkHost || address ? { hostname, networkHost, port, address } : undefined
+  }
 }
+
+/** Where a peer says to go instead. What it does not say is `undefined`: the same as before. §2.8.16 §2.8.18 */
+export interface Redirect {
+  /** Name of the container: for the open frame, for SASL, and the name that its certificate must show. */
+  readonly hostname: string | undefined
+  /** Name or address of the machine to connect to. */
+  readonly networkHost: string | undefined
+  /** 1 … 65,535 */
+  readonly port: number | undefined
+  /** Of links: the address of the terminus there. */
+  readonly address: string | undefined
+}
+
+const isText = (value: unknown): value is string | undefined =>
+  value === undefined || (typeof value === 'string' && value !== '')
+
+const isPort = (value: unknown): value is number | undefined =>
+  value === undefined || (Number.isInteger(value) && (value as number) > 0 && (value as number) <= 0xffff)
 
 /** The outcome codes of §5.3.3.6 other than `ok`. */
 export type SaslFailure = 'auth' | 'sys' | 'sys-perm' | 'sys-temp'
@@ -200,15 +233,17 @@ export class TransportError extends AmqpError {
   }
 }
 
-/** The peer was silent past the idle time-out that we announced. §2.4.5 */
+/** The peer was silent for twice the idle time-out that we announced. §2.4.5 */
 export class IdleTimeoutError extends AmqpError {
   static override readonly code = 'ERR_AMQP_IDLE_TIMEOUT'
   override readonly name = 'IdleTimeoutError'
   readonly code = 'ERR_AMQP_IDLE_TIMEOUT'
+  /** Milliseconds of silence: twice the `idleTimeOut` that was announced. */
   readonly idleMs: number
 
-  constructor(idleMs: number) {
-    super(`peer silent for ${idleMs} ms, past the idle time-out`, {
+  /** @param idleMs  the silence that was borne: twice what was announced */
+  constructor(idleMs: number, peer = 'peer') {
+    super(`${peer} silent for ${idleMs} ms, twice the idle time-out that was announced`, {
       condition: AmqpCondition.resourceLimitExceeded,
       scope: 'connection',
     })

@@ -6,7 +6,7 @@ export { CbsSession, type CbsToken } from './cbs/cbs-session.ts'
 export type {
   Closure,
   Connection,
-  CoordinatedTransaction,
+  ConnectionStats,
   Delivery,
   Emits,
   IncomingLink,
@@ -16,13 +16,21 @@ export type {
   ProcessOptions,
   Receiver,
   RemoteOpen,
-  Retirement,
+  RequestLink,
   Sender,
   Session,
   StreamedInit,
-  Transaction,
 } from './client/api.ts'
+export type { CoordinatedTransaction, Retirement, Transaction } from './client/api-transactions.ts'
 export { connect } from './client/connect.ts'
+export type {
+  ConnectionLabel,
+  CreditMessage,
+  DiagnosticsMessages,
+  FrameMessage,
+  SettlementMessage,
+  StateMessage,
+} from './client/diagnostics.ts'
 export { filters, type NamedFilter } from './client/filters.ts'
 export { listen } from './client/listen.ts'
 export type {
@@ -31,11 +39,15 @@ export type {
   ConnectOptions,
   CoordinatorOptions,
   ErrorInit,
+  LinkHandler,
   LinkOptions,
   LinkReply,
   ListenOptions,
   NodeLifetime,
   ReceiverOptions,
+  RequestLinkOptions,
+  RequestOptions,
+  SaslChoice,
   SenderOptions,
   SendOptions,
   SessionOptions,
@@ -48,6 +60,7 @@ export type {
   WireProfile,
 } from './client/options.ts'
 export { assertAccepted, type Outcome } from './client/outcome.ts'
+export { redirectTarget } from './client/redirect.ts'
 export type { TokenCheck, TokenSource } from './client/sasl/bearer.ts'
 export type { ExternalCheck } from './client/sasl/external.ts'
 export type {

@@ -45,6 +45,7 @@ async function run(args: string[]): Promise<void> {
   try {
     await demo(report, target, ca, values['insecure-auth'] === true, signal)
   } catch (error) {
+    if (error instanceof Misuse) throw error
     throw new Failure(explain(error) + advice(error, ca !== undefined))
   }
 }

@@ -10,11 +10,14 @@ import type { Transport } from '../io/transport.ts'
 import type { EncodedMessage } from '../message/encode.ts'
 import type { Message, MessageInit } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
+import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
 import type {
   Abortable,
   ErrorInit,
   LinkReply,
   ReceiverOptions,
+  RequestLinkOptions,
+  RequestOptions,
   SenderOptions,
   SendOptions,
   SessionOptions,
@@ -36,7 +39,9 @@ export interface Emits<Events> {
   /**
    * Calls `listener` on every event until the result is disposed or the signal fires.
    * A listener that throws, or is async and rejects, does not disturb the others; its error surfaces as an uncaught
-   * exception, unless it is a `ClosedError`: what the listener was using has ended, and its `closed` says why.
+   * exception, unless it is a `ClosedError`: what the listener was using has ended, and its `closed` says why. When a
+   * listener of links fails with a `DecodeError`, the link is closed with `amqp:decode-error` instead; one of sessions
+   * or of connections ends the connection so.
    */
   on<K extends keyof Events>(type: K, listener: (event: Events[K]) => unknown, options?: Abortable): Disposable
 }
@@ -54,20 +59,56 @@ export interface RemoteOpen {
   readonly properties: ReadonlyMap<AmqpValue, AmqpValue>
 }
 
+/** What is under way on a connection, as it stands when it is asked for. */
+export interface ConnectionStats {
+  readonly sessions: number
+  readonly links: number
+  /** Deliveries that we sent and the peer has not settled. */
+  readonly unsettledOutgoing: number
+  /** Deliveries that we received and have not settled, or the peer has not, in mode second. */
+  readonly unsettledIncoming: number
+  /** Bytes of messages that wait for credit, window or socket. */
+  readonly pendingBytes: number
+}
+
 /** A connection, at either end. §2.4 */
 export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; session: IncomingSession }> {
+  /** Unique in this process, from 1 on: as traces and diagnostics name it. */
+  readonly id: number
   readonly remote: RemoteOpen
+  /**
+   * Resolves when both ends have opened, which `connect` and `listen` wait for, but for `connect({ pipeline: true })`;
+   * rejects when the connection ends first. Forgetting it crashes nothing.
+   */
+  readonly opened: Promise<void>
   readonly closed: Promise<Closure>
   /** Who authenticated, on the accepting side; `undefined` without SASL or when anonymous. */
   readonly identity: string | undefined
+  /** `host:port` that the peer connects from, or is connected to; `undefined` where the transport does not say. */
+  readonly remoteAddress: string | undefined
   /** DER of the peer's certificate, where TLS asked for one. */
   readonly peerCertificate: Uint8Array | undefined
-  /** Begins a session. @throws {ClosedError} if the connection ends first. Cancellation ends the session. §2.5.1 */
+  /** What is under way; counted when it is read. */
+  readonly stats: ConnectionStats
+  /**
+   * Begins a session. @throws {RemoteError} it is refused  @throws {ClosedError} the connection ends first. Cancellation
+   * ends the session. §2.5.1
+   */
   session(options?: SessionOptions): Promise<Session>
-  /** Attaches a sender on a session shared by all links opened this way. */
+  /**
+   * Attaches a sender on a session shared by all links opened this way. Without a target, `null`, it is one to the
+   * anonymous relay, where the peer has that (capability ANONYMOUS-RELAY): each message names its address in `to`.
+   */
   sender(target: string | TargetInit | null, options?: SenderOptions): Promise<Sender>
   /** Attaches a receiver on that same session. */
   receiver(source: string | SourceInit | null, options?: ReceiverOptions): Promise<Receiver>
+  /**
+   * Attaches a pair of links for requests to a node and its answers, on a session of their own.
+   * @throws {RemoteError} the peer refused one of the links
+   * @throws {ProtocolError} it made a node for the answers and did not tell its address
+   * Cancellation ends the session.
+   */
+  request(address: string, options?: RequestLinkOptions): Promise<RequestLink>
   /** Declares a transaction on that same session. See `Session.transaction`. */
   transaction(options?: Abortable): Promise<Transaction>
   /** Sessions that the peer begins. Without a taker, neither here nor by `on('session')`, they are refused. */
@@ -81,6 +122,33 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
    * Resolves when the transport is gone. Cancellation drops the transport at once.
    */
   close(options?: Abortable & { error?: ErrorInit }): Promise<void>
+}
+
+/** Requests to one node, and their answers. Any number may be in flight. */
+export interface RequestLink extends AsyncDisposable {
+  readonly address: string
+  /** Where answers are sent to: `reply-to` of requests that name no other. */
+  readonly replyTo: string
+  /** Requests without an answer. */
+  readonly pending: number
+  /** Answers to nobody, late ones among them: accepted and passed over. */
+  readonly unmatched: number
+  readonly closed: Promise<Closure>
+  /**
+   * Sends a request and resolves with its answer, accepted already. A message-id is made up unless there is one; an
+   * answer finds its request by the text of its correlation-id, of whatever type, or, without one, of its message-id.
+   *
+   * @throws {UsageError} a request of that message-id waits already
+   * @throws {DeliveryError} the peer did not accept the request
+   * @throws {ProtocolError} the answer did not pass `check`
+   * @throws {ClosedError} one of the links, their session or the connection ended first; `cause` says why. So does an
+   *   answer that cannot be decoded, since it might be anybody's.
+   *
+   * Cancellation, and `timeoutMs`, forget the request; one that was sent may still take effect.
+   */
+  send(request: MessageInit, options?: RequestOptions): Promise<Message>
+  /** Ends the session with its links. Requests in flight fail with `ClosedError`. */
+  close(options?: Abortable): Promise<void>
 }
 
 /** A session, at either end. §2.5 */
@@ -223,7 +291,7 @@ export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emit
   /** The next delivery. @throws {ClosedError} when the link ends. Cancellation loses nothing. */
   receive(options?: Abortable): Promise<Delivery>
   /**
-   * Grants credit for `count` more deliveries, 1 … 2^31. With a transaction the peer is asked to acquire what it sends
+   * Grants credit for `count` more deliveries, 1 … 2^31 − 1. With a transaction the peer is asked to acquire what it sends
    * under it, from now until the discharge, which takes back what credit is left. §2.6.7 §4.4.3
    *
    * @throws {UsageError} unless credit is manual; the link acquires under another transaction
@@ -337,58 +405,6 @@ export interface Delivery {
   ): Promise<void>
 }
 
-/**
- * A transaction that the peer coordinates: what is sent, settled or acquired under it holds together, or not at all.
- * §4.1 When its control link, session or connection ends before the discharge, it is rolled back.
- */
-export interface Transaction extends AsyncDisposable {
-  /** As the coordinator has assigned it, at most 32 bytes. §4.5.4 */
-  readonly id: Uint8Array
-  /** `unknown`: the connection was lost while the peer was asked to commit. */
-  readonly state: 'live' | 'discharging' | 'committed' | 'rolled-back' | 'unknown'
-  /**
-   * Makes the work hold. Waits until every message posted under it is on the wire; that takes the receivers' credit.
-   * Whether they were accepted is told by each `send()` and not asked here: await those first. §4.3
-   *
-   * @throws {TransactionError} it does not hold, or nobody knows; see `fate`. It is rolled back, too, when a message
-   *   posted under it was lost with its link
-   * @throws {UsageError} it has been discharged already
-   * Cancellation: before the discharge is sent nothing has happened; afterwards it takes its course.
-   */
-  commit(options?: Abortable): Promise<void>
-  /**
-   * Makes none of it hold: messages still queued are taken back, and their sends reject. Resolves when it is rolled
-   * back, also because its control link is gone.
-   *
-   * @throws {UsageError} it has been committed, or is about to be
-   * @throws {TransactionError} its fate is unknown
-   * Cancellation: as `commit`.
-   */
-  rollback(options?: Abortable): Promise<void>
-  /** Rolls back what has not been discharged, and waits for that no longer than a close may take. */
-  [Symbol.asyncDispose](): Promise<void>
-}
-
-/** A transaction of the peer's that this end coordinates. §4.1 */
-export interface CoordinatedTransaction {
-  readonly connection: Connection
-  /** As this end has assigned it. */
-  readonly id: Uint8Array
-  /** Deliveries that were posted under it, in order, whatever was decided on them. §4.4.1 */
-  readonly posted: readonly Delivery[]
-  /** Deliveries of ours that were retired under it, with the outcomes that hold if it commits. §4.4.2 */
-  readonly retired: readonly Retirement[]
-  /** Resolves when it is over. */
-  readonly discharged: Promise<'committed' | 'rolled-back'>
-}
-
-/** A delivery of ours that the peer has retired under a transaction. Its `send()` resolves when that is discharged. */
-export interface Retirement {
-  readonly sender: Sender
-  readonly deliveryTag: Uint8Array
-  readonly outcome: Outcome
-}
-
 /** Accepts connections. */
 export interface Listener
   extends AsyncDisposable,
@@ -398,6 +414,15 @@ export interface Listener
   readonly port: number
   /** Serves one peer over any transport: a memory pair, a WebSocket. The connection goes to the caller alone. */
   accept(transport: Transport): Promise<Connection>
-  /** Stops listening and closes every connection; with `graceMs` they may end by themselves first. */
+  /**
+   * New handshakes use this certificate and key; connections that stand go on as they are.
+   * @throws {UsageError} it does not listen with TLS
+   * @throws what `node:tls` throws for a certificate that is none; the old one stays
+   */
+  setSecureContext(options: import('node:tls').SecureContextOptions): void
+  /**
+   * Stops listening and closes every connection. With `graceMs` links are closed as they come to rest first, with
+   * `amqp:link:detach-forced`: credit is taken back, what was sent gets its outcome; and a connection when it has none.
+   */
   close(options?: { graceMs?: number }): Promise<void>
 }

@@ -4,6 +4,7 @@ import type { Engine } from '../engine/engine.ts'
 import type { EngineEvent } from '../engine/events.ts'
 import { SaslError, type SaslFailure } from '../errors.ts'
 import type {
+  SaslContext,
   SaslExchange,
   SaslMechanism,
   SaslServerContext,
@@ -13,27 +14,49 @@ import type {
 
 type SaslEvent = Extract<EngineEvent, { type: `sasl.${string}` }>
 
+/** How a connection authenticates. */
+export type Security =
+  | { readonly role: 'none' }
+  | { readonly role: 'client'; readonly mechanisms: readonly SaslMechanism[]; readonly allowInsecure: boolean }
+  | { readonly role: 'server'; readonly mechanisms: readonly SaslServerMechanism[]; readonly allowNoSasl: boolean }
+
 /** What an authentication needs of its connection. */
 export interface AuthenticationOwner {
   readonly engine: Engine
+  /** What errors call the peer, where it has an address. */
+  readonly peer: string | undefined
   touch(): void
+  readonly peerCertificate: Uint8Array | undefined
   /** Authentication failed: the connection ends. */
   fail(error: SaslError): void
+}
+
+/** The part of either end; none without SASL. */
+export function authenticationOf(
+  owner: AuthenticationOwner,
+  security: Security,
+  context: SaslContext & SaslServerContext,
+): ClientAuthentication | ServerAuthentication | undefined {
+  if (security.role === 'client')
+    return new ClientAuthentication(owner, security.mechanisms, context, security.allowInsecure)
+  if (security.role === 'server') return new ServerAuthentication(owner, security.mechanisms, context)
+  return undefined
 }
 
 /** The client's part: chooses a mechanism, and runs it. */
 export class ClientAuthentication {
   readonly #owner: AuthenticationOwner
   readonly #mechanisms: readonly SaslMechanism[]
-  readonly #context: { hostname: string; secure: boolean; signal: AbortSignal }
+  readonly #context: SaslContext
   readonly #insecure: boolean
   #exchange: SaslExchange | undefined
+  #pipelines = false
   #name = ''
 
   constructor(
     owner: AuthenticationOwner,
     mechanisms: readonly SaslMechanism[],
-    context: { hostname: string; secure: boolean; signal: AbortSignal },
+    context: SaslContext,
     allowInsecure: boolean,
   ) {
     this.#owner = owner
@@ -42,8 +65,20 @@ export class ClientAuthentication {
     this.#insecure = allowInsecure
   }
 
+  /** Sends AMQP as soon as the mechanism lets it; and its init unasked, where there is no choice to be made. §2.4.2 */
+  pipeline(): void {
+    this.#pipelines = true
+    const usable = this.#usable
+    const [only] = usable
+    if (only?.pipelines && usable.length === 1 && this.#mechanisms.length === 1) this.#guard(this.#init(only))
+  }
+
   onEvent(event: SaslEvent): void {
-    this.#run(event).catch(error => {
+    this.#guard(this.#run(event))
+  }
+
+  #guard(step: Promise<void>): void {
+    step.catch(error => {
       this.#owner.fail(
         error instanceof SaslError
           ? error
@@ -56,10 +91,8 @@ export class ClientAuthentication {
     const { sasl } = this.#owner.engine
     if (event.type === 'sasl.mechanisms') {
       const mechanism = this.#choose(event.mechanisms)
-      this.#name = mechanism.name
-      this.#exchange = mechanism.start(this.#context)
-      const initial = await this.#exchange.initial()
-      if (!this.#owner.engine.isDone) sasl?.init(mechanism.name, initial, this.#context.hostname)
+      // Where it has been used unasked, the server knows it.
+      if (!this.#exchange) await this.#init(mechanism)
     } else if (event.type === 'sasl.challenge') {
       const response = await this.#exchange?.respond(event.challenge)
       if (response && !this.#owner.engine.isDone) sasl?.respond(response)
@@ -68,19 +101,40 @@ export class ClientAuthentication {
       await this.#exchange?.finish(event.additionalData)
       // Only now: a server that has not proved itself gets to see nothing of AMQP.
       if (!this.#owner.engine.isDone) sasl?.proceed()
+      this.#pipe()
     }
     this.#owner.touch()
+  }
+
+  async #init(mechanism: SaslMechanism): Promise<void> {
+    this.#name = mechanism.name
+    this.#exchange = mechanism.start(this.#context)
+    const initial = await this.#exchange.initial()
+    const { engine } = this.#owner
+    if (engine.isDone) return
+    engine.sasl?.init(mechanism.name, initial, this.#context.hostname)
+    if (mechanism.pipelines) this.#pipe()
+    this.#owner.touch()
+  }
+
+  #pipe(): void {
+    if (this.#pipelines && !this.#owner.engine.isDone) this.#owner.engine.pipeline()
   }
 
   #refused(code: SaslFailure): SaslError {
     const said = this.#exchange?.failure?.()
     const reported = said === undefined ? '' : `; the server says: ${said}`
-    return new SaslError(`authentication by SASL ${this.#name} failed: ${REASONS[code]}${reported}`, code)
+    const where = this.#owner.peer ? ` at ${this.#owner.peer}` : ''
+    return new SaslError(`authentication by SASL ${this.#name}${where} failed: ${REASONS[code]}${reported}`, code)
+  }
+
+  get #usable(): readonly SaslMechanism[] {
+    return this.#mechanisms.filter(have => !have.secret || this.#context.secure || this.#insecure)
   }
 
   /** The first of ours that the server offers. What gives a secret away needs a private transport. */
   #choose(offered: readonly string[]): SaslMechanism {
-    const usable = this.#mechanisms.filter(have => !have.secret || this.#context.secure || this.#insecure)
+    const usable = this.#usable
     const chosen = usable.find(have => offered.includes(have.name))
     if (chosen) return chosen
     const withheld = this.#mechanisms.find(have => !usable.includes(have) && offered.includes(have.name))
@@ -89,7 +143,7 @@ export class ClientAuthentication {
         `${withheld.name} is refused without TLS, since it shows the secret; see \`allowInsecureAuth\``,
       )
     throw new SaslError(
-      `no common SASL mechanism: the peer offers ${offered.join(', ') || 'none'}, we have ${this.#mechanisms.map(have => have.name).join(', ') || 'none'}`,
+      `no common SASL mechanism: ${this.#owner.peer ?? 'the peer'} offers ${offered.join(', ') || 'none'}, we have ${this.#mechanisms.map(have => have.name).join(', ') || 'none'}`,
     )
   }
 }
@@ -131,7 +185,7 @@ export class ServerAuthentication {
     else if (step.outcome === 'ok') {
       this.identity = step.identity
       engine.sasl?.outcome('ok', step.additionalData)
-    } else return this.#refuse(step.outcome, 'the peer is not authenticated')
+    } else return this.#refuse(step.outcome, `${named(step.identity)} is not authenticated`)
     this.#owner.touch()
   }
 
@@ -139,9 +193,14 @@ export class ServerAuthentication {
     const { engine } = this.#owner
     if (engine.isDone) return
     engine.sasl?.outcome(code)
-    this.#owner.fail(new SaslError(`authentication refused: ${why}`, code))
+    const from = this.#owner.peer ? ` of ${this.#owner.peer}` : ''
+    this.#owner.fail(new SaslError(`authentication${from} refused: ${why}`, code))
   }
 }
+
+/** Whom a peer that is refused said it was. */
+const named = (identity: string | undefined): string =>
+  identity === undefined ? 'the peer' : JSON.stringify(identity.slice(0, 64))
 
 const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 

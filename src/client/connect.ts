@@ -7,8 +7,12 @@ import { connectSocket } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import { connectWebSocket } from '../io/websocket.ts'
 import type { Connection } from './api.ts'
-import { ClientConnection, type Security } from './connection.ts'
+import type { Security } from './authentication.ts'
+import { checkConnectOptions } from './check-options.ts'
+import { ClientConnection } from './connection.ts'
 import type { ConnectOptions } from './options.ts'
+import { PipelinedConnection, refusesPipelining, type SecondTry } from './pipeline.ts'
+import { following } from './redirect.ts'
 import { anonymous } from './sasl/anonymous.ts'
 import { external } from './sasl/external.ts'
 import type { SaslMechanism } from './sasl/mechanism.ts'
@@ -20,12 +24,14 @@ import { plain } from './sasl/plain.ts'
  * @param target  `amqps://user:password@host:port`, percent-encoded, the path not used; `wss://host/path`, a WebSocket; or
  *   options
  * @param options  override what the URL says
- * @throws {UsageError} the target is not understood
+ * @throws {UsageError} the target is not understood, an option is unknown or out of range
  * @throws {TransportError} the host cannot be reached, its certificate is not trusted, or it takes no WebSocket with one
  *   of the sub-protocols; connecting and TLS take longer than `limits.handshakeMs`, or opening does
  * @throws {SaslError} authentication failed, or would have shown a secret without TLS
- * @throws {RemoteError} the peer closed the connection
+ * @throws {RemoteError} the peer closed the connection; with `followRedirects`, also one redirect too many
  * @throws {ProtocolError} the peer does not speak AMQP 1.0
+ *
+ * With `pipeline` it resolves when the transport stands; what then fails rejects `connection.opened`.
  *
  * Whenever it rejects, the transport is dropped, also one that was given.
  * Cancellation: drops the transport and rejects with `signal.reason`. Afterwards the signal has no effect.
@@ -34,34 +40,87 @@ export async function connect(
   target: string | URL | ConnectOptions,
   options: Omit<Partial<ConnectOptions>, 'host' | 'port'> = {},
 ): Promise<Connection> {
+  const settings = settingsOf(target, options)
+  return settings.followRedirects ? following(settings, dial) : dial(settings)
+}
+
+/** The options of a target, checked and overridden. @throws {UsageError} */
+function settingsOf(
+  target: string | URL | ConnectOptions,
+  options: Omit<Partial<ConnectOptions>, 'host' | 'port'>,
+): ConnectOptions {
   // An option that is undefined is one that was not given: it must not take TLS or the user out of the URL.
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
   const parsed = parseTarget(target)
   const settings: ConnectOptions = { ...parsed, ...given }
-  const { host, signal } = settings
+  const { host, followRedirects = 0 } = settings
   if (typeof host !== 'string' || host === '') throw new UsageError('the target names no host')
+  try {
+    checkConnectOptions(settings)
+  } catch (error) {
+    settings.transport?.destroy()
+    throw error
+  }
+  if (!Number.isInteger(followRedirects) || followRedirects < 0)
+    throw new UsageError('followRedirects is a number of redirects, 0 for none')
+  if (followRedirects > 0 && settings.pipeline)
+    throw new UsageError('`pipeline` does not wait for the open, behind which a redirect comes: one of the two')
   if (parsed !== target && parsed.tls === true && settings.tls === false)
     throw new UsageError('the target is amqps:// or wss://, which is TLS, and `tls` is false; use amqp:// or ws://')
   if (settings.webSocket) settings.webSocket = { ...settings.webSocket, path: pathOf(settings, parsed) }
+  // Decided once: a redirect to another port takes no TLS away.
+  settings.tls = tlsOptions(settings) ?? false
+  return settings
+}
+
+/** Connects once. */
+async function dial(settings: ConnectOptions): Promise<Connection> {
+  const { host, signal, pipeline } = settings
   signal?.throwIfAborted()
   const how = security(settings)
   const tls = settings.transport ? undefined : tlsOptions(settings)
   const port = settings.port ?? defaultPort(settings, tls !== undefined)
-  const transport = settings.transport ?? (await reach(settings, host, port, tls))
+  const peer = settings.transport ? settings.transport.remoteAddress : `${host}:${port}`
   const secure = tls !== undefined || settings.transport !== undefined
-  const connection = build(transport, settings, how, secure)
+  const make = async (cancel: AbortSignal | undefined): Promise<ClientConnection> => {
+    const transport = settings.transport ?? (await reach({ ...settings, signal: cancel }, host, port, tls))
+    return build(transport, { ...settings, peer }, how, secure)
+  }
+  const connection = await make(signal)
+  const opening = { settings, connection, where: `${host}:${port}`, secure }
+  if (!pipeline) return opened(opening, signal)
+  const second: SecondTry = {
+    peer: opening.where,
+    dial: async cancel => opened({ ...opening, connection: await make(cancel) }, cancel),
+  }
+  return new PipelinedConnection(connection, !refusesPipelining(second.peer), settings.transport ? undefined : second)
+}
+
+/** A connection that is to be opened. */
+interface Opening {
+  readonly settings: ConnectOptions
+  readonly connection: ClientConnection
+  readonly where: string
+  readonly secure: boolean
+}
+
+async function opened(opening: Opening, signal: AbortSignal | undefined): Promise<ClientConnection> {
+  const { settings, connection, where, secure } = opening
   try {
-    await connection.start(settings)
+    await connection.start({ signal })
   } catch (error) {
     if (secure || settings.webSocket || !(error instanceof TransportError) || !connection.endedUnheard) throw error
     // A server that speaks TLS answers our header with an alert.
     throw new TransportError(
-      `${host}:${port} ended the connection before the AMQP header; if this is a TLS port, use amqps://`,
+      `${where} ended the connection before the AMQP header; if this is a TLS port, use amqps://`,
       error.cause ?? error,
     )
   }
   return connection
 }
+
+/** How errors name the peer. */
+type Peer = { readonly peer: string | undefined }
 
 type TlsOptions = import('node:tls').ConnectionOptions | undefined
 
@@ -91,7 +150,12 @@ function pathOf({ webSocket }: ConnectOptions, parsed: ConnectOptions): string {
   return path
 }
 
-function build(transport: Transport, settings: ConnectOptions, how: Security, secure: boolean): ClientConnection {
+function build(
+  transport: Transport,
+  settings: ConnectOptions & Peer,
+  how: Security,
+  secure: boolean,
+): ClientConnection {
   try {
     return new ClientConnection(transport, { ...settings, hostname: settings.hostname ?? settings.host }, how, secure)
   } catch (error) {
@@ -146,7 +210,8 @@ const unchosen = (tls: ConnectOptions['tls']): readonly SaslMechanism[] =>
     ? [external(), anonymous()]
     : [anonymous()]
 
-function security({ tls, sasl: chosen = unchosen(tls), allowInsecureAuth }: ConnectOptions): Security {
+function security({ host, hostname = host, tls, sasl = unchosen(tls), allowInsecureAuth }: ConnectOptions): Security {
+  const chosen = typeof sasl === 'function' ? sasl(hostname) : sasl
   if (chosen === false) return { role: 'none' }
   const mechanisms: readonly SaslMechanism[] = Array.isArray(chosen) ? chosen : [chosen as SaslMechanism]
   if (mechanisms.some(mechanism => typeof mechanism?.start !== 'function'))

@@ -1,7 +1,6 @@
 /** Connection: the owner of one engine and its driver, at either end. §2.4 */
 
 import type { Open } from '../definitions/performatives.ts'
-import type { WireStyle } from '../engine/connection-endpoint.ts'
 import { Engine } from '../engine/engine.ts'
 import type { EngineEvent } from '../engine/events.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
@@ -11,43 +10,65 @@ import { AmqpCondition, type AmqpError, ClosedError, type SaslError } from '../e
 import { Driver, type DriverOwner } from '../io/driver.ts'
 import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
-import type { Closure, Connection, IncomingSession, Receiver, RemoteOpen, Sender, Session, Transaction } from './api.ts'
-import { type AuthenticationOwner, ClientAuthentication, ServerAuthentication } from './authentication.ts'
+import type {
+  Closure,
+  Connection,
+  ConnectionStats,
+  IncomingSession,
+  Receiver,
+  RemoteOpen,
+  RequestLink,
+  Sender,
+  Session,
+} from './api.ts'
+import type { Transaction } from './api-transactions.ts'
+import {
+  type AuthenticationOwner,
+  authenticationOf,
+  ClientAuthentication,
+  type Security,
+  ServerAuthentication,
+} from './authentication.ts'
 import type { Coordinator } from './coordinator.ts'
-import { isHeard, printFrame, printsFrames, publish, redacted, type StateMessage } from './diagnostics.ts'
+import {
+  isHeard,
+  printsFrames,
+  publish,
+  publishCredit,
+  publishSettlement,
+  type StateMessage,
+  traced,
+} from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
+import { incomingSession } from './incoming-session.ts'
 import { inspectAs } from './inspect.ts'
-import { abortable, deferred, throwIfAborted, within } from './operation.ts'
+import { onLinkEvent } from './link-events.ts'
+import { abortable, deferred, handled, shared, throwIfAborted, within } from './operation.ts'
 import type {
   Abortable,
   ConnectionOptions,
   ErrorInit,
   ReceiverOptions,
+  RequestLinkOptions,
   SenderOptions,
   SessionOptions,
   SourceInit,
   TargetInit,
-  TracedFrame,
-  WireProfile,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
-import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
+import { attachRequestLink } from './request-link.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
+import { statsOf } from './stats.ts'
 import { streamingReceiver } from './streaming-receiver.ts'
-import { errorFields, optionalFields, remoteOpen } from './termini.ts'
+import { decodeFault, errorFields, openInit, remoteOpen } from './termini.ts'
+import { styleOf } from './wire-style.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
 
-/** How a connection authenticates. */
-export type Security =
-  | { readonly role: 'none' }
-  | { readonly role: 'client'; readonly mechanisms: readonly SaslMechanism[]; readonly allowInsecure: boolean }
-  | { readonly role: 'server'; readonly mechanisms: readonly SaslServerMechanism[]; readonly allowNoSasl: boolean }
-
-/** What is announced unless said otherwise: half of the silence that is borne. §2.4.5 */
-const DEFAULT_IDLE_MS = 30_000
+/** Connections of this process so far. */
+let count = 0
 
 export class ClientConnection
   extends Emitter<ConnectionEvents>
@@ -61,7 +82,11 @@ export class ClientConnection
     }))
   }
 
+  readonly id: number = ++count
+  /** What users know it as. */
+  api: Connection = this
   readonly engine: Engine
+  readonly peer: string | undefined
   readonly opened: Promise<void>
   readonly flushed: Set<() => void> = new Set()
   readonly coordinator: Coordinator | undefined
@@ -81,7 +106,7 @@ export class ClientConnection
   readonly #incoming = new IncomingQueue<IncomingSession>(
     session => {
       if (!this.hears('session')) return false
-      this.emit('session', session)
+      this.emit('session', session, error => void handled(this.close({ error: decodeFault(error) })))
       return true
     },
     session => session.refuse({ condition: AmqpCondition.notAllowed, description: 'nobody here takes sessions' }),
@@ -89,13 +114,18 @@ export class ClientConnection
 
   constructor(
     transport: Transport,
-    options: ConnectionOptions & { host: string; coordinates?: (owner: ClientConnection) => Coordinator },
+    options: ConnectionOptions & {
+      host: string
+      peer?: string | undefined
+      coordinates?: (owner: ClientConnection) => Coordinator
+    },
     security: Security,
     secure: boolean,
   ) {
     super()
     this.#transport = transport
     this.#options = options
+    this.peer = options.peer
     this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
     this.coordinator = options.coordinates?.(this)
     this.engine = new Engine({
@@ -105,60 +135,39 @@ export class ClientConnection
       allowNoSasl: security.role === 'server' ? security.allowNoSasl : undefined,
       limits: options.limits,
       style: styleOf(options.wireProfile),
+      peer: options.peer,
       trace: options.trace !== undefined || isHeard('frame') || printsFrames(),
     })
-    this.#authentication = this.#authenticate(security, options.hostname ?? options.host, secure)
+    const { peerCertificate } = this
+    const hostname = options.hostname ?? options.host
+    this.#authentication = authenticationOf(this, security, {
+      hostname,
+      secure,
+      peerCertificate,
+      signal: this.#abort.signal,
+    })
     this.#driver = new Driver(this.engine, transport, this)
     this.opened = this.#opened.promise
     this.opened.catch(() => {})
   }
 
-  #authenticate(
-    security: Security,
-    hostname: string,
-    secure: boolean,
-  ): ClientAuthentication | ServerAuthentication | undefined {
-    if (security.role === 'client')
-      return new ClientAuthentication(
-        this,
-        security.mechanisms,
-        { hostname, secure, signal: this.#abort.signal },
-        security.allowInsecure,
-      )
-    if (security.role === 'server')
-      return new ServerAuthentication(this, security.mechanisms, { secure, peerCertificate: this.peerCertificate })
-    return undefined
-  }
-
   /** Starts, and waits for the peer's open. Cancellation drops the transport, and so does what cannot be opened with. */
   async start(options: Abortable): Promise<void> {
+    this.launch(false)
+    await abortable(this.#opened, options.signal, () => this.#driver.destroy())
+  }
+
+  /** Starts without waiting. @param pipelines  whether to send what may be sent before the peer answers. §2.4.2 */
+  launch(pipelines: boolean): void {
     try {
-      this.#open()
+      this.engine.connection.open(openInit(this.#options, this.#containerId))
+      if (pipelines && this.#authentication instanceof ClientAuthentication) this.#authentication.pipeline()
+      else if (pipelines) this.engine.pipeline()
     } catch (error) {
       this.#driver.destroy()
       throw error
     }
     this.#driver.start()
-    await abortable(this.#opened, options.signal, () => this.#driver.destroy())
-  }
-
-  #open(): void {
-    const { hostname, maxFrameSize, channelMax, idleTimeOut, desiredCapabilities, offeredCapabilities } = this.#options
-    const announced = idleTimeOut ?? DEFAULT_IDLE_MS
-    this.engine.connection.open({
-      containerId: this.#containerId,
-      hostname,
-      maxFrameSize,
-      channelMax,
-      idleTimeOut: announced === 0 ? undefined : announced,
-      desiredCapabilities,
-      offeredCapabilities,
-      properties: optionalFields(this.#options.properties),
-    })
-  }
-
-  get api(): Connection {
-    return this
   }
 
   get remote(): RemoteOpen {
@@ -176,6 +185,10 @@ export class ClientConnection
 
   get peerCertificate(): Uint8Array | undefined {
     return (this.#transport as Partial<SocketTransport>).peerCertificate
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#transport.remoteAddress ?? this.peer
   }
 
   get closeMs(): number {
@@ -217,6 +230,10 @@ export class ClientConnection
     return (await this.#sharedSession(options)).receiver(source, options)
   }
 
+  request(address: string, options: RequestLinkOptions = {}): Promise<RequestLink> {
+    return attachRequestLink(this, address, options)
+  }
+
   async transaction(options: Abortable = {}): Promise<Transaction> {
     return (await this.#sharedSession(options)).transaction(options)
   }
@@ -225,14 +242,22 @@ export class ClientConnection
   #sharedSession(options: Abortable): Promise<Session> {
     throwIfAborted(options)
     if (!this.#shared) {
-      const shared = this.session()
-      this.#shared = shared
+      const begun = this.#remote ? this.session() : this.#early()
+      this.#shared = begun
       const forget = () => {
-        if (this.#shared === shared) this.#shared = undefined
+        if (this.#shared === begun) this.#shared = undefined
       }
-      shared.then(session => session.closed.then(forget), forget)
+      begun.then(session => session.closed.then(forget), forget)
     }
-    return this.#shared
+    return shared(this.#shared, options.signal)
+  }
+
+  /** A session whose links need not wait for the peer's begin, nor for its open. §2.4.2 */
+  async #early(): Promise<Session> {
+    this.#checkOpen()
+    const session = this.#adopt(this.engine.connection.session())
+    await session.begin({}, false)
+    return session
   }
 
   #adopt(endpoint: SessionEndpoint): ClientSession {
@@ -241,12 +266,24 @@ export class ClientConnection
     return session
   }
 
+  get sessions(): ReadonlySet<ClientSession> {
+    return this.#sessions
+  }
+
+  get stats(): ConnectionStats {
+    return statsOf(this.#sessions, this.engine.connection.pendingBytes)
+  }
+
   forgetSession(session: ClientSession): void {
     this.#sessions.delete(session)
   }
 
   incoming(): AsyncIterable<IncomingSession, undefined> {
     return this.#incoming
+  }
+
+  protected override get eventNames(): readonly string[] {
+    return ['closed', 'session']
   }
 
   override on<K extends keyof ConnectionEvents>(
@@ -321,13 +358,7 @@ export class ClientConnection
   }
 
   onOutcome(delivery: OutgoingDelivery): void {
-    if (isHeard('settlement'))
-      publish('settlement', {
-        connection: this.#containerId,
-        link: delivery.link.name,
-        deliveryId: delivery.deliveryId,
-        outcome: delivery.settled ? 'settled' : (delivery.remoteState?.type ?? 'none'),
-      })
+    if (isHeard('settlement')) publishSettlement(this.#label, delivery)
     ;(delivery.link.context as ClientSender | undefined)?.onOutcome(delivery)
   }
 
@@ -338,38 +369,30 @@ export class ClientConnection
   onEvent(event: EngineEvent): void {
     switch (event.type) {
       case 'frame':
-        return this.#onFrame(event)
+        return traced(this.#label, event, this.#options.trace)
       case 'connection.opened':
         return this.#onOpened(event.open)
       case 'connection.closed':
         return this.#onClosed({ by: event.by, error: this.#saslError ?? event.error })
       case 'session.begun':
-        this.#tellState('session', String(event.session.remoteChannel), 'opened')
+        this.tellState('session', String(event.session.remoteChannel), 'opened')
         return this.#onBegun(event.session)
       case 'session.ended':
-        this.#tellState('session', String(event.session.remoteChannel), 'ended', event)
+        this.tellState('session', String(event.session.remoteChannel), 'ended', event)
         return (event.session.context as ClientSession | undefined)?.onClosed({ by: event.by, error: event.error })
       case 'link.attached':
-        this.#tellState('link', event.link.name, 'opened')
+        this.tellState('link', event.link.name, 'opened')
         return (event.link.session.context as ClientSession | undefined)?.onAttached(event.link, event.attach)
       case 'link.detached':
-        this.#tellState('link', event.link.name, 'ended', event)
-        return (event.link.context as ClientSender | ClientReceiver | undefined)?.onClosed({
-          by: event.by,
-          error: event.error,
-        })
+        this.tellState('link', event.link.name, 'ended', event)
+        return onLinkEvent(event)
       case 'link.flow':
-        if (isHeard('credit')) {
-          const { linkCredit, drain } = event.link.credit
-          publish('credit', { connection: this.#containerId, link: event.link.name, linkCredit, drain })
-        }
-        return (event.link.context as ClientSender | undefined)?.onFlow()
+        if (isHeard('credit')) publishCredit(this.#label, event.link)
+        return onLinkEvent(event)
       case 'link.drained':
-        return (event.link.context as ClientReceiver | undefined)?.onDrained()
       case 'delivery.continued':
-        return (event.delivery.link.context as ClientReceiver | undefined)?.onContinued(event.stream)
       case 'delivery.settled':
-        return (event.delivery.link.context as ClientReceiver | undefined)?.onSettled(event.delivery)
+        return onLinkEvent(event)
       case 'protocol.error':
         return
       default:
@@ -377,25 +400,28 @@ export class ClientConnection
     }
   }
 
+  /** When the peer was last heard, on the clock of `performance.now()`. */
+  get heardAt(): number {
+    return this.#driver.heardAt
+  }
+
   /** Whether the peer ended the transport before it had sent a whole protocol header. */
   get endedUnheard(): boolean {
     return this.#driver.endedUnheard
   }
 
-  #onFrame(frame: TracedFrame): void {
-    this.#options.trace?.(frame)
-    if (isHeard('frame')) publish('frame', { connection: this.#containerId, ...redacted(frame) })
-    if (printsFrames()) printFrame(this.#containerId, frame)
+  get #label(): { connection: string; id: number } {
+    return { connection: this.#containerId, id: this.id }
   }
 
   /** Tells whoever listens that something has opened or ended. */
-  #tellState(scope: StateMessage['scope'], name: string, state: StateMessage['state'], end?: Closure): void {
+  tellState(scope: StateMessage['scope'], name: string, state: StateMessage['state'], end?: Closure): void {
     if (!isHeard('state')) return
-    publish('state', { connection: this.#containerId, scope, name, state, by: end?.by, error: end?.error })
+    publish('state', { ...this.#label, scope, name, state, by: end?.by, error: end?.error })
   }
 
   #onOpened(open: Open): void {
-    this.#tellState('connection', open.containerId, 'opened')
+    this.tellState('connection', open.containerId, 'opened')
     this.#remote = remoteOpen(open)
     this.#opened.resolve()
   }
@@ -405,30 +431,14 @@ export class ClientConnection
     if (session) return session.onBegun()
     // Links that the peer attaches right behind its begin belong to the session that will answer it.
     const incoming = this.#adopt(endpoint)
-    const isOver = () => incoming.hasEnded
-    const offer: IncomingSession = {
-      connection: this,
-      accept: async (options: SessionOptions = {}) => {
-        throwIfAborted(options)
-        this.#checkOpen()
-        await incoming.begin(options, false)
-        return incoming
-      },
-      refuse: (error: ErrorInit) => {
-        if (endpoint.state === 'BEGIN_RCVD' && !incoming.hasEnded) {
-          endpoint.begin()
-          endpoint.end(errorFields(error))
-        }
-        this.touch()
-      },
-    }
-    this.#incoming.push(offer, isOver)
+    const offer = incomingSession(this.api, incoming, () => this.#checkOpen())
+    this.#incoming.push(offer, () => incoming.hasEnded)
   }
 
   #onClosed(closure: Closure): void {
     if (this.#closure) return
     this.#closure = closure
-    this.#tellState('connection', this.#remote?.containerId ?? '', 'ended', closure)
+    this.tellState('connection', this.#remote?.containerId ?? '', 'ended', closure)
     for (const session of [...this.#sessions]) session.onClosed(closure)
     this.#opened.reject(closure.error ?? new ClosedError('connection, before it was open,', 'connection'))
     this.#incoming.end()
@@ -437,10 +447,3 @@ export class ClientConnection
     this.emit('closed', closure)
   }
 }
-
-/** A wire profile in the engine's words. */
-const styleOf = (profile: WireProfile = {}): Partial<WireStyle> => ({
-  complete: profile.completePerformatives === true,
-  arrays: profile.symbolArrays === true,
-  omitNextIncomingId: profile.omitNextIncomingId === true,
-})

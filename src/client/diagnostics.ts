@@ -9,18 +9,26 @@
  * | `fairlead:settlement` | the outcome of a sent message is known (§2.6.12) | `SettlementMessage` |
  *
  * Whether frames are reported is decided when a connection is made: subscribe before. With `AMQP_TRACE=frames` in the
- * environment every frame is printed on stderr as well. Platforms without the module, browsers among them, do without.
+ * environment every frame is printed on stderr as well, with the time in UTC and the connection's number. Platforms without the module, browsers among them, do without.
  */
 
+import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
+import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { TracedFrame } from './options.ts'
 
-/** As it crossed; `connection` is the container-id of this end. */
-export interface FrameMessage extends TracedFrame {
+/** Which connection a message is about. */
+export interface ConnectionLabel {
+  /** The container-id of this end, which several connections may share. */
   readonly connection: string
+  /** `Connection.id`: unique in this process. */
+  readonly id: number
 }
 
-export interface StateMessage {
-  readonly connection: string
+/** As it crossed. */
+export interface FrameMessage extends TracedFrame, ConnectionLabel {}
+
+/** What goes down with what carries it has ended, too. */
+export interface StateMessage extends ConnectionLabel {
   readonly scope: 'connection' | 'session' | 'link'
   /** The session's channel, or the link's name. */
   readonly name: string
@@ -29,15 +37,15 @@ export interface StateMessage {
   readonly error?: Error | undefined
 }
 
-export interface CreditMessage {
-  readonly connection: string
+/** What a sender may send, after a flow of its receiver. */
+export interface CreditMessage extends ConnectionLabel {
   readonly link: string
   readonly linkCredit: number
   readonly drain: boolean
 }
 
-export interface SettlementMessage {
-  readonly connection: string
+/** What became of a sent message. */
+export interface SettlementMessage extends ConnectionLabel {
   readonly link: string
   readonly deliveryId: number
   /** `settled` for a message that was sent settled. */
@@ -80,17 +88,21 @@ export function publish<K extends keyof DiagnosticsMessages>(name: K, message: D
   channels?.[name].publish(message)
 }
 
+/** Publishes what became of a sent message. */
+export const publishSettlement = (label: ConnectionLabel, delivery: OutgoingDelivery): void =>
+  publish('settlement', {
+    ...label,
+    link: delivery.link.name,
+    deliveryId: delivery.deliveryId,
+    outcome: delivery.settled ? 'settled' : (delivery.remoteState?.type ?? 'none'),
+  })
+
+/** Publishes what a sender may send. */
+export const publishCredit = (label: ConnectionLabel, { name, credit }: SenderEndpoint): void =>
+  publish('credit', { ...label, link: name, linkCredit: credit.linkCredit, drain: credit.drain })
+
 /** Whether `AMQP_TRACE` asks for frames on stderr. */
 export const printsFrames = (): boolean => globalThis.process?.env['AMQP_TRACE']?.split(',').includes('frames') === true
-
-/** Prints a frame on stderr; what formats it is loaded when it is first needed. */
-export function printFrame(connection: string, frame: TracedFrame): void {
-  void import('./trace-format.ts').then(({ formatFrame }) =>
-    globalThis.process?.stderr.write(
-      `${connection.slice(0, 8)} ${frame.direction === 'out' ? '→' : '←'} ${formatFrame(frame)}\n`,
-    ),
-  )
-}
 
 /** Fields of SASL bodies whose bytes prove an identity. §5.3.3 */
 const SECRET = ['initialResponse', 'response', 'challenge', 'additionalData'] as const
@@ -101,4 +113,20 @@ export function redacted(frame: TracedFrame): TracedFrame {
   const body: Record<string, unknown> = { ...frame.body }
   for (const key of SECRET) if (body[key] instanceof Uint8Array) body[key] = new Uint8Array(body[key].length)
   return { ...frame, body }
+}
+
+/** Shows a frame to whoever asked for it: the option, the channel, the environment. */
+export function traced(label: ConnectionLabel, frame: TracedFrame, trace?: (frame: TracedFrame) => void): void {
+  trace?.(frame)
+  if (isHeard('frame')) publish('frame', { ...label, ...redacted(frame) })
+  if (printsFrames()) printFrame(label, frame)
+}
+
+/** Prints a frame on stderr; what formats it is loaded when it is first needed. */
+function printFrame({ id, connection }: ConnectionLabel, frame: TracedFrame): void {
+  const time = new Date().toISOString().slice(11, 23)
+  const arrow = frame.direction === 'out' ? '→' : '←'
+  void import('./trace-format.ts').then(({ formatFrame }) =>
+    globalThis.process?.stderr.write(`${time} #${id} ${connection.slice(0, 8)} ${arrow} ${formatFrame(frame)}\n`),
+  )
 }

@@ -1,13 +1,18 @@
 /** A few typed events. Listeners are added with `on`, which gives something to dispose. */
 
-import { ClosedError } from '../errors.ts'
+import { ClosedError, DecodeError, UsageError } from '../errors.ts'
 import type { Emits } from './api.ts'
+import { checkSignal } from './operation.ts'
 import type { Abortable } from './options.ts'
 
 export class Emitter<Events> implements Emits<Events> {
   #listeners: { readonly type: keyof Events; readonly listener: (event: never) => unknown }[] | undefined
 
   on<K extends keyof Events>(type: K, listener: (event: Events[K]) => unknown, options: Abortable = {}): Disposable {
+    if (this.eventNames && !this.eventNames.includes(type as string))
+      throw new UsageError(`there is no event ${JSON.stringify(type)} here, only ${this.eventNames.join(', ')}`)
+    if (typeof listener !== 'function') throw new UsageError('a listener is a function')
+    checkSignal(options.signal)
     const entry = { type, listener: listener as (event: never) => unknown }
     const off = () => {
       this.#listeners = this.#listeners?.filter(have => have !== entry)
@@ -19,6 +24,11 @@ export class Emitter<Events> implements Emits<Events> {
     return { [Symbol.dispose]: off }
   }
 
+  /** What there is to listen to; `undefined`: anything. */
+  protected get eventNames(): readonly string[] | undefined {
+    return undefined
+  }
+
   /** Whether anybody listens. */
   hears(type: keyof Events): boolean {
     return this.#listeners?.some(entry => entry.type === type) === true
@@ -27,15 +37,18 @@ export class Emitter<Events> implements Emits<Events> {
   /**
    * A listener that throws, or rejects, does not keep the others from hearing: its error becomes an uncaught exception.
    * One that rejects with `ClosedError` was using something that has ended, which `closed` tells: that is no exception.
+   *
+   * @param blame  what a `DecodeError` is given to: what the peer sent must not end the process
    */
-  emit<K extends keyof Events>(type: K, event: Events[K]): void {
+  emit<K extends keyof Events>(type: K, event: Events[K], blame?: (error: DecodeError) => void): void {
+    const fail = (error: unknown) => (blame && error instanceof DecodeError ? blame(error) : raise(error))
     for (const entry of this.#listeners ?? []) {
       if (entry.type !== type) continue
       try {
         const result: unknown = entry.listener(event as never)
-        if (result instanceof Promise) result.catch(raise)
+        if (result instanceof Promise) result.catch(fail)
       } catch (error) {
-        raise(error)
+        fail(error)
       }
     }
   }

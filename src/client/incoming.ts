@@ -9,6 +9,8 @@ import { timerDelay } from '../io/delay.ts'
 
 /** How long something waits for its first taker, in milliseconds. */
 const PATIENCE_MS = 1000
+/** How many are refused in one turn. */
+const SLICE = 256
 
 /** Something that waits, and since when. */
 interface Waiting<T> {
@@ -68,10 +70,9 @@ export class IncomingQueue<T extends object> implements AsyncIterable<T, undefin
     this.#timer = undefined
     if (this.#iterators > 0 || this.#ended) return
     const now = performance.now()
-    for (let oldest = this.#waiting[0]; oldest && oldest.until <= now; oldest = this.#waiting[0]) {
-      this.#waiting.shift()
-      if (!oldest.isOver()) this.#turnAway(oldest.item)
-    }
+    const after = this.#waiting.findIndex(({ until }, i) => until > now || i === SLICE)
+    const due = this.#waiting.splice(0, after < 0 ? SLICE : after)
+    for (const { item, isOver } of due) if (!isOver()) this.#turnAway(item)
     this.#arm()
   }
 

@@ -26,6 +26,8 @@ export interface LinkOwner {
   readonly coordinator: Coordinator | undefined
   /** The link has ended. */
   forget(link: ClientLink<never>): void
+  /** For who traces. */
+  tellState(scope: 'link', name: string, state: 'ended', end: Closure): void
 }
 
 export abstract class ClientLink<Events extends { closed: Closure }> extends Emitter<Events> {
@@ -43,6 +45,10 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     this.owner = owner
     this.endpoint = endpoint
     endpoint.context = this
+  }
+
+  protected override get eventNames(): readonly string[] {
+    return ['closed']
   }
 
   get name(): string {
@@ -113,6 +119,9 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     if (this.#closure) return
     this.#closure = closure
     this.owner.forget(this as unknown as ClientLink<never>)
+    // It was told already, unless it goes down with what carries it.
+    if (!this.endpoint.hasEnded && this.endpoint.remoteHandle >= 0)
+      this.owner.tellState('link', this.name, 'ended', closure)
     this.#attaching?.reject(
       closure.error ?? new ClosedError(`${this.endpoint.label}, while it was being attached,`, 'link'),
     )

@@ -1,17 +1,22 @@
 /** listen: a port → connections, each the same as `connect` gives. */
 
-import type { AmqpError } from '../errors.ts'
+import { DEFAULT_LIMITS } from '../engine/limits.ts'
+import { type AmqpError, TransportError, UsageError } from '../errors.ts'
 import { listenSocket, type SocketListener } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Connection, Listener } from './api.ts'
-import { ClientConnection, type Security } from './connection.ts'
+import type { Security } from './authentication.ts'
+import { checkListenOptions } from './check-options.ts'
+import { ClientConnection } from './connection.ts'
 import { Coordinator, checkCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
-import { handled } from './operation.ts'
+import { handled, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ListenOptions } from './options.ts'
 import { anonymousServer } from './sasl/anonymous.ts'
+import { leave, serveLinks } from './serving.ts'
+import { decodeFault } from './termini.ts'
 
 type ListenerEvents = { connection: Connection; error: Error }
 
@@ -22,11 +27,12 @@ type ListenerEvents = { connection: Connection; error: Error }
  * by `on('error')` and concerns that peer alone.
  *
  * @throws {TransportError} the port cannot be used
- * @throws {UsageError} an option of the coordinator is out of range
+ * @throws {UsageError} an option is unknown or out of range
  * Cancellation: `signal` closes the listener.
  */
 export async function listen(options: ListenOptions = {}): Promise<Listener> {
-  options.signal?.throwIfAborted()
+  throwIfAborted(options)
+  checkListenOptions(options)
   checkCoordinator(options.coordinator)
   const listener = new PortListener(options)
   await listener.start()
@@ -39,29 +45,36 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   }
 
   readonly #options: ListenOptions
+  /** One container, whoever connects. §2.1 */
+  readonly #containerId: string
   readonly #connections = new Set<ClientConnection>()
   #socket: SocketListener | undefined
   #closing: Promise<void> | undefined
   readonly #incoming = new IncomingQueue<Connection>(
     connection => {
       if (!this.hears('connection')) return false
-      this.emit('connection', connection)
+      this.emit('connection', connection, error => void handled(connection.close({ error: decodeFault(error) })))
       return true
     },
-    connection => void handled(connection.close()),
+    // Where links have their handlers, a connection needs nobody else.
+    connection => void (this.#options.links || handled(connection.close())),
   )
 
   constructor(options: ListenOptions) {
     super()
     this.#options = options
+    this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
   }
 
   async start(): Promise<void> {
-    const { host = '127.0.0.1', port = 0, tls, signal } = this.#options
+    const { host = '127.0.0.1', port = 0, tls, signal, maxConnections, limits } = this.#options
+    const { handshakeMs } = { ...DEFAULT_LIMITS, ...limits }
+    if (maxConnections !== undefined && !(Number.isInteger(maxConnections) && maxConnections > 0))
+      throw new UsageError('maxConnections is a number of connections above 0')
     signal?.addEventListener('abort', () => void this.close(), { once: true })
     if (port === null) return
     this.#socket = await listenSocket(
-      { host, port, tls },
+      { host, port, tls, handshakeMs, maxConnections },
       transport => {
         // A peer that fails its handshake has been reported.
         this.#accept(transport).then(
@@ -75,6 +88,11 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
 
   get port(): number {
     return this.#socket?.port ?? 0
+  }
+
+  setSecureContext(options: import('node:tls').SecureContextOptions): void {
+    if (!this.#socket?.setSecureContext) throw new UsageError('this listener has no TLS of its own')
+    this.#socket.setSecureContext(options)
   }
 
   accept(accepted: Transport): Promise<Connection> {
@@ -91,8 +109,18 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   }
 
   async #serve(accepted: Transport): Promise<ClientConnection> {
+    const { maxConnections = Number.POSITIVE_INFINITY, links } = this.#options
+    if (this.#connections.size >= maxConnections) {
+      accepted.destroy()
+      throw new TransportError(`a connection was dropped: ${maxConnections} are open`)
+    }
     const connection = this.#build(accepted)
     this.#connections.add(connection)
+    if (links)
+      serveLinks(connection, this.#options, {
+        failed: error => this.emit('error', error),
+        isClosing: () => this.#closing !== undefined,
+      })
     connection.closed.then(() => this.#connections.delete(connection))
     await connection.start({})
     if (this.#closing) connection.destroy()
@@ -101,6 +129,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
 
   #build(accepted: Transport): ClientConnection {
     const { signal: _signal, coordinator, ...options } = this.#options
+    const containerId = this.#containerId
     const mechanisms = options.sasl ?? [anonymousServer()]
     const security: Security = {
       role: 'server',
@@ -112,12 +141,22 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       // Made here, so that who only connects need not carry it.
       const coordinates = (owner: ClientConnection) =>
         new Coordinator(owner, typeof coordinator === 'object' ? coordinator : {})
-      const settings = { ...options, host: '', ...(coordinator ? { coordinates } : {}) }
+      const settings = {
+        ...options,
+        containerId,
+        host: '',
+        peer: accepted.remoteAddress,
+        ...(coordinator ? { coordinates } : {}),
+      }
       return new ClientConnection(transport, settings, security, options.tls !== undefined)
     } catch (error) {
       accepted.destroy()
       throw error
     }
+  }
+
+  protected override get eventNames(): readonly string[] {
+    return ['connection', 'error']
   }
 
   override on<K extends keyof ListenerEvents>(
@@ -143,9 +182,16 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     const stopped = this.#socket?.close()
     this.#incoming.end()
     if (graceMs > 0 && this.#connections.size > 0) {
-      const all = Promise.all([...this.#connections].map(connection => connection.closed))
-      const timer = new Promise(resolve => setTimeout(resolve, graceMs).unref?.())
-      await Promise.race([all, timer])
+      const over = new AbortController()
+      const left = Promise.all(
+        [...this.#connections].map(async connection => {
+          await leave(connection, over.signal)
+          await connection.close()
+        }),
+      )
+      await within(left, graceMs)
+      over.abort()
+      void handled(left)
     }
     await Promise.all([...this.#connections].map(connection => connection.closeNow().catch(() => connection.destroy())))
     await stopped

@@ -1,5 +1,6 @@
 /** Promises that somebody else settles, and cancellation, in one place. */
 
+import { UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { Abortable } from './options.ts'
 
@@ -48,6 +49,14 @@ export function abortable<T>(operation: Deferred<T>, signal: AbortSignal | undef
   return operation.promise
 }
 
+/** What others wait for as well, given up by this one alone when its signal fires. */
+export function shared<T>(operation: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return operation
+  const mine = deferred<T>()
+  operation.then(mine.resolve, mine.reject)
+  return abortable(mine, signal, unset)
+}
+
 /** Waits for a promise, for `ms` milliseconds at most, or until a signal fires; how it ends does not matter. */
 export function within(promise: Promise<unknown>, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise(resolve => {
@@ -62,5 +71,15 @@ export function within(promise: Promise<unknown>, ms: number, signal?: AbortSign
   })
 }
 
+/** @throws {UsageError} unless it is a signal, or none */
+export function checkSignal(signal: unknown): void {
+  if (signal === undefined || typeof (signal as Partial<AbortSignal> | null)?.throwIfAborted === 'function') return
+  throw new UsageError('a signal is an AbortSignal')
+}
+
 /** Rejects at once when the signal has fired already. */
-export const throwIfAborted = (options: Abortable | undefined): void => options?.signal?.throwIfAborted()
+export function throwIfAborted(options: Abortable | undefined): void {
+  if (options?.signal === undefined) return
+  checkSignal(options.signal)
+  options.signal.throwIfAborted()
+}

@@ -4,10 +4,12 @@ import type { Limits } from '../engine/limits.ts'
 import type { ProxyHook } from '../io/proxy.ts'
 import type { Transport } from '../io/transport.ts'
 import type { WebSocketClass } from '../io/websocket.ts'
+import type { Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
-import type { CoordinatedTransaction, Transaction } from './api.ts'
+import type { IncomingLink } from './api.ts'
+import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
 import type { Outcome } from './outcome.ts'
-import type { SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
+import type { Maybe, SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 
 /** An operation that can be cancelled: it rejects with `signal.reason`, untouched. */
 export interface Abortable {
@@ -38,8 +40,8 @@ export interface ConnectionOptions extends Abortable {
    */
   channelMax?: number | undefined
   /**
-   * The idle-time-out that we announce, in milliseconds; 0 for none. A peer that is silent for twice as long is given up,
-   * as §2.4.5 advises. Default 30,000.
+   * The idle-time-out that we announce, in milliseconds, 0 … 2^32 − 1; 0 for none. The silence that is borne is twice as
+   * long, as §2.4.5 advises: a minute by default, after which the peer is given up. Default 30,000.
    */
   idleTimeOut?: number | undefined
   desiredCapabilities?: readonly string[] | undefined
@@ -120,12 +122,28 @@ export interface ConnectOptions extends ConnectionOptions {
   /**
    * In order of preference, strongest first: the first that the server offers is used, and there is no second try.
    * `false`: no SASL layer. Default: PLAIN when the URL has a user; else EXTERNAL when `tls` has a client certificate,
-   * then ANONYMOUS. §5.3
+   * then ANONYMOUS. A function is asked for each host, by the name that its certificate shows, redirects included. §5.3
    */
-  sasl?: SaslMechanism | readonly SaslMechanism[] | false | undefined
+  sasl?: SaslChoice | ((host: string) => SaslChoice) | undefined
   /** Allow PLAIN and bearer tokens over a connection without TLS. Default false. */
   allowInsecureAuth?: boolean | undefined
+  /**
+   * How often to go where the peer says instead, when it closes with `amqp:connection:redirect` right after its open.
+   * `connect` then rejects with the redirect that comes after the last of them. A mechanism that shows its secret does
+   * so to no other host, unless `sasl` is a function. Default 0: the connection's `closed` has the error. §2.8.16
+   */
+  followRedirects?: number | undefined
+  /**
+   * Resolve when TCP, or TLS, stands, and send what is asked for without waiting for the peer: a link from
+   * `connection.sender()` or `receiver()` is asked for in one flight with the open. Behind an init, too, where `sasl` is
+   * one mechanism that `pipelines`. A peer that refuses, or is silent for 2 s, is asked again without, and so from then
+   * on; a `transport` that was given has no second try. Default false. §2.4.2
+   */
+  pipeline?: boolean | undefined
 }
+
+/** One mechanism, several in order of preference, or no SASL layer. */
+export type SaslChoice = SaslMechanism | readonly SaslMechanism[] | false
 
 /** How a WebSocket is opened. AMQP WebSocket Binding 1.0. */
 export interface WebSocketOptions {
@@ -152,11 +170,46 @@ export interface ListenOptions extends ConnectionOptions {
   sasl?: readonly SaslServerMechanism[] | undefined
   /** Accept peers that skip SASL. Default: only where ANONYMOUS is offered, which proves as little. */
   allowNoSasl?: boolean | undefined
+  /**
+   * Serves the links that peers attach: one handler, which accepts or refuses each, or one for each address, where others
+   * are `amqp:not-found`; a link without an address has ''. Sessions are accepted unasked then. A handler that throws
+   * refuses a link that it has not accepted, and `on('error')` hears of it. Default: `connection.on('session')` is yours.
+   */
+  links?: LinkHandler | Readonly<Record<string, LinkHandler>> | undefined
+  /**
+   * Asked about each link before its handler is: false refuses with `amqp:unauthorized-access`, an error with that. Who
+   * asks is in `link.session.connection`. With `links` only.
+   */
+  authorise?: ((link: IncomingLink) => Maybe<boolean | ErrorInit>) | undefined
+  /** Connections at once, those in a handshake included; more are dropped as they come. Default: any number. */
+  maxConnections?: number | undefined
   /** Lets the peer use transactions on what the listener takes and sends. Default: its control links are refused. §4.5 */
   coordinator?: boolean | CoordinatorOptions | undefined
   /** Wraps each accepted transport, e.g. to inject faults. */
   transport?: ((accepted: Transport) => Transport) | undefined
 }
+
+/** How a pair of links for requests is attached. */
+export interface RequestLinkOptions extends Abortable {
+  /**
+   * The address of our end, for nodes that answer on a link from themselves: `$cbs`, `$management`. Default: none; the
+   * peer makes a node for the answers, and requests name it. §3.5.3
+   */
+  replyTo?: string | undefined
+  /** Milliseconds that each request may take, unless it says otherwise. Default: for ever. */
+  timeoutMs?: number | undefined
+  /** What is wrong with an answer, if anything is: it is rejected with that, and its request fails. */
+  check?: ((answer: Message) => ErrorInit | undefined) | undefined
+}
+
+/** How one request is sent. */
+export interface RequestOptions extends Abortable {
+  /** Milliseconds until it rejects with a `TimeoutError`, as `AbortSignal.timeout` does. Default: that of the link. */
+  timeoutMs?: number | undefined
+}
+
+/** What takes a link that a peer attaches: accepts it, refuses it, and may go on for as long as the link lives. */
+export type LinkHandler = (link: IncomingLink) => unknown
 
 /** How a session is begun. §2.7.2 */
 export interface SessionOptions extends Abortable {

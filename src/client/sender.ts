@@ -4,7 +4,7 @@ import type { DeliveryState, Outcome as OutcomeState } from '../definitions/deli
 import type { DeliveryInit, OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
 import { TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
-import { EncodedMessage, writeMessage } from '../message/encode.ts'
+import { checkMessageFormat, EncodedMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
 import type { Closure, Sender, StreamedInit } from './api.ts'
 import { inspectAs } from './inspect.ts'
@@ -60,6 +60,10 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     this.#maxPending = maxPending
   }
 
+  protected override get eventNames(): readonly string[] {
+    return ['closed', 'credit']
+  }
+
   get linkCredit(): number {
     return this.endpoint.credit.linkCredit
   }
@@ -74,13 +78,16 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     let transaction: ClientTransaction | undefined
     try {
       if (this.isOver || this.isClosing) throw this.closedError()
-      if (options.signal?.aborted) throw options.signal.reason
+      throwIfAborted(options)
       if (this.pending >= this.#maxPending)
         throw new UsageError(
           `${this.endpoint.label} has ${this.pending} messages waiting; \`ready()\` tells when there is room`,
         )
       if (typeof message !== 'object' || message === null)
         throw new UsageError('a message is an object such as { body: … }', '3.2')
+      if (options.deliveryTag !== undefined && !(options.deliveryTag instanceof Uint8Array))
+        throw new UsageError('a delivery-tag is a Uint8Array of at most 32 bytes', '2.8.7')
+      if (options.messageFormat !== undefined) checkMessageFormat(options.messageFormat)
       if (options.transaction) transaction = liveTransaction(options.transaction, this.session)
       if (isStreamed(message)) {
         stream = new StreamedSend(this.endpoint, message, this.#initOf(options, transaction), this.owner)
@@ -102,6 +109,8 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     return outcome
   }
 
+  /** Whether it was attached without a target address: each message says where it goes. §3.2.4 */
+  relays = false
   /** Sends what a coordinator is to answer, of which the answer is the state itself. @throws as `send` rejects §4.2 */
   request(message: EncodedMessage): { delivery: OutgoingDelivery; answer: Promise<DeliveryState | undefined> } {
     if (this.closure || this.isClosing) throw this.closedError()
@@ -129,6 +138,11 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         messageFormat: options.messageFormat ?? message.messageFormat,
       })
     }
+    if (this.relays && !message.properties?.to)
+      throw new UsageError(
+        `${endpoint.label} has no target: each message says where it goes, in properties.to`,
+        '3.2.4',
+      )
     const writer = endpoint.beginMessage(init)
     const start = writer.offset - writer.mark
     try {

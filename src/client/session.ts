@@ -6,16 +6,17 @@ import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
-import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
+import { AmqpCondition, ClosedError, type DecodeError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { Init } from '../types/composite.ts'
-import type { Closure, Connection, IncomingLink, Receiver, Sender, Session, Transaction } from './api.ts'
+import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
+import type { Transaction } from './api-transactions.ts'
 import type { Coordinator as LocalCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
 import type { ClientLink, LinkOwner } from './link.ts'
-import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
+import { abortable, type Deferred, deferred, handled, throwIfAborted, within } from './operation.ts'
 import type {
   Abortable,
   ErrorInit,
@@ -29,8 +30,18 @@ import type {
 } from './options.ts'
 import { ClientReceiver } from './receiver.ts'
 import { ClientSender } from './sender.ts'
-import { errorFields, optionalFields, orEmpty, sourceFields, sourceInit, targetFields, targetInit } from './termini.ts'
+import {
+  decodeFault,
+  errorFields,
+  optionalFields,
+  orEmpty,
+  sourceFields,
+  sourceInit,
+  targetFields,
+  targetInit,
+} from './termini.ts'
 import { TransactionController } from './transaction-controller.ts'
+import { unanswerable } from './unanswerable.ts'
 
 type SessionEvents = { closed: Closure; link: IncomingLink }
 type AnyLink = ClientSender | ClientReceiver
@@ -53,6 +64,7 @@ export interface SessionOwner {
   /** Why the connection has ended; `undefined` while it lives. */
   readonly closure: Closure | undefined
   forgetSession(session: ClientSession): void
+  tellState(scope: 'session' | 'link', name: string, state: 'ended', end: Closure): void
 }
 
 export class ClientSession extends Emitter<SessionEvents> implements Session, LinkOwner {
@@ -75,7 +87,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   readonly #incoming = new IncomingQueue<IncomingLink>(
     link => {
       if (!this.hears('link')) return false
-      this.emit('link', link)
+      this.emit('link', link, error => this.#blame(link, error))
       return true
     },
     link => link.refuse({ condition: AmqpCondition.notFound, description: 'nobody here takes links' }),
@@ -138,15 +150,16 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     })
   }
 
-  /** The peer has answered our begin. */
+  /** The peer has answered our begin; to refuse it, it ends the session in the same breath. */
   onBegun(): void {
-    this.#beginning?.resolve()
+    queueMicrotask(() => this.#beginning?.resolve())
   }
 
   async sender(target: string | TargetInit | null, options: SenderOptions = {}): Promise<Sender> {
     this.#checkOpen(options)
     checkTerminus('sender', 'target', target)
     const sender = this.#newSender(this.endpoint.sender(options.name ?? linkName(target)), options)
+    sender.relays = target === null
     this.#attach(sender, {
       ...attachFields(options),
       sndSettleMode: options.settle ?? 'mixed',
@@ -196,14 +209,18 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return link
   }
 
-  #attach(link: AnyLink, init: AttachInit): void {
+  /** @param own  of an answer: what the application has put into it */
+  #attach(link: AnyLink, init: AttachInit, own?: AttachInit): void {
     try {
       link.endpoint.attach(init)
     } catch (error) {
       this.#links.delete(link)
       // Its name is free again.
       this.endpoint.releaseLink(link.endpoint)
-      throw error
+      if (own === undefined) throw error
+      const fault = unanswerable(link.endpoint, own, error)
+      this.touch()
+      throw fault
     }
     this.touch()
   }
@@ -218,6 +235,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   incoming(): AsyncIterable<IncomingLink, undefined> {
     return this.#incoming
+  }
+
+  protected override get eventNames(): readonly string[] {
+    return ['closed', 'link']
   }
 
   override on<K extends keyof SessionEvents>(
@@ -244,6 +265,14 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   #onControlLink(link: IncomingLink): void {
     if (this.coordinator) this.coordinator.serve(link)
     else link.refuse(NO_COORDINATOR)
+  }
+
+  /** Whoever took the link could not read what came by it: the link ends, and its peer hears why. §2.6.5 */
+  #blame(of: IncomingLink, fault: DecodeError): void {
+    const error = decodeFault(fault)
+    of.refuse(error)
+    for (const link of this.#links)
+      if (link.name === of.name && link.endpoint.role !== of.remoteRole) void handled(link.close({ error }))
   }
 
   #incomingLink(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): IncomingLink {
@@ -301,19 +330,17 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     modes: AttachInit,
   ): void {
     const { reply = {} } = options
-    this.#attach(link, {
+    const own: AttachInit = {
       ...attachFields(options),
       ...modes,
-      source: (reply.source === undefined ? attach.source : reply.source && sourceFields(reply.source)) as
-        | Init<Source>
-        | undefined,
-      target: (reply.target === undefined ? attach.target : reply.target && targetFields(reply.target)) as
-        | Target
-        | Coordinator
-        | undefined,
+      source: reply.source ? sourceFields(reply.source) : undefined,
+      target: reply.target ? targetFields(reply.target) : undefined,
       properties: optionalFields(reply.properties ?? options.properties),
       offeredCapabilities: reply.offeredCapabilities,
-    })
+    }
+    const source = reply.source === undefined ? (attach.source as Init<Source> | undefined) : own.source
+    const target = reply.target === undefined ? (attach.target as Target | Coordinator | undefined) : own.target
+    this.#attach(link, { ...own, source, target }, own)
     link.onAttached(orEmpty(attach.properties))
   }
 
@@ -353,6 +380,9 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     if (this.#closure) return
     this.#closure = closure
     this.#owner.forgetSession(this)
+    // It was told already, unless it goes down with the connection.
+    const { hasEnded, remoteChannel } = this.endpoint
+    if (!hasEnded && remoteChannel >= 0) this.tellState('session', String(remoteChannel), 'ended', closure)
     for (const link of [...this.#links]) link.onClosed(closure)
     this.#beginning?.reject(
       closure.error ?? new ClosedError(`${this.endpoint.label}, while it was being begun,`, 'session'),
@@ -363,6 +393,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.emit('closed', closure)
   }
 
+  get links(): ReadonlySet<AnyLink> {
+    return this.#links
+  }
+
   /** Before a close: resolves when nothing that was sent waits for its outcome, and gives back what nobody has taken. */
   async whenSettled(): Promise<void> {
     await Promise.all([...this.#links].map(link => link.whenSettled()))
@@ -371,6 +405,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   forget(link: ClientLink<never>): void {
     this.#links.delete(link as unknown as AnyLink)
+  }
+
+  tellState(scope: 'session' | 'link', name: string, state: 'ended', end: Closure): void {
+    this.#owner.tellState(scope, name, state, end)
   }
 
   get coordinator(): LocalCoordinator | undefined {

@@ -4,19 +4,39 @@ import type { Outcome as OutcomeState } from '../definitions/delivery-state.ts'
 import type { ErrorValue } from '../definitions/error.ts'
 import type { Open } from '../definitions/performatives.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
+import type { OpenInit } from '../engine/connection-endpoint.ts'
 import type { ErrorFields } from '../engine/error-fields.ts'
-import { AmqpCondition, type AmqpError, type RemoteError, UsageError } from '../errors.ts'
+import { AmqpCondition, type AmqpError, type DecodeError, type RemoteError, UsageError } from '../errors.ts'
 import { fields, type Init } from '../types/composite.ts'
 import { AmqpMap } from '../types/map.ts'
 import { AmqpSymbol, type AmqpValue, Described, ulong } from '../types/values.ts'
 import type { RemoteOpen } from './api.ts'
-import type { ErrorInit, NodeLifetime, SourceInit, TargetInit, TerminusInit } from './options.ts'
+import type { ConnectionOptions, ErrorInit, NodeLifetime, SourceInit, TargetInit, TerminusInit } from './options.ts'
 import { type Outcome, outcomeOf } from './outcome.ts'
 
 const EMPTY: ReadonlyMap<AmqpValue, AmqpValue> = /* @__PURE__ */ new Map()
 
 /** A map that is always there, for the API. */
 export const orEmpty = (map: AmqpMap | undefined): ReadonlyMap<AmqpValue, AmqpValue> => map ?? EMPTY
+
+/** What is announced unless said otherwise: half of the silence that is borne. §2.4.5 */
+const DEFAULT_IDLE_MS = 30_000
+
+/** What we say of ourselves. §2.7.1 */
+export function openInit(options: ConnectionOptions, containerId: string): OpenInit {
+  const { hostname, maxFrameSize, channelMax, desiredCapabilities, offeredCapabilities, properties } = options
+  const { idleTimeOut = DEFAULT_IDLE_MS } = options
+  return {
+    containerId,
+    hostname,
+    maxFrameSize,
+    channelMax,
+    idleTimeOut: idleTimeOut === 0 ? undefined : idleTimeOut,
+    desiredCapabilities,
+    offeredCapabilities,
+    properties: optionalFields(properties),
+  }
+}
 
 /** What the peer said of itself. §2.7.1 */
 export const remoteOpen = (open: Open): RemoteOpen => ({
@@ -42,6 +62,11 @@ export function errorFields(error: ErrorInit): ErrorFields {
   return { type: 'error', condition, description, info: optionalFields(info) }
 }
 
+/** What the peer hears of what it sent and nobody could read. §2.8.15 */
+export const decodeFault = ({ message }: DecodeError): ErrorInit => ({
+  condition: AmqpCondition.decodeError,
+  description: message,
+})
 const LIFETIME = 'lifetime-policy'
 /** Their descriptors, from 0x2b on. §3.5.10–13 */
 const LIFETIMES: readonly NodeLifetime[] = [

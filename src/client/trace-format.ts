@@ -21,8 +21,15 @@ const NESTED: Readonly<Record<string, Composite<never>>> = Object.fromEntries(
   ]),
 )
 
-/** The frame without direction: `[0] open(container-id="c1", …) + 120 bytes`. */
+/** The frame without direction, fit for a terminal: `[0] open(container-id="c1", …) + 120 bytes`. */
 export function formatFrame(frame: TracedFrame): string {
+  return formatLayer(frame).replace(UNSEEN, character => `\\u{${(character.codePointAt(0) as number).toString(16)}}`)
+}
+
+/** Characters that a terminal would obey: a peer may say anything. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+
+function formatLayer(frame: TracedFrame): string {
   if (frame.layer === 'header') return String(frame.body)
   const body = frame.body === undefined ? 'empty frame' : formatComposite(frame.body as Record<string, unknown>)
   const payload = frame.payload > 0 ? ` + ${frame.payload} bytes` : ''

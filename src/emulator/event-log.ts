@@ -44,6 +44,8 @@ export interface EventLogOptions {
    * Default 100 000.
    */
   readonly maxEvents?: number | undefined
+  /** Bytes kept, by bodies and properties, ≥ 1; dropped as with `maxEvents`. Default 128 MiB. */
+  readonly maxBytes?: number | undefined
 }
 
 interface Partition {
@@ -55,6 +57,9 @@ interface Partition {
 export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
   readonly #partitions: readonly Partition[]
   readonly #maxEvents: number
+  readonly #maxBytes: number
+  /** Of `#events`. */
+  #bytes = 0
   #events: TelemetryEvent[] = []
   /** How many events were dropped before the first of `#events`. */
   #dropped = 0
@@ -63,12 +68,14 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
 
   /** @throws {UsageError} if an option is out of range */
   constructor(options: EventLogOptions = {}) {
-    const { partitions = 4, maxEvents = 100_000 } = options
+    const { partitions = 4, maxEvents = 100_000, maxBytes = 128 << 20 } = options
     if (!(Number.isInteger(partitions) && partitions >= 1 && partitions <= 32))
       throw new UsageError('event log: partitions must be 1 … 32')
     if (!(maxEvents >= 1)) throw new UsageError('event log: maxEvents must be at least 1')
+    if (!(maxBytes >= 1)) throw new UsageError('event log: maxBytes must be at least 1')
     this.#partitions = Array.from({ length: partitions }, () => ({ nextSequenceNumber: 0n, nextOffset: 0n }))
     this.#maxEvents = maxEvents
+    this.#maxBytes = maxBytes
   }
 
   /** The ids of the partitions. */
@@ -92,7 +99,9 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
       enqueuedAt: new Date(now),
     }
     partition.nextSequenceNumber += 1n
-    partition.nextOffset += BigInt(sizeOf(init))
+    const size = sizeOf(init)
+    partition.nextOffset += BigInt(size)
+    this.#bytes += size
     this.#events.push(event)
     this.#trim()
     this.#wake()
@@ -122,8 +131,12 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
 
   /** Drops in batches, so that a full log does not move all its events at each append. */
   #trim(): void {
-    if (this.#events.length < this.#maxEvents * 2) return
-    const surplus = this.#events.length - this.#maxEvents
+    if (this.#events.length < this.#maxEvents * 2 && this.#bytes < this.#maxBytes * 2) return
+    let surplus = Math.max(this.#events.length - this.#maxEvents, 0)
+    for (let i = 0; i < surplus; i++) this.#bytes -= sizeOf(this.#events[i] as TelemetryEvent)
+    // The newest stays, however large.
+    for (; this.#bytes > this.#maxBytes && surplus < this.#events.length - 1; surplus++)
+      this.#bytes -= sizeOf(this.#events[surplus] as TelemetryEvent)
     this.#events = this.#events.slice(surplus)
     this.#dropped += surplus
   }

@@ -39,6 +39,7 @@ export class Gateway {
   readonly #cbs: CbsNode
   readonly #isPlain: boolean
   readonly #links = new Map<Link, HubAddress>()
+  #cbsLinks = 0
 
   constructor(connection: Connection, options: GatewayOptions) {
     this.#connection = connection
@@ -67,6 +68,7 @@ export class Gateway {
       const address = text === undefined ? undefined : parseAddress(text)
       const refusal = this.#refusal(link, address)
       if (address === undefined || refusal !== undefined) link.refuse(refusal ?? errors.notFound)
+      else if (address.kind === 'cbs') await this.#serveCbs(link, address)
       else await this.#serve(link, address)
     } catch {
       // It ended before it was attached.
@@ -79,6 +81,7 @@ export class Gateway {
     if (address === undefined) return errors.notFound
     const roles = servedRoles[address.kind]
     if (roles === undefined) return errors.notFound
+    if (address.kind === 'cbs' && this.#cbsLinks >= MAX_CBS_LINKS) return errors.tooManyCbs
     if (!this.#authorisation.allows(address)) return errors.unauthorized
     if ('deviceId' in address && this.#options.device(address.deviceId, address.moduleId) === undefined)
       return { condition: AmqpCondition.notFound, description: 'there is no such device or module' }
@@ -86,7 +89,18 @@ export class Gateway {
     return roles.length === 0 ? errors.notImplemented : errors.wrongRole
   }
 
-  async #serve(link: IncomingLink, address: HubAddress): Promise<void> {
+  /** Counted from before it is accepted: many may come at once. */
+  async #serveCbs(link: IncomingLink, address: HubAddress): Promise<void> {
+    this.#cbsLinks++
+    try {
+      const { closed } = await this.#serve(link, address)
+      await closed
+    } finally {
+      this.#cbsLinks--
+    }
+  }
+
+  async #serve(link: IncomingLink, address: HubAddress): Promise<Link> {
     const { service } = this.#options
     const device = 'deviceId' in address ? this.#options.device(address.deviceId, address.moduleId) : undefined
     const isCbs = address.kind === 'cbs'
@@ -98,12 +112,14 @@ export class Gateway {
       if (isCbs) void this.#cbs.receiveRequests(receiver)
       else if (device !== undefined) device.receiveTelemetry(receiver)
       else service.receiveCommands(receiver)
+      return receiver
     } else {
       const sender = await link.accept({ settle: link.sndSettleMode, maxMessageSize: MAX_MESSAGE_SIZE })
       this.#watch(sender, address)
       if (isCbs) this.#cbs.sendAnswers(sender)
       else if (device !== undefined) device.sendCommands(sender)
       else service.sendFeedback(sender)
+      return sender
     }
   }
 
@@ -129,6 +145,8 @@ const HANDLE_MAX = 262_143
 const MAX_MESSAGE_SIZE = 1_048_576n
 const CREDIT = 1000
 const CBS_CREDIT = 100
+/** Clients have two for each session that asks. Peers without a token may have them, and each answer looks through them. */
+const MAX_CBS_LINKS = 64
 
 /**
  * What a peer may be at the addresses of a hub. No role at all: a hub has the address, this emulator does not serve it.
@@ -153,5 +171,9 @@ const errors = {
   notImplemented: { condition: AmqpCondition.notImplemented, description: 'the emulator does not serve this address' },
   unauthorized: { condition: AmqpCondition.unauthorizedAccess, description: 'no token covers this address' },
   wrongRole: { condition: AmqpCondition.notAllowed, description: 'the address does not serve links of this role' },
+  tooManyCbs: {
+    condition: AmqpCondition.resourceLimitExceeded,
+    description: `a connection has at most ${MAX_CBS_LINKS} links to $cbs`,
+  },
   expired: { condition: AmqpCondition.unauthorizedAccess, description: 'the token has expired or was revoked' },
 } as const

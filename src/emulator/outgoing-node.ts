@@ -36,7 +36,7 @@ export class OutgoingNode<M> {
   readonly #queue: CommandQueue<M>
   readonly #alarm: Alarm
   /** The next one to be served first. */
-  #links: Sender[] = []
+  readonly #links = new Set<Sender>()
   #isClosed = false
 
   constructor(options: OutgoingNodeOptions<M>) {
@@ -47,11 +47,9 @@ export class OutgoingNode<M> {
 
   /** Serves a link until it ends. Links at the same time compete. */
   serve(sender: Sender): void {
-    this.#links.push(sender)
+    this.#links.add(sender)
     sender.on('credit', () => this.#pump())
-    void sender.closed.then(() => {
-      this.#links = this.#links.filter(link => link !== sender)
-    })
+    void sender.closed.then(() => this.#links.delete(sender))
     this.#pump()
   }
 
@@ -88,10 +86,13 @@ export class OutgoingNode<M> {
   /** A link with credit to spare; the others move up. */
   #nextLink(): Sender | undefined {
     if (this.#queue.waiting === 0) return undefined
-    const index = this.#links.findIndex(link => link.linkCredit > link.pending)
-    const [link] = index < 0 ? [] : this.#links.splice(index, 1)
-    if (link !== undefined) this.#links.push(link)
-    return link
+    for (const link of this.#links) {
+      if (link.linkCredit <= link.pending) continue
+      this.#links.delete(link)
+      this.#links.add(link)
+      return link
+    }
+    return undefined
   }
 
   #send(link: Sender, command: LockedCommand<M>): void {

@@ -20,15 +20,19 @@ import {
 import { FrameWriter } from '../framing/frame-writer.ts'
 import type { CompositeStyle, Init } from '../types/composite.ts'
 import { Writer } from '../types/writer.ts'
+import { Channels } from './channels.ts'
 import { type ConnectionState, connectionTransitions, legalReceives, legalSends } from './connection-states.ts'
+import { type EarlyFrame, EarlyFrames } from './early-frames.ts'
 import { type ErrorFields, fitted } from './error-fields.ts'
 import type { EndedBy, EngineEvent } from './events.ts'
 import { Fifo } from './fifo.ts'
 import { type Outgoing, outgoingFrame } from './frame-trace.ts'
+import { LEAST_REMOTE_MS } from './idle-timeout.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
 import type { Limits } from './limits.ts'
-import { Numbering } from './numbering.ts'
+import type { NameHolders } from './link-names.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
+import { Postponed } from './postponed.ts'
 import { refusal } from './refusal.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 import { SessionEndpoint } from './session-endpoint.ts'
@@ -47,12 +51,6 @@ export interface WireStyle extends CompositeStyle {
 const QUANTUM = 64 << 10
 /** What we say when `open` sets nothing. */
 export const DEFAULT_MAX_FRAME_SIZE = 65_536
-
-/** Something that is framed once nothing is in its way: a link's detach, a session's end. */
-interface Postponed {
-  /** @returns whether it is done with */
-  frameDetach(): boolean
-}
 
 export class ConnectionEndpoint {
   readonly limits: Limits
@@ -73,8 +71,13 @@ export class ConnectionEndpoint {
   pendingBytes = 0
   /** Deliveries posted under a transaction that have not come to their end. §4.4.1 */
   readonly partialPostings: Set<IncomingDelivery> = new Set()
+  /** Of all its sessions. §2.6.1 */
+  readonly linkNames: NameHolders = { sender: new Map(), receiver: new Map() }
   /** Memory that partly received messages keep alive. */
   incompleteBytes = 0
+  /** Memory that the peer's sessions and links take up, and how much the frame being read takes. */
+  linkBytes = 0
+  weigh: () => number = () => 0
   /** Our open, and the peer's. */
   localOpen: OpenInit | undefined
   remoteOpen: Open | undefined
@@ -82,13 +85,13 @@ export class ConnectionEndpoint {
   /** Why it ended; the first cause wins. */
   cause: AmqpError | undefined
   hasEnded = false
-  readonly #channels: Numbering<SessionEndpoint>
-  readonly #remoteChannels: Numbering<SessionEndpoint>
-  /** Frames encoded before the connection is open. */
-  readonly #early: FrameWriter = new FrameWriter()
-  #earlyTrace: (() => void)[] = []
+  readonly channels: Channels
+  /** Whether frames may leave before the peer's open, as far as every peer takes them. §2.4.2 */
+  pipelines = false
+  readonly #early: EarlyFrames = new EarlyFrames()
   #due: SessionEndpoint[] = []
-  #postponed = new Set<Postponed>()
+  /** Detaches and ends that are to be written when nothing is in their way. */
+  readonly postponed: Postponed = new Postponed()
   #closing: { readonly error: ErrorFields | undefined } | undefined
   #openSent = false
   #payloadSession: SessionEndpoint | undefined
@@ -97,8 +100,7 @@ export class ConnectionEndpoint {
     this.limits = limits
     this.style = style
     this.tracing = tracing
-    this.#channels = new Numbering(limits.maxSessions - 1)
-    this.#remoteChannels = new Numbering(limits.maxSessions - 1)
+    this.channels = new Channels(limits.maxSessions - 1)
   }
 
   /** Sends our open, as soon as the headers have been exchanged. @throws {UsageError} the second time. §2.4.1 */
@@ -112,9 +114,7 @@ export class ConnectionEndpoint {
     // What cannot be encoded is said now, not when the headers have been exchanged.
     frameBody.named('open').write(new Writer(), { ...value, type: 'open' }, this.style)
     this.localOpen = value
-    this.#remoteChannels.max = channelMax
-    // The answer to a begin of ours needs a channel as well: both limits bound the sessions at once. §2.7.1
-    this.#channels.max = Math.min(this.#channels.max, channelMax)
+    this.channels.limit(channelMax)
   }
 
   /** Closes: what is queued goes first, unless there is an error. @throws {UsageError} when it is closing. §2.4.3 */
@@ -134,7 +134,7 @@ export class ConnectionEndpoint {
   /** Gives up what is queued in front of a close that waits, and frames the close if that is legal. */
   closeNow(): void {
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     this.frameOutput(0)
   }
 
@@ -155,7 +155,7 @@ export class ConnectionEndpoint {
   /** Whether a close of ours waits, to be framed or to be answered. */
   get isClosing(): boolean {
     const { state } = this
-    return this.#closing !== undefined || state === 'CLOSE_SENT' || state === 'DISCARDING' || state === 'CLOSE_PIPE'
+    return this.#closing !== undefined || (legalSends[state] === '-' && state !== 'END')
   }
 
   emit(event: EngineEvent): void {
@@ -164,19 +164,32 @@ export class ConnectionEndpoint {
 
   // ---- writing -------------------------------------------------------------------------------------------------
 
-  /** Writes a frame; before the connection is open it is kept. */
+  /** Writes a frame; before the connection is open it is kept, unless every peer takes it and that is wanted. */
   control(channel: number, name: Performative['type'], value: object, payload: readonly Uint8Array[] = []): void {
-    const writer = this.#maySend ? this.writer : this.#early
     if (legalSends[this.state] === '-') return
-    const max = this.remoteOpen ? this.remoteMaxFrameSize : 0xffffffff
-    writer.frame(0, channel, max, w => {
+    const write = (w: Writer): void => {
       frameBody.named(name).write(w, value as never, this.style)
       for (const piece of payload) w.raw(piece)
-    })
-    if (!this.tracing) return
+    }
     const size = payload.reduce((sum, piece) => sum + piece.length, 0)
-    if (this.#maySend) this.traceOut(channel, value as Performative, size)
-    else this.#earlyTrace.push(() => this.traceOut(channel, value as Performative, 0))
+    const trace = this.tracing ? () => this.traceOut(channel, value as Performative, size) : undefined
+    if (!this.#maySend) {
+      this.#early.add(channel, this.remoteOpen ? this.remoteMaxFrameSize : 0xffffffff, write, trace)
+      this.#pipe()
+      return
+    }
+    this.writer.frame(0, channel, this.remoteMaxFrameSize, write)
+    trace?.()
+  }
+
+  /** Whether frames that every peer takes leave now, though its open has not come. §2.4.2 §2.4.7 */
+  get #mayPipe(): boolean {
+    return this.pipelines && legalSends[this.state] === '**'
+  }
+
+  /** Channel 0 and 512 bytes: what every peer takes. §2.4.1 */
+  #pipe(): void {
+    if (this.#mayPipe) this.#early.release(this.writer, MIN_MAX_FRAME_SIZE, 0)
   }
 
   get #maySend(): boolean {
@@ -190,20 +203,6 @@ export class ConnectionEndpoint {
     this.#due.push(session)
   }
 
-  /** A detach or end is to be written when nothing is in its way. */
-  postpone(what: Postponed): void {
-    this.#postponed.add(what)
-  }
-
-  /** Frames what was postponed for links of a name, now: whoever attaches it again must come after that. §2.6.1 */
-  framePostponed(session: SessionEndpoint, role: string, name: string): void {
-    for (const what of this.#postponed) {
-      const link = what as Partial<SenderEndpoint>
-      if (link.session === session && link.role === role && link.name === name && what.frameDetach())
-        this.#postponed.delete(what)
-    }
-  }
-
   /** Whether `frameOutput` would write something. */
   get hasOutput(): boolean {
     return (
@@ -211,7 +210,7 @@ export class ConnectionEndpoint {
       this.#due.length > 0 ||
       this.ready.length > 0 ||
       this.draining.length > 0 ||
-      this.#postponed.size > 0 ||
+      this.postponed.size > 0 ||
       this.#closing !== undefined ||
       (this.localOpen !== undefined && !this.#openSent)
     )
@@ -225,19 +224,22 @@ export class ConnectionEndpoint {
       this.#frameTransfers(maxBytes)
       for (const sender of this.draining.drain()) if (!sender.finishDrain()) this.draining.push(sender)
       this.#frameDue()
-      for (const what of this.#postponed) if (what.frameDetach()) this.#postponed.delete(what)
-    }
+      this.postponed.frame()
+    } else if (this.#mayPipe) this.#frameDue()
     if (this.#closing) this.#frameClose(this.#closing.error)
   }
 
   #frameOpen(): void {
     if (!this.localOpen || this.#openSent) return
-    if (legalSends[this.state] !== 'OPEN' || this.state === 'HDR_SENT') return
+    if (legalSends[this.state] !== 'OPEN' || (this.state === 'HDR_SENT' && !this.pipelines)) return
     const next = advance(connectionTransitions, this.state, 'S:OPEN')
     if (next === undefined) return
-    const max = this.remoteOpen ? this.remoteMaxFrameSize : 0xffffffff
+    const isEarly = next === 'OPEN_PIPE'
+    const max = this.remoteOpen ? this.remoteMaxFrameSize : isEarly ? MIN_MAX_FRAME_SIZE : 0xffffffff
     const value = { ...this.localOpen, type: 'open' as const }
     const why = refusal(() => this.writer.frame(0, 0, max, w => frameBody.named('open').write(w, value, this.style)))
+    // One that not every peer takes waits for the headers.
+    if (why && isEarly) return
     if (this.tracing && !why) this.traceOut(0, value, 0)
     this.#openSent = true
     // The peer has said that it cannot take an open as large as ours: there is nothing that could be said to it.
@@ -267,8 +269,8 @@ export class ConnectionEndpoint {
 
   /** Writes our close if nothing queued is in its way. @returns whether it is written */
   #frameClose(error: ErrorFields | undefined): boolean {
-    if (this.#postponed.size > 0 && !error && this.#maySend) return false
-    if (!error && this.#maySend) for (const session of this.#channels) if (!session.isIdle) return false
+    if (this.postponed.size > 0 && !error && this.#maySend) return false
+    if (!error && this.#maySend) for (const session of this.channels.local) if (!session.isIdle) return false
     const next = advance(connectionTransitions, this.state, error ? 'S:CLOSE(ERROR)' : 'S:CLOSE')
     if (next === undefined) return false
     this.writer.frame(0, 0, 0xffffffff, w =>
@@ -299,7 +301,7 @@ export class ConnectionEndpoint {
     if (this.state === 'DISCARDING' || legal === '-' || this.hasEnded) return
     if (legal !== '*') return this.fail(AmqpCondition.illegalState, `${body.type} in state ${this.state}`, '2.4.7')
     if (body.type === 'begin') return this.#onBegin(channel, body)
-    const session = this.#remoteChannels.get(channel)
+    const session = this.channels.remote.get(channel)
     if (!session) {
       this.fail(ConnectionCondition.framingError, `${body.type} on channel ${channel}, on which no session is`, '2.5.1')
       return
@@ -321,17 +323,29 @@ export class ConnectionEndpoint {
     this.remoteOpen = open
     // §2.7.1: a peer that says less than 512 must still take 512.
     this.remoteMaxFrameSize = Math.max(open.maxFrameSize, MIN_MAX_FRAME_SIZE)
-    this.#channels.max = Math.min(this.#channels.max, open.channelMax)
+    this.channels.local.max = Math.min(this.channels.local.max, open.channelMax)
+    const { idleTimeOut } = open
+    if (idleTimeOut && idleTimeOut < LEAST_REMOTE_MS)
+      return this.fail(AmqpCondition.notAllowed, `an idle-time-out of ${idleTimeOut} ms is too short`, '2.4.5')
     this.emit({ type: 'connection.opened', open })
     this.#afterOpens()
   }
 
   #afterOpens(): void {
-    if (this.state !== 'OPENED') return
+    if (this.state !== 'OPENED') return this.#pipe()
     // At once: what is written from now on comes behind.
-    for (const chunk of this.#early.take()) this.writer.raw(chunk)
-    for (const trace of this.#earlyTrace.splice(0)) trace()
+    const left = this.#early.release(this.writer, this.remoteMaxFrameSize, this.channels.local.max)
+    if (left) return this.#misfit(left)
     if (this.#closeReceived) this.#onClose(this.#closeReceived)
+  }
+
+  /** What was to be sent is beyond what the peer now says it takes: nothing that comes behind it can be. §2.4.1 */
+  #misfit({ size, channel }: EarlyFrame): void {
+    const what = size > this.remoteMaxFrameSize ? `frames of ${this.remoteMaxFrameSize} bytes, not of ${size}` : ''
+    const why = what || `channels up to ${this.channels.local.max}, not ${channel}`
+    this.ended('local', new UsageError(`the peer takes ${why}`, '2.4.1'))
+    this.postponed.clear()
+    this.#frameClose(undefined)
   }
 
   /** A close that came before our open was sent. */
@@ -351,35 +365,35 @@ export class ConnectionEndpoint {
     if (next === 'END') return this.ended('local', this.cause)
     // Answered at once: what is queued has nobody to read it.
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     this.#closing = undefined
     this.#frameClose(undefined)
   }
 
   #onBegin(channel: number, begin: Begin): void {
-    if (channel > this.#remoteChannels.max)
+    if (channel > this.channels.remote.max)
       return this.fail(
         ConnectionCondition.framingError,
-        `channel ${channel} above channel-max ${this.#remoteChannels.max}`,
+        `channel ${channel} above channel-max ${this.channels.remote.max}`,
         '2.7.1',
       )
-    if (this.#remoteChannels.get(channel))
+    if (this.channels.remote.get(channel))
       return this.fail(AmqpCondition.notAllowed, `begin on channel ${channel}, which is in use`, '2.5.1')
     let session: SessionEndpoint | undefined
     if (begin.remoteChannel === undefined) {
-      if (!this.#channels.hasRoom)
+      if (!this.channels.local.hasRoom)
         return this.fail(AmqpCondition.notAllowed, 'begin of one session more than channel-max allows', '2.7.1')
-      this.#channels.owed++
+      this.channels.local.owed++
       session = new SessionEndpoint(this, 'remote')
-    } else session = this.#channels.get(begin.remoteChannel) ?? this.#endedEarly.get(begin.remoteChannel)
+    } else session = this.channels.begun(begin.remoteChannel)
     if (!session)
       return this.fail(
         AmqpCondition.notAllowed,
         `begin answers channel ${begin.remoteChannel}, on which nothing was begun`,
         '2.5.1',
       )
-    this.#remoteChannels.set(channel, session)
-    session.onBegin(channel, begin)
+    this.channels.remote.set(channel, session)
+    if (session.kept.add() > 0) session.onBegin(channel, begin)
   }
 
   /** The peer broke a rule of the connection: it is told so, and everything is discarded until its close. §2.4.6 */
@@ -389,7 +403,7 @@ export class ConnectionEndpoint {
     this.cause ??= error
     this.emit({ type: 'protocol.error', error })
     this.#abandon()
-    this.#postponed.clear()
+    this.postponed.clear()
     if (!this.localOpen) this.localOpen = { containerId: '' }
     this.#closing = { error: fitted({ type: 'error', condition, description: error.message }, this.remoteMaxFrameSize) }
     this.frameOutput(0)
@@ -407,36 +421,8 @@ export class ConnectionEndpoint {
 
   #abandon(): void {
     // Those, too, that have ended from here only, and hold what they had received.
-    for (const session of [...this.#channels, ...this.#remoteChannels]) session.abandon()
+    for (const session of new Set([...this.channels.local, ...this.channels.remote])) session.abandon()
     this.ready.drain()
-  }
-
-  // ---- channels ------------------------------------------------------------------------------------------------
-
-  /** @returns −1 when no channel is left */
-  assignChannel(session: SessionEndpoint): number {
-    return this.#channels.assign(session, session.initiated === 'remote')
-  }
-
-  /** Sessions that we have begun and ended before the peer's begin came. */
-  readonly #endedEarly = new Map<number, SessionEndpoint>()
-
-  releaseChannel(session: SessionEndpoint): void {
-    if (session.channel < 0) return
-    if (session.remoteChannel < 0 && session.state !== 'UNMAPPED' && session.state !== 'ENDED') {
-      // The channel stays taken until the peer's begin and end have come.
-      this.#endedEarly.set(session.channel, session)
-      return
-    }
-    this.#channels.release(session.channel)
-  }
-
-  releaseRemoteChannel(session: SessionEndpoint): void {
-    this.#remoteChannels.release(session.remoteChannel)
-    // The channel may have another session by now, begun since we ended this one.
-    if (this.#endedEarly.get(session.channel) !== session) return
-    this.#endedEarly.delete(session.channel)
-    this.#channels.release(session.channel)
   }
 
   // ---- tracing -------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import {
   IdleTimeoutError,
   ProtocolError,
   TransportError,
+  UsageError,
 } from '../errors.ts'
 import { FrameReader, FramingFault } from '../framing/frame-reader.ts'
 import type { FrameWriter } from '../framing/frame-writer.ts'
@@ -40,6 +41,8 @@ export interface EngineOptions {
   readonly allowNoSasl?: boolean | undefined
   readonly limits?: Partial<Limits> | undefined
   readonly style?: Partial<WireStyle> | undefined
+  /** What errors call the peer, e.g. its host and port. Default: nothing in particular. */
+  readonly peer?: string | undefined
   /** Report every frame as an event. Default false. */
   readonly trace?: boolean | undefined
 }
@@ -71,6 +74,7 @@ export class Engine implements SaslOwner {
     this.sasl = role === 'none' ? undefined : new SaslEndpoint(role, this, options.holdOutcome === true)
     this.#phase = role === 'none' ? 'amqp-header' : 'sasl-header'
     this.#reader = new FrameReader(this.limits.saslFrame, this.limits)
+    this.connection.weigh = () => this.#reader.weight
   }
 
   // ---- the five verbs ------------------------------------------------------------------------------------------
@@ -105,7 +109,7 @@ export class Engine implements SaslOwner {
     const why = cause instanceof Error ? `: ${cause.message}` : ''
     this.connection.ended(
       'transport',
-      new TransportError(`the transport ended before the connection was closed${why}`, cause),
+      new TransportError(`the transport${this.#to} ended before the connection was closed${why}`, cause),
     )
     this.connection.state = 'END'
   }
@@ -134,7 +138,8 @@ export class Engine implements SaslOwner {
   output(maxBytes: number, now: number): Uint8Array[] {
     this.#startedAt ??= now
     this.#frameHeaders()
-    if (this.#phase === 'amqp') {
+    if (this.#isPiping) this.connection.frameOutput(maxBytes)
+    else if (this.#phase === 'amqp') {
       this.connection.frameOutput(maxBytes)
       this.#afterOpen(now)
       if (this.writer.pending === 0 && this.#idle?.heartbeatDue(now) && this.connection.state === 'OPENED')
@@ -153,14 +158,16 @@ export class Engine implements SaslOwner {
 
   /** Whether `output` would give something, heartbeats aside. */
   get hasOutput(): boolean {
-    return this.writer.pending > 0 || this.#headersDue || (this.#phase === 'amqp' && this.connection.hasOutput)
+    if (this.writer.pending > 0 || this.#headersDue) return true
+    return (this.#phase === 'amqp' || this.#isPiping) && this.connection.hasOutput
   }
 
   /**
    * Looks at the clock: gives up a silent peer, a handshake or a close that takes too long.
+   * @param blocked  the transport takes nothing at present, heartbeats neither. Default false
    * @returns when to call again at the latest, on the clock of `now`; `undefined` for never
    */
-  tick(now: number): number | undefined {
+  tick(now: number, blocked = false): number | undefined {
     if (this.#phase === 'done') return undefined
     this.#startedAt ??= now
     // From our close on, also while what is queued in front of it waits for a peer that gives no credit.
@@ -168,7 +175,9 @@ export class Engine implements SaslOwner {
       this.#closeBy ??= now + this.limits.closeMs
       if (now >= this.#closeBy) {
         this.connection.closeNow()
-        this.#giveUp(new TransportError(`the connection could not be closed within ${this.limits.closeMs} ms`))
+        this.#giveUp(
+          new TransportError(`the connection${this.#to} could not be closed within ${this.limits.closeMs} ms`),
+        )
         return undefined
       }
       if (this.connection.state !== 'OPENED') return this.#closeBy
@@ -178,17 +187,18 @@ export class Engine implements SaslOwner {
       const { headerOnlyMs, handshakeMs } = this.limits
       const limit = header ? Math.min(headerOnlyMs, handshakeMs) : handshakeMs
       if (now - this.#startedAt >= limit) {
-        this.#giveUp(new TransportError(`no ${header ? 'protocol header' : 'open'} from the peer within ${limit} ms`))
+        const what = header ? 'protocol header' : 'open'
+        this.#giveUp(new TransportError(`no ${what} from ${this.#options.peer ?? 'the peer'} within ${limit} ms`))
         return undefined
       }
       return this.#startedAt + limit
     }
     this.#afterOpen(now)
     if (this.#idle?.expired(now)) {
-      this.#giveUp(new IdleTimeoutError(this.#idle.limitMs))
+      this.#giveUp(new IdleTimeoutError(this.#idle.limitMs, this.#options.peer))
       return undefined
     }
-    const due = this.#idle?.deadline()
+    const due = this.#idle?.deadline(blocked)
     return this.#closeBy === undefined ? due : Math.min(this.#closeBy, due ?? this.#closeBy)
   }
 
@@ -218,8 +228,26 @@ export class Engine implements SaslOwner {
     this.#idle.remoteMs = remoteOpen.idleTimeOut ?? 0
   }
 
+  /**
+   * Sends AMQP from now on without waiting for the peer's header and open: our header, our open, and of what follows
+   * that which every peer takes, frames of 512 bytes on channel 0. To a SASL server it goes behind the init, before the
+   * outcome is known: not for a mechanism by which the server has to prove itself first. §2.4.2 D-047
+   *
+   * @throws {UsageError} for a SASL server; for a client before its init
+   */
+  pipeline(): void {
+    if (this.sasl && !this.sasl.hasInit) throw new UsageError('a SASL client pipelines behind its init', '5.3.2')
+    this.connection.pipelines = true
+  }
+
+  /** Whether AMQP is being sent, and its header has not been answered. */
+  get #isPiping(): boolean {
+    return this.connection.pipelines && this.#amqpHeaderSent && this.#phase !== 'amqp' && this.#phase !== 'done'
+  }
+
   get #headersDue(): boolean {
-    if (this.#phase === 'sasl-header') return this.sasl?.role === 'client' && !this.#saslHeaderSent
+    if (this.#phase === 'sasl-header' && !this.#saslHeaderSent) return this.sasl?.role === 'client'
+    if (this.connection.pipelines && !this.#amqpHeaderSent && this.#phase !== 'done') return this.#opensFirst
     return this.#phase === 'amqp-header' && !this.#amqpHeaderSent && this.#opensFirst
   }
 
@@ -230,7 +258,7 @@ export class Engine implements SaslOwner {
 
   #frameHeaders(): void {
     if (!this.#headersDue) return
-    if (this.#phase === 'sasl-header') this.#sendHeader(SASL_ID)
+    if (this.#phase === 'sasl-header' && !this.#saslHeaderSent) this.#sendHeader(SASL_ID)
     else this.#sendHeader(AMQP_ID)
   }
 
@@ -307,7 +335,7 @@ export class Engine implements SaslOwner {
     const found = header ? formatHeader(header) : 'something that is not an AMQP header'
     this.#giveUp(
       new ProtocolError(
-        `peer answered ${found}, where ${expected} is expected`,
+        `${this.#options.peer ?? 'peer'} answered ${found}, where ${expected} is expected`,
         ConnectionCondition.framingError,
         'connection',
         '2.2',
@@ -332,6 +360,11 @@ export class Engine implements SaslOwner {
     this.#reader.maxFrameSize = this.connection.maxFrameSize
   }
 
+  /** For the SASL endpoint: its first frame is about to be written. */
+  beforeSasl(): void {
+    if (!this.#saslHeaderSent) this.#sendHeader(SASL_ID)
+  }
+
   /** For the SASL endpoint: the exchange succeeded. */
   saslDone(): void {
     this.#phase = 'amqp-header'
@@ -342,13 +375,22 @@ export class Engine implements SaslOwner {
 
   /** For the SASL endpoint: the peer broke its rules. */
   saslFailed(condition: string, description: string, section: string): void {
-    this.#giveUp(new ProtocolError(description, condition, 'connection', section))
+    this.#giveUp(new ProtocolError(this.#said(description), condition, 'connection', section))
+  }
+
+  get #to(): string {
+    return this.#options.peer ? ` to ${this.#options.peer}` : ''
+  }
+
+  /** What is told here, and not to the peer. */
+  #said(description: string): string {
+    return this.#options.peer ? `${this.#options.peer}: ${description}` : description
   }
 
   /** Bytes that cannot be understood: above the SASL layer the peer is told. */
   #fault(condition: string, description: string, section: string, cause?: unknown): void {
     if (this.#phase !== 'amqp') {
-      this.#giveUp(new ProtocolError(description, condition, 'connection', section, cause))
+      this.#giveUp(new ProtocolError(this.#said(description), condition, 'connection', section, cause))
       return
     }
     this.connection.fail(condition, description, section, cause)

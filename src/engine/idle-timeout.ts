@@ -5,6 +5,9 @@
  * empty frame whenever half of it has passed without output.
  */
 
+/** A peer that wants to hear from us more often than this would have us do little else. D-045 */
+export const LEAST_REMOTE_MS = 20
+
 export class IdleTimeout {
   /** What we announced; 0: we do not watch. */
   readonly announcedMs: number
@@ -42,9 +45,9 @@ export class IdleTimeout {
     return this.announcedMs > 0 && now - this.#lastInput >= this.limitMs
   }
 
-  /** When one of the two is next due; `undefined` for never. */
-  deadline(): number | undefined {
-    const heartbeat = this.remoteMs > 0 ? this.#lastOutput + this.remoteMs / 2 : Number.POSITIVE_INFINITY
+  /** When one of the two is next due; `undefined` for never. @param silent  nothing can be sent, so no frame is due */
+  deadline(silent = false): number | undefined {
+    const heartbeat = this.remoteMs > 0 && !silent ? this.#lastOutput + this.remoteMs / 2 : Number.POSITIVE_INFINITY
     const expiry = this.announcedMs > 0 ? this.#lastInput + this.limitMs : Number.POSITIVE_INFINITY
     const earliest = Math.min(heartbeat, expiry)
     return earliest === Number.POSITIVE_INFINITY ? undefined : earliest

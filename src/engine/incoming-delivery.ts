@@ -10,6 +10,9 @@ import type { ReceiverEndpoint } from './receiver-endpoint.ts'
 /** Smallest buffer for pieces that are copied. */
 const TAIL = 512
 
+/** What a piece takes up besides its bytes: a view and its buffer. */
+export const PIECE = 256
+
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
 /** What is known of a delivery that the peer sends. */
@@ -88,25 +91,25 @@ export class IncomingDelivery {
   }
 
   /**
-   * Keeps a piece of payload that has to wait for more. One that is small against its chunk is copied, together with
-   * its neighbours, since a view would keep the whole chunk alive.
+   * Keeps a piece of payload that has to wait for more. One that is small, by itself or against its chunk, is copied,
+   * together with its neighbours, since a view would keep the whole chunk alive, and is dear itself.
    *
    * @returns the bytes of memory that this takes up
    */
   keep(piece: Uint8Array): number {
-    if (piece.length * 2 >= piece.buffer.byteLength) {
+    if (piece.length >= TAIL && piece.length * 2 >= piece.buffer.byteLength) {
       this.chunks.push(piece)
       this.#tail = NO_BYTES
       this.#tailUsed = 0
-      this.pinned += piece.buffer.byteLength
-      return piece.buffer.byteLength
+      this.pinned += piece.buffer.byteLength + PIECE
+      return piece.buffer.byteLength + PIECE
     }
     let taken = 0
     if (this.#tail.length - this.#tailUsed >= piece.length) this.chunks.pop()
     else {
       this.#tail = new Uint8Array(Math.max(TAIL, piece.length, Math.min(this.size, 1 << 16)))
       this.#tailUsed = 0
-      taken = this.#tail.length
+      taken = this.#tail.length + PIECE
     }
     this.#tail.set(piece, this.#tailUsed)
     this.#tailUsed += piece.length

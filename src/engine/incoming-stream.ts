@@ -6,7 +6,7 @@
  * place back when its last byte has been taken, or when its link has ended.
  */
 
-import type { IncomingDelivery } from './incoming-delivery.ts'
+import { type IncomingDelivery, PIECE } from './incoming-delivery.ts'
 
 /** How the payload of a delivery ended. `aborted`: the sender gave it up (§2.7.5); `lost`: its link ended first. */
 export type StreamEnd = 'complete' | 'aborted' | 'lost'
@@ -41,7 +41,7 @@ export class IncomingStream {
     this.#isTold = false
     const piece = this.#delivery.shift()
     if (!piece) return undefined
-    this.#unpin(piece.buffer.byteLength)
+    this.#unpin(piece.buffer.byteLength + PIECE)
     this.#taken += piece.length
     this.#releaseFrames()
     this.#settleDown()

@@ -27,11 +27,16 @@ export interface Limits extends DecodeLimits {
    * alive. 256 MiB.
    */
   readonly maxIncompleteBytes: number
+  /**
+   * Memory that the peer's sessions and links may take up, about: what their begins and attaches say, with a kilobyte
+   * for each. More closes the connection. 64 MiB.
+   */
+  readonly maxLinkBytes: number
   /** Bytes that a peer may send before it is authenticated and has opened the connection. 256 KiB. */
   readonly preAuthBytes: number
   /** Time for the peer to send its first protocol header. 10 s. */
   readonly headerOnlyMs: number
-  /** Time from the transport's connect to the peer's open. 30 s. */
+  /** Time for connecting, TLS included, and once more from then to the peer's open. 30 s. */
   readonly handshakeMs: number
   /** Time that `close()` waits for the outcomes of what was sent. 1 s. */
   readonly settleMs: number
@@ -51,6 +56,7 @@ export const DEFAULT_LIMITS: Limits = /* @__PURE__ */ Object.freeze({
   maxPending: 2048,
   maxPendingBytes: 64 << 20,
   maxIncompleteBytes: 256 << 20,
+  maxLinkBytes: 64 << 20,
   preAuthBytes: 256 << 10,
   headerOnlyMs: 10_000,
   handshakeMs: 30_000,

@@ -9,7 +9,7 @@ import { type Attach, attach as attachTable, type Detach } from '../definitions/
 import type { ReceiverSettleMode, Role, SenderSettleMode } from '../definitions/restricted.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
 import { fittingEntries, type UnsettledEntry } from '../definitions/unsettled-map.ts'
-import { type AmqpError, ProtocolError, RemoteError, UsageError } from '../errors.ts'
+import { type AmqpError, LinkCondition, ProtocolError, RemoteError, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import { Writer } from '../types/writer.ts'
 import { type ErrorFields, fitted } from './error-fields.ts'
@@ -52,6 +52,8 @@ export abstract class LinkEndpoint {
   /** The peer refused the link: its terminus is null, and a detach follows. §2.6.3 */
   refused = false
   flowDue = false
+  /** Memory that counts for it since the peer's attach. */
+  keptBytes = 0
   /** Our attach told all that we hold unsettled. §2.6.13 */
   protected mapComplete = true
   /** The peer's attach did. */
@@ -87,10 +89,17 @@ export abstract class LinkEndpoint {
     return this.state === 'ATTACHED' && this.#pendingDetach === undefined
   }
 
+  /** Whether a second link of its name would be one too many. §2.6.1 */
+  get holdsName(): boolean {
+    const { state } = this
+    if (this.#pendingDetach || this.#ended || !this.session.maySend) return false
+    return state === 'ATTACHED' || state === 'ATTACH_SENT' || state === 'ATTACH_RCVD'
+  }
+
   /** Sends our attach. @throws {UsageError} when it has been sent, or no handle is free. §2.6.3 */
   attach(init: AttachInit): void {
     const next = this.#check('S:ATTACH', 'attach')
-    this.session.connection.framePostponed(this.session, this.role, this.name)
+    this.session.connection.postponed.frameNamed(this)
     const handle = this.session.assignHandle(this)
     if (handle < 0) throw new UsageError(`no handle left for ${this.label}`, '2.6.2')
     const unsettled = this.unsettledState
@@ -133,9 +142,11 @@ export abstract class LinkEndpoint {
 
   /** Refuses a link that the peer has attached: null terminus, then a closing detach with the error. §2.6.3 */
   refuse(error: ErrorFields): void {
+    this.#check('S:ATTACH', 'refuse')
     const fields = fitted(error, this.session.connection.remoteMaxFrameSize)
-    this.attach(this.role === 'sender' ? { target: this.remoteTarget } : { source: this.remoteSource })
-    this.close(fields)
+    const theirs = this.role === 'sender' ? { target: this.remoteTarget } : { source: this.remoteSource }
+    // The peer may have said of its terminus what cannot be said back.
+    if (!refusal(() => this.attach(theirs)) || this.#answer()) this.close(fields)
   }
 
   /** Detaches; the terminus lives on. Queued transfers go first. @throws {UsageError} unless attached. §2.6.4 */
@@ -157,7 +168,7 @@ export abstract class LinkEndpoint {
 
   #postpone(detach: PendingDetach): void {
     this.#pendingDetach = detach
-    this.session.connection.postpone(this)
+    this.session.connection.postponed.addLink(this)
   }
 
   /** Writes the postponed detach, if nothing is in its way any more. @returns whether it is off the list */
@@ -244,23 +255,34 @@ export abstract class LinkEndpoint {
   fail(condition: string, description: string, section: string): void {
     const error = new ProtocolError(`${this.label}: ${description}`, condition, 'link', section)
     this.session.connection.emit({ type: 'protocol.error', error })
+    this.#discard({ type: 'error', condition, description: error.message })
+    this.ended('local', true, error)
+  }
+
+  /** The peer has attached a link of this name again: this one is closed, and no rule was broken. §2.6.1 §2.8.18 */
+  steal(): void {
+    // One of ours that has not been answered, or is closing, is none that the peer could have meant.
+    if (!this.holdsName || this.state === 'ATTACH_SENT') return
+    if (this.state === 'ATTACH_RCVD' && !this.#answer()) return
+    const error = { condition: LinkCondition.stolen, description: 'the name was attached again' }
+    this.#discard({ type: 'error', ...error })
+    this.ended('remote', true, new RemoteError(this.label, 'link', error))
+  }
+
+  /** Closes with an error at once, and discards until the peer's detach. §2.6.5 */
+  #discard(error: ErrorFields): void {
     this.abandonQueue()
     this.#pendingDetach = undefined
     const next = advance(linkTransitions, this.state, 'S:CLOSE(ERROR)')
-    if (next !== undefined && this.session.maySend) {
-      this.session.control('detach', {
-        type: 'detach',
-        handle: this.handle,
-        closed: true,
-        error: fitted(
-          { type: 'error', condition, description: error.message },
-          this.session.connection.remoteMaxFrameSize,
-        ),
-      })
-      this.state = next
-      if (next === 'CLOSED') this.#release()
-    }
-    this.ended('local', true, error)
+    if (next === undefined || !this.session.maySend) return
+    this.session.control('detach', {
+      type: 'detach',
+      handle: this.handle,
+      closed: true,
+      error: fitted(error, this.session.connection.remoteMaxFrameSize),
+    })
+    this.state = next
+    if (next === 'CLOSED') this.#release()
   }
 
   /** Reports the end, the first time: the first cause wins. */

@@ -12,7 +12,7 @@ import type { UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { AmqpCondition, LinkCondition, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { AmqpMap } from '../types/map.ts'
-import { fittedState } from './error-fields.ts'
+import { echoed, fittedState } from './error-fields.ts'
 import { type IncomingDelivery, newDelivery } from './incoming-delivery.ts'
 import { IncomingStream } from './incoming-stream.ts'
 import { ReceiverCredit } from './link-credit.ts'
@@ -301,8 +301,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /** What this endpoint leaves and another may take over, in the order in which it came. Streams are used up. */
   get open(): IncomingDelivery[] {
-    const here = [...this.session.incoming].filter(({ link }) => link === this)
-    return [...this.adopted, ...new Set([...this.#left, ...here])].filter(({ stream }) => !stream)
+    const here = this.session.incoming.ofLink(this, this.unsettledCount)
+    return [...this.adopted, ...this.#left, ...here].filter(({ stream }) => !stream)
   }
 
   protected get unsettledState(): Iterable<UnsettledEntry> | undefined {
@@ -348,7 +348,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
     const isSaid = state !== undefined && isOutcome(state)
     if (isSaid) delivery.localState = state
     const first = this.rcvSettleMode === 'first' || delivery.settlesFirst || isSaid
-    if (!settled) this.session.dispositionDue(true, delivery.deliveryId, first, delivery.localState ?? decided)
+    const said = isSaid ? echoed(state, this.session.connection.remoteMaxFrameSize) : decided
+    if (!settled) this.session.dispositionDue(true, delivery.deliveryId, first, said)
     if (!settled && !first) return
     this.#settled(delivery)
     this.session.connection.emit({ type: 'delivery.settled', delivery })
@@ -417,8 +418,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   protected onEnded(): void {
     for (const stream of this.#streams ?? []) stream.onLinkEnded()
-    if (this.unsettledCount === 0) return
-    for (const delivery of [...this.session.incoming].filter(({ link }) => link === this)) {
+    for (const delivery of this.session.incoming.ofLink(this, this.unsettledCount)) {
       this.#left.push(delivery)
       this.#forget(delivery)
     }

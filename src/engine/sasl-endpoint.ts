@@ -14,6 +14,8 @@ export interface SaslOwner {
   readonly writer: FrameWriter
   readonly tracing: boolean
   emit(event: EngineEvent): void
+  /** A frame is about to be written: the header comes before it. */
+  beforeSasl(): void
   /** The exchange broke a rule, or ended without success. */
   saslFailed(error: ProtocolError['condition'], description: string, section: string): void
   /** The outcome is `ok`: the AMQP header follows. */
@@ -43,7 +45,10 @@ export class SaslEndpoint {
     this.#send('MECHANISMS', { type: 'sasl-mechanisms', saslServerMechanisms: names })
   }
 
-  /** Client: chooses a mechanism. §5.3.3.2 @throws {UsageError} */
+  /**
+   * Client: chooses a mechanism. A guess, when the server's list has not come; the owner looks whether it was right.
+   * §5.3.3.2 @throws {UsageError}
+   */
   init(mechanism: string, initialResponse: Uint8Array | undefined, hostname: string | undefined): void {
     this.#send('INIT', { type: 'sasl-init', mechanism, initialResponse, hostname })
   }
@@ -76,6 +81,11 @@ export class SaslEndpoint {
     this.#owner.saslDone()
   }
 
+  /** Client: the init has been sent. */
+  get hasInit(): boolean {
+    return this.role === 'client' && this.state !== 'START' && this.state !== 'MECHANISMS'
+  }
+
   /** Client: an outcome `ok` has come and waits for `proceed`. */
   get isHeld(): boolean {
     return this.#holds && this.code === 'ok' && !this.#confirmed
@@ -84,6 +94,7 @@ export class SaslEndpoint {
   #send(input: SaslInput, body: SaslPerformative): void {
     const next = advance(saslTransitions, this.state, input)
     if (next === undefined) throw new UsageError(`cannot send ${body.type} in SASL state ${this.state}`, '5.3.2')
+    this.#owner.beforeSasl()
     // A token may be longer than the 512 bytes of §5.3.1; what fits is up to the peer. DEVIATES D-016
     this.#owner.writer.frame(1, 0, 0xffffffff, writer => saslFrame.write(writer, body))
     this.state = next

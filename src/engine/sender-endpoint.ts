@@ -10,7 +10,7 @@ import { type DeliveryState, RELEASED } from '../definitions/delivery-state.ts'
 import { transferWidth } from '../definitions/hot-paths.ts'
 import type { Attach, Disposition, Flow } from '../definitions/performatives.ts'
 import type { UnsettledEntry } from '../definitions/unsettled-map.ts'
-import { AmqpCondition, UsageError } from '../errors.ts'
+import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { Writer } from '../types/writer.ts'
 import { DeliveryTags } from './delivery-tags.ts'
@@ -38,7 +38,6 @@ export class SenderEndpoint extends LinkEndpoint {
   /** Waiting for the session's window. */
   isBlocked = false
   readonly #tags: DeliveryTags = new DeliveryTags()
-  #headroom = 0
 
   protected get self(): never {
     return this as never
@@ -50,21 +49,21 @@ export class SenderEndpoint extends LinkEndpoint {
    */
   beginMessage(init: DeliveryInit): Writer {
     this.checkSendable(init)
-    const slab = this.session.connection.writer.slab
     const handle = this.handle < 0 ? 0xffff : this.handle
     const { deliveryTag = 0, messageFormat = 0, settled = false } = init
     const fields = transferFields(handle, 0xffffffff, deliveryTag, messageFormat, settled, encodedState(init.state))
-    this.#headroom = transferWidth(fields) + 8
-    slab.ensure(this.#headroom + 256)
-    slab.mark = slab.offset
-    slab.offset += this.#headroom
-    return slab
+    return this.session.connection.writer.beginMessage(transferWidth(fields) + 8)
   }
 
-  /** Queues what was written since `beginMessage`, with the caller's own bytes spliced in. */
+  /**
+   * Queues what was written since `beginMessage`, with the caller's own bytes spliced in.
+   * @throws {ClosedError} the link has ended while it was being written: `cancelMessage` is still due
+   */
   commitMessage(init: DeliveryInit, splices?: readonly Splice[]): OutgoingDelivery {
-    const slab = this.session.connection.writer.slab
-    const start = slab.mark + this.#headroom
+    const { connection } = this.session
+    if (!this.isAttached || !this.session.maySend) throw new ClosedError(this.label, 'link', connection.cause)
+    const slab = connection.writer.endMessage()
+    const start = slab.mark + slab.headroom
     const end = slab.offset
     const base = slab.mark
     slab.mark = end
@@ -74,7 +73,7 @@ export class SenderEndpoint extends LinkEndpoint {
 
   /** Takes back what was written since `beginMessage`. */
   cancelMessage(): void {
-    const slab = this.session.connection.writer.slab
+    const slab = this.session.connection.writer.endMessage()
     slab.offset = slab.mark
   }
 
@@ -333,7 +332,7 @@ export class SenderEndpoint extends LinkEndpoint {
     this.#forget(delivery)
     this.#tags.free(delivery.tag)
     // A receiver in mode second waits for us to settle. §2.8.3
-    if (!disposition.settled) session.dispositionDue(false, delivery.deliveryId, true, disposition.state)
+    if (!disposition.settled) session.settlementDue(delivery.deliveryId, disposition.state)
     session.connection.outcomes.push(delivery)
   }
 
@@ -398,14 +397,13 @@ export class SenderEndpoint extends LinkEndpoint {
   }
 
   /** Deliveries that are framed, wholly or partly, and not settled. */
-  *unsettled(): Generator<OutgoingDelivery> {
-    for (const delivery of this.session.outgoing) if (delivery.link === this) yield delivery
+  unsettled(): OutgoingDelivery[] {
+    return this.session.outgoing.ofLink(this, this.unsettledCount)
   }
 
   protected onEnded(): void {
     this.abandonQueue()
-    if (this.unsettledCount === 0) return
-    for (const delivery of [...this.unsettled()]) {
+    for (const delivery of this.unsettled()) {
       this.#forget(delivery)
       this.abandoned.push(delivery)
     }

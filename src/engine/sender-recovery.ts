@@ -7,10 +7,9 @@
 
 import type { DeliveryState, Received } from '../definitions/delivery-state.ts'
 import { statesByTag, tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
-import { fittedState } from './error-fields.ts'
+import { echoed } from './error-fields.ts'
 import { OutgoingDelivery } from './outgoing-delivery.ts'
 import { joined, offsetOf } from './payload-position.ts'
-import { refusal } from './refusal.ts'
 import { positionOf, resumption } from './resumption.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 
@@ -102,22 +101,17 @@ function decide(
     case 'settle':
       delivery.rebind(link, delivery.size)
       delivery.remoteState = remote as DeliveryState
-      delivery.resumption = { state: sendable(link, remote as DeliveryState), settles: true, aborted: false }
+      delivery.resumption = {
+        state: echoed(remote as DeliveryState, link.session.connection.remoteMaxFrameSize),
+        settles: true,
+        aborted: false,
+      }
       return void plan.queue.push(delivery)
     case 'restate':
       delivery.rebind(link, delivery.size)
       delivery.resumption = { state: local, settles: false, aborted: false }
       return void plan.queue.push(delivery)
   }
-}
-
-/** The target's own state, said back to it: left out where the frames that it takes have no room for it. */
-function sendable(link: SenderEndpoint, state: DeliveryState): DeliveryState | undefined {
-  let fitting: DeliveryState | undefined
-  refusal(() => {
-    fitting = fittedState(state, link.session.connection.remoteMaxFrameSize)
-  })
-  return fitting
 }
 
 /** Has the target forget it; if it is still wanted, it follows as a new delivery, as soon as there may be any. */

@@ -2,17 +2,8 @@
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import { writeDisposition } from '../definitions/hot-paths.ts'
-import type {
-  Attach,
-  Begin,
-  Detach,
-  Disposition,
-  End,
-  Flow,
-  Performative,
-  Transfer,
-} from '../definitions/performatives.ts'
-import type { SequenceNo } from '../definitions/restricted.ts'
+import type { Attach, Begin, Detach, End, Flow, Performative, Transfer } from '../definitions/performatives.ts'
+import type { Role, SequenceNo } from '../definitions/restricted.ts'
 import {
   AmqpCondition,
   type AmqpError,
@@ -26,19 +17,22 @@ import type { Init } from '../types/composite.ts'
 import type { ConnectionEndpoint } from './connection-endpoint.ts'
 import { DeliverySequence } from './delivery-sequence.ts'
 import { DispositionRuns, dispositionOf } from './disposition-runs.ts'
-import { type ErrorFields, fitted } from './error-fields.ts'
+import { receiveDisposition } from './dispositions.ts'
+import { type ErrorFields, echoed, fitted } from './error-fields.ts'
 import type { EndedBy } from './events.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
+import { KeptBytes } from './kept-bytes.ts'
+import { LinkNames } from './link-names.ts'
 import { Numbering } from './numbering.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
 import { ReceiverEndpoint } from './receiver-endpoint.ts'
 import { refusal } from './refusal.ts'
 import { SenderEndpoint } from './sender-endpoint.ts'
 import { serialAdd } from './serial.ts'
+import { SessionDeliveries } from './session-deliveries.ts'
 import { type SessionInput, type SessionState, sessionTransitions } from './session-states.ts'
 import { DEFAULT_INCOMING_WINDOW, OUTGOING_WINDOW, SessionWindow } from './session-window.ts'
 import { advance } from './transitions.ts'
-import { UnsettledRing } from './unsettled.ts'
 
 type LinkEnd = SenderEndpoint | ReceiverEndpoint
 
@@ -55,8 +49,8 @@ export class SessionEndpoint {
   remoteChannel = -1
   window: SessionWindow = new SessionWindow(DEFAULT_INCOMING_WINDOW)
   /** Unsettled deliveries, by delivery-id. §2.6.12 */
-  readonly outgoing: UnsettledRing<OutgoingDelivery> = new UnsettledRing()
-  readonly incoming: UnsettledRing<IncomingDelivery> = new UnsettledRing()
+  readonly outgoing: SessionDeliveries<OutgoingDelivery> = new SessionDeliveries()
+  readonly incoming: SessionDeliveries<IncomingDelivery> = new SessionDeliveries()
   /** The peer's delivery-ids, over all its links. */
   readonly incomingIds: DeliverySequence = new DeliverySequence()
   /** Senders that wait for the peer's window to open. */
@@ -67,10 +61,10 @@ export class SessionEndpoint {
   hasEnded = false
   /** For the owner. */
   context: unknown
+  readonly kept: KeptBytes
   readonly #handles: Numbering<LinkEnd>
   readonly #remoteHandles: Numbering<LinkEnd>
-  /** Links that we initiated and the peer has not answered. */
-  readonly #awaiting = new Map<string, LinkEnd>()
+  readonly #names: LinkNames<LinkEnd>
   #nextDeliveryId: SequenceNo = 0
   readonly #dispositions = new DispositionRuns()
   #flowLinks: LinkEnd[] = []
@@ -80,6 +74,8 @@ export class SessionEndpoint {
   constructor(connection: ConnectionEndpoint, initiated: 'local' | 'remote') {
     this.connection = connection
     this.initiated = initiated
+    this.#names = new LinkNames(connection.linkNames)
+    this.kept = new KeptBytes(connection)
     this.#handles = new Numbering(0xffffffff)
     this.#remoteHandles = new Numbering(connection.limits.maxLinks - 1)
   }
@@ -98,7 +94,7 @@ export class SessionEndpoint {
   /** Begins the session, or answers the peer's begin. @throws {UsageError} §2.5.1 */
   begin(init: Partial<BeginInit> = {}): void {
     const next = this.#check('S:BEGIN', 'begin')
-    this.channel = this.connection.assignChannel(this)
+    this.channel = this.connection.channels.assign(this)
     if (this.channel < 0) throw new UsageError('no channel left for another session', '2.5.1')
     const { nextIncomingId, remoteIncomingWindow, remoteOutgoingWindow } = this.window
     this.window = new SessionWindow(init.incomingWindow ?? DEFAULT_INCOMING_WINDOW, init.nextOutgoingId)
@@ -118,27 +114,20 @@ export class SessionEndpoint {
         handleMax: this.#remoteHandles.max,
       })
     } catch (error) {
-      this.connection.releaseChannel(this)
+      this.connection.channels.release(this)
       throw error
     }
     this.state = next
   }
 
-  /** A sender on this session, to be attached. §2.6.3 */
+  /** A sender on this session, to be attached. @throws {UsageError} the name is in use, §2.6.1. §2.6.3 */
   sender(name: string): SenderEndpoint {
-    return this.#awaiter(new SenderEndpoint(this, name, 'local'))
+    return this.#names.claim(new SenderEndpoint(this, name, 'local'))
   }
 
-  /** A receiver on this session, to be attached. §2.6.3 */
+  /** A receiver on this session, to be attached. @throws {UsageError} the name is in use, §2.6.1. §2.6.3 */
   receiver(name: string): ReceiverEndpoint {
-    return this.#awaiter(new ReceiverEndpoint(this, name, 'local'))
-  }
-
-  #awaiter<L extends LinkEnd>(link: L): L {
-    const key = `${link.role} ${link.name}`
-    if (this.#awaiting.has(key)) throw new UsageError(`${link.label} is being attached already`, '2.6.1')
-    this.#awaiting.set(key, link)
-    return link
+    return this.#names.claim(new ReceiverEndpoint(this, name, 'local'))
   }
 
   /** Ends the session when what is queued on it is framed, or at once with an error. @throws {UsageError} §2.5.2 §2.5.4 */
@@ -148,7 +137,7 @@ export class SessionEndpoint {
     const fields = error && fitted(error, this.connection.remoteMaxFrameSize)
     if (error) for (const link of this.#handles) link.abandonQueue()
     this.#pendingEnd = { error: fields }
-    this.connection.postpone(this)
+    this.connection.postponed.add(this)
   }
 
   /** Writes the postponed end, if nothing is in its way. @returns whether it is off the list */
@@ -161,7 +150,7 @@ export class SessionEndpoint {
     if (next === undefined) return true
     this.control('end', { type: 'end', error: pending.error as never })
     this.state = next
-    this.connection.releaseChannel(this)
+    this.connection.channels.release(this)
     if (next === 'ENDED') this.#finish('local', undefined)
     return true
   }
@@ -177,15 +166,14 @@ export class SessionEndpoint {
     return this.#handles.assign(link as LinkEnd, link.initiated === 'remote')
   }
 
-  releaseRemoteHandle(link: { remoteHandle: number }): void {
+  releaseRemoteHandle(link: { remoteHandle: number; keptBytes: number }): void {
     this.#remoteHandles.release(link.remoteHandle)
+    this.kept.release(link.keptBytes)
     link.remoteHandle = -1
   }
 
-  releaseLink(link: { handle: number; name: string; role: string }): void {
-    const key = `${link.role} ${link.name}`
-    // The next link of that name may wait for its answer already. §2.6.4
-    if (this.#awaiting.get(key) === (link as unknown)) this.#awaiting.delete(key)
+  releaseLink(link: { handle: number; name: string; role: Role }): void {
+    this.#names.release(link, link)
     if (link.handle >= 0) this.#handles.release(link.handle)
     link.handle = -1
   }
@@ -213,6 +201,11 @@ export class SessionEndpoint {
   /** A disposition is to be written. §2.7.6 */
   dispositionDue(receiver: boolean, id: SequenceNo, settled: boolean, state: DeliveryState | undefined): void {
     if (this.#dispositions.add(receiver, id, settled, state)) this.connection.sessionDue(this)
+  }
+
+  /** Our settlement of what we sent is to be written, with the state that the receiver told. §2.8.3 */
+  settlementDue(id: SequenceNo, state: DeliveryState | undefined): void {
+    this.dispositionDue(false, id, true, echoed(state, this.connection.remoteMaxFrameSize))
   }
 
   /** Writes the flows and dispositions that are due. */
@@ -283,7 +276,7 @@ export class SessionEndpoint {
       case 'transfer':
         return this.#onTransfer(body, payload, left)
       case 'disposition':
-        return this.#onDisposition(body)
+        return receiveDisposition(this, body)
       case 'flow':
         return this.#onFlow(body)
       case 'attach':
@@ -315,17 +308,6 @@ export class SessionEndpoint {
   /** Where further pieces of the frame being read go. */
   payloadLink: ReceiverEndpoint | undefined
 
-  #onDisposition(disposition: Disposition): void {
-    const { first, last = first } = disposition
-    // It says nothing: not worth a walk.
-    if (!disposition.settled && !disposition.state) return
-    if (disposition.role === 'receiver') {
-      this.outgoing.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
-      return
-    }
-    this.incoming.range(first, last, delivery => delivery.link.onDisposition(delivery, disposition))
-  }
-
   #onFlow(flow: Flow): void {
     this.window.onFlow(flow)
     if (flow.handle !== undefined) {
@@ -350,17 +332,17 @@ export class SessionEndpoint {
     if (this.#remoteHandles.get(attach.handle))
       return this.fail(SessionCondition.handleInUse, `handle ${attach.handle} is in use`, '2.6.2')
     const role = attach.role === 'sender' ? 'receiver' : 'sender'
-    const key = `${role} ${attach.name}`
-    let link = this.#awaiting.get(key)
-    this.#awaiting.delete(key)
-    if (!link || link.state === 'UNATTACHED') {
+    let link = this.#names.answered(role, attach.name)
+    if (!link) {
       if (!this.#handles.hasRoom)
         return this.fail(AmqpCondition.notAllowed, 'attach of one link more than handle-max allows', '2.7.2')
       this.#handles.owed++
       link = new (role === 'sender' ? SenderEndpoint : ReceiverEndpoint)(this, attach.name, 'remote')
     }
     this.#remoteHandles.set(attach.handle, link)
-    link.onRemoteAttach(attach)
+    this.#names.take(link)
+    link.keptBytes = this.kept.add()
+    if (link.keptBytes > 0) link.onRemoteAttach(attach)
   }
 
   #onDetach(detach: Detach): void {
@@ -378,7 +360,8 @@ export class SessionEndpoint {
     const next = advance(sessionTransitions, this.state, 'R:END')
     if (next === undefined)
       return this.connection.fail(AmqpCondition.illegalState, `end for ${this.label} in state ${this.state}`, '2.5.5')
-    this.connection.releaseRemoteChannel(this)
+    this.connection.channels.releaseRemote(this)
+    this.kept.release()
     const error = end.error && new RemoteError(`${this.label} ended by peer`, 'session', end.error)
     // It left before we had answered its begin: the answer is owed all the same.
     if (next === 'BEGIN_RCVD' && !this.#answer()) return
@@ -387,7 +370,7 @@ export class SessionEndpoint {
     if (mine) return
     this.control('end', { type: 'end' })
     this.state = 'ENDED'
-    this.connection.releaseChannel(this)
+    this.connection.channels.release(this)
   }
 
   /** The peer broke a rule of the session: it is told so, and the session discards until the peer's end. §2.5.4 */
@@ -404,7 +387,7 @@ export class SessionEndpoint {
         error: fitted({ type: 'error', condition, description: error.message }, this.connection.remoteMaxFrameSize),
       })
       this.state = next
-      this.connection.releaseChannel(this)
+      this.connection.channels.release(this)
     }
     this.#finish('local', error)
   }
@@ -421,6 +404,7 @@ export class SessionEndpoint {
     if (this.hasEnded) return
     this.hasEnded = true
     this.abandon()
+    for (const link of [...this.#handles, ...this.#remoteHandles]) this.#names.release(link, link)
     this.connection.emit({ type: 'session.ended', session: this, by, error })
   }
 

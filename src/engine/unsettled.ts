@@ -29,6 +29,11 @@ export class UnsettledRing<T> {
     return this.#inRing + this.#aside.size
   }
 
+  /** The id after the newest that was added. */
+  get end(): SequenceNo {
+    return this.#high
+  }
+
   /** Adds the next delivery. Ids must be added in order, each one after the last. */
   add(id: SequenceNo, delivery: T): void {
     if (this.#inRing === 0) {
@@ -70,6 +75,12 @@ export class UnsettledRing<T> {
       const delivery = this.#slots[id & this.#mask]
       if (delivery !== undefined) visit(delivery, id)
     }
+  }
+
+  /** Steps that `range` takes. */
+  width(first: SequenceNo, last: SequenceNo): number {
+    const span = Math.max(serialDistance(last, first) + 1, 0)
+    return Math.min(span, this.#aside.size) + Math.min(span, Math.max(serialDistance(this.#high, this.#low), 0))
   }
 
   /** The ids set aside that lie in a range: looked up one by one when the range is the smaller. */

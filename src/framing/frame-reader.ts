@@ -20,6 +20,8 @@ export class FramingFault extends Error {}
 
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 const TRANSFER = 0x14
+/** Memory that an element of a list, map or array takes up, besides its bytes: an object, or a place in an array. */
+const ELEMENT = 32
 /** Enough of a transfer to know where its list ends: descriptor (up to 10 bytes), list constructor, size. */
 const PEEK = 15
 
@@ -82,6 +84,12 @@ export class FrameReader {
   /** Bytes handed in and not yet read. */
   get unread(): number {
     return this.#chunk.length - this.#at + this.#heldLength
+  }
+
+  /** About how much memory the body just read takes up, in bytes. */
+  get weight(): number {
+    const { offset, base, elements } = this.#reader
+    return offset + base + elements * ELEMENT
   }
 
   /**

@@ -11,6 +11,8 @@ import { UsageError } from '../errors.ts'
 import { Writer } from '../types/writer.ts'
 
 const SLAB_SIZE = 64 << 10
+/** The first slab: many connections say no more than open and close. */
+const FIRST_SLAB = 2048
 const FRAME_HEADER = 8
 
 /** Writes a frame header for a frame of `size` bytes. §2.3.1 */
@@ -26,13 +28,16 @@ function putFrameHeader(bytes: Uint8Array, at: number, size: number, type: numbe
 }
 
 export class FrameWriter {
-  /** Where messages are encoded and frames built. `mark` is the start of what is not yet committed. */
-  readonly slab: Writer = new Writer(0, SLAB_SIZE)
   /** Bytes written and not yet taken. */
   pending = 0
   /** Frames written, ever. */
   frames = 0
 
+  /** Where messages are encoded and frames built. Taken away while in use: a getter may well use the connection. */
+  #slab: Writer | undefined = undefined
+  /** The message being written, and those within which it is. */
+  #message: Writer | undefined = undefined
+  readonly #outer: Writer[] = []
   #chunks: Uint8Array[] = []
   /** The run of slab that is being extended. */
   #bytes: Uint8Array | undefined
@@ -46,6 +51,32 @@ export class FrameWriter {
     this.#chunks = []
     this.pending = 0
     return chunks
+  }
+
+  /** Starts a message with headroom in front of it, for `transferInPlace`. It ends with `endMessage`. */
+  beginMessage(headroom: number): Writer {
+    const slab = this.#takeSlab()
+    if (this.#message) this.#outer.push(this.#message)
+    this.#message = slab
+    slab.headroom = headroom
+    slab.ensure(headroom + 256)
+    slab.mark = slab.offset
+    slab.offset += headroom
+    return slab
+  }
+
+  /** Ends the message begun last. @returns its writer: what was written lies behind `mark` and the headroom */
+  endMessage(): Writer {
+    const slab = this.#message as Writer
+    this.#message = this.#outer.length > 0 ? this.#outer.pop() : undefined
+    this.#slab = slab
+    return slab
+  }
+
+  #takeSlab(): Writer {
+    const slab = this.#slab ?? new Writer(FIRST_SLAB, SLAB_SIZE)
+    this.#slab = undefined
+    return slab
   }
 
   /** Bytes as they are: protocol headers, payload by reference. */
@@ -63,7 +94,7 @@ export class FrameWriter {
    * @throws {UsageError} when the frame is larger; whatever `write` throws. Nothing is written then.
    */
   frame(type: number, channel: number, maxFrameSize: number, write?: (writer: Writer) => void): void {
-    const slab = this.slab
+    const slab = this.#takeSlab()
     slab.ensure(FRAME_HEADER)
     slab.mark = slab.offset
     slab.offset += FRAME_HEADER
@@ -75,6 +106,8 @@ export class FrameWriter {
     } catch (error) {
       slab.offset = slab.mark
       throw error
+    } finally {
+      this.#slab = slab
     }
     putFrameHeader(slab.bytes, slab.mark, slab.offset - slab.mark, type, channel)
     this.#append(slab.bytes, slab.mark, slab.offset)
@@ -98,7 +131,8 @@ export class FrameWriter {
 
   /** A transfer in front of `size` bytes of payload, which the caller hands to `raw` next. §2.7.5 */
   transferBefore(channel: number, t: TransferFields, size: number): void {
-    const slab = this.slab
+    const slab = this.#takeSlab()
+    this.#slab = slab
     slab.ensure(t.state ? TRANSFER_ROOM + t.state.length + 3 : TRANSFER_ROOM)
     const start = slab.offset
     const end = putTransfer(slab.bytes, start + FRAME_HEADER, t)

@@ -36,6 +36,8 @@ export class Driver {
   readonly engine: Engine
   /** The transport ended before a whole protocol header had come. */
   endedUnheard = false
+  /** When bytes last came, or else when it started: monotonic milliseconds. */
+  heardAt = 0
   readonly #transport: Transport
   readonly #owner: DriverOwner
   #scheduled = false
@@ -56,6 +58,7 @@ export class Driver {
 
   /** Starts the transport and sends what is due. */
   start(): void {
+    this.heardAt = performance.now()
     this.#transport.start({
       data: bytes => this.#onData(bytes),
       drain: () => {
@@ -63,6 +66,8 @@ export class Driver {
         this.touch()
       },
       end: error => this.#onEnd(error),
+      // What is gone need not be dropped after a while.
+      over: () => clearTimeout(this.#timer),
     })
     this.#rearm()
     this.touch()
@@ -106,7 +111,8 @@ export class Driver {
     if (this.#ended) return
     try {
       this.#received += bytes.length
-      this.engine.receive(bytes, performance.now())
+      this.heardAt = performance.now()
+      this.engine.receive(bytes, this.heardAt)
       this.#pump()
       if (this.engine.hasOutput) this.touch()
       this.#afterwards()
@@ -211,7 +217,7 @@ export class Driver {
   /** One timer, for the earliest deadline. It is only moved when it has to fire earlier. */
   #rearm(): void {
     const now = performance.now()
-    const due = this.engine.tick(now)
+    const due = this.engine.tick(now, this.#blocked)
     if (this.engine.isDone) {
       this.#pump()
       this.#finish()

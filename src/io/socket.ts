@@ -80,10 +80,34 @@ const ignore = (): void => {}
 /** What a socket's error says, without what only OpenSSL understands. */
 export function reasonOf(error: Error & { code?: unknown; reason?: unknown }): string {
   if (/wrong version number|packet length too long/.test(error.message)) return 'does this port speak TLS?'
+  const alert = /SSL alert number (\d+)/.exec(error.message)
+  if (alert) return alertText(Number(alert[1]))
   if (error.code === 'EPROTO' && typeof error.reason === 'string') return error.reason
   // Several addresses, none of which answered: the message is empty.
   return error.message.trim() || String(error.code ?? error.name)
 }
+
+/** TLS alerts about certificates. RFC 8446, section 6.2 */
+const ALERTS: Readonly<Record<number, string>> = {
+  42: 'it is bad',
+  43: 'it is of a kind that is not supported',
+  44: 'it is revoked',
+  45: 'it has expired',
+  46: 'for a reason of its own',
+  48: 'its authority is unknown there',
+  116: 'there is none, and one is required',
+}
+
+const alertText = (alert: number): string =>
+  ALERTS[alert]
+    ? `the peer refused our certificate: ${ALERTS[alert]} (TLS alert ${alert})`
+    : `the peer ended the TLS handshake (alert ${alert})`
+
+/** An alert after the handshake of TLS 1.3 comes as an error of the socket, which says it as OpenSSL does. */
+const readable = (error: Error & { code?: unknown }): Error =>
+  /SSL alert number/.test(error.message)
+    ? Object.assign(new Error(reasonOf(error), { cause: error }), { code: error.code })
+    : error
 
 async function openTls(
   host: string,
@@ -107,13 +131,21 @@ class Socket implements SocketTransport {
   readonly #socket: Duplex
   #error: Error | undefined
   #ending = false
+  #remoteAddress: string | undefined
 
   constructor(socket: Duplex) {
     this.#socket = socket
     // Without a listener an error would be an uncaught exception.
     socket.on('error', error => {
-      this.#error ??= error
+      this.#error ??= readable(error)
     })
+  }
+
+  get remoteAddress(): string | undefined {
+    const { remoteAddress: host, remotePort: port } = this.#socket as Partial<Net.Socket>
+    // Gone with the socket's end: what was read first holds.
+    if (host) this.#remoteAddress = `${host.includes(':') ? `[${host}]` : host}:${port}`
+    return this.#remoteAddress
   }
 
   get peerCertificate(): Uint8Array | undefined {
@@ -135,7 +167,10 @@ class Socket implements SocketTransport {
     socket.on('end', () => {
       if (!this.#ending) end()
     })
-    socket.on('close', end)
+    socket.on('close', () => {
+      end()
+      sink.over?.()
+    })
     if (socket.destroyed) queueMicrotask(end)
   }
 
@@ -177,6 +212,8 @@ class Socket implements SocketTransport {
 /** A listening socket. */
 export interface SocketListener {
   readonly port: number
+  /** What the handshakes to come use; `undefined` without TLS. @throws what `node:tls` does; nothing changes then */
+  readonly setSecureContext: ((options: Tls.SecureContextOptions) => void) | undefined
   /** Stops accepting; connections live on. */
   close(): Promise<void>
 }
@@ -187,20 +224,45 @@ export interface SocketListener {
  * @throws {TransportError} the address cannot be used
  */
 export async function listenSocket(
-  options: { readonly host: string; readonly port: number; readonly tls: Tls.TlsOptions | undefined },
+  options: {
+    readonly host: string
+    readonly port: number
+    readonly tls: Tls.TlsOptions | undefined
+    readonly maxConnections?: number | undefined
+    /** Milliseconds that a TLS handshake may take. */
+    readonly handshakeMs: number
+  },
   accepted: (transport: SocketTransport) => void,
   failed: (error: Error) => void,
 ): Promise<SocketListener> {
-  const { host, port, tls } = options
+  const { host, port, tls, handshakeMs, maxConnections } = options
+  /** Sockets in their TLS handshake, by their peers' addresses: nobody else would close them. */
+  const shaking = new Map<string, Net.Socket>()
   const server: Net.Server = tls
     ? (await import('node:tls'))
-        .createServer(tls)
-        .on('secureConnection', socket => accepted(socketTransport(socket.setNoDelay(true))))
+        .createServer({ handshakeTimeout: timerDelay(handshakeMs), ...tls })
+        .on('secureConnection', socket => {
+          shaking.delete(peerOf(socket))
+          accepted(socketTransport(socket.setNoDelay(true)))
+        })
     : (await import('node:net')).createServer({ noDelay: true }, socket => accepted(socketTransport(socket)))
   if (tls)
-    server.on('tlsClientError', (error: Error) =>
-      failed(new TransportError(`TLS handshake failed: ${error.message}`, error)),
-    )
+    server
+      .on('connection', (socket: Net.Socket) => {
+        const peer = peerOf(socket)
+        shaking.set(peer, socket)
+        socket.once('close', () => shaking.get(peer) === socket && shaking.delete(peer))
+      })
+      .on('tlsClientError', (error: Error, socket: Tls.TLSSocket) => {
+        const from = socketTransport(socket).remoteAddress
+        // A handshake that takes too long is told and not ended.
+        socket.destroy()
+        failed(new TransportError(`TLS handshake${from ? ` with ${from}` : ''} failed: ${reasonOf(error)}`, error))
+      })
+  if (maxConnections !== undefined) {
+    server.maxConnections = maxConnections
+    server.on('drop', () => failed(new TransportError(`a connection was dropped: ${maxConnections} are open`)))
+  }
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error) =>
       reject(new TransportError(`cannot listen on ${host}:${port}: ${error.message}`, error))
@@ -214,6 +276,14 @@ export async function listenSocket(
   const address = server.address()
   return {
     port: typeof address === 'object' && address ? address.port : 0,
-    close: () => new Promise(resolve => server.close(() => resolve())),
+    setSecureContext: tls && (context => (server as Tls.Server).setSecureContext(context)),
+    close: () =>
+      new Promise(resolve => {
+        server.close(() => resolve())
+        for (const socket of shaking.values()) socket.destroy()
+      }),
   }
 }
+
+/** The socket beneath TLS has the same. */
+const peerOf = ({ remoteAddress, remotePort }: Net.Socket): string => `${remoteAddress} ${remotePort}`

@@ -11,10 +11,14 @@ export interface TransportSink {
    * called first, this means that all is over: what was written has left, or never will.
    */
   end(error?: Error): void
+  /** All is over, both ways: nothing is left to drop. Behind `end`, from transports that can tell. */
+  over?(): void
 }
 
 /** A bidirectional stream of bytes, in order, without message boundaries. */
 export interface Transport {
+  /** `host:port` of the peer, for people; `undefined` where that says nothing. */
+  readonly remoteAddress?: string | undefined
   /** Begins delivery. Called once, before anything else. */
   start(sink: TransportSink): void
   /**

@@ -6,8 +6,8 @@
  */
 
 import { Section } from '../definitions/sections.ts'
-import { EncodeError } from '../errors.ts'
-import { allocate } from '../types/allocate.ts'
+import { EncodeError, UsageError } from '../errors.ts'
+import { allocate, byteCount } from '../types/allocate.ts'
 import { writeList, writeValue } from '../types/any-writer.ts'
 import { encodeErrorWithin } from '../types/encode-path.ts'
 import { begin, finish } from '../types/slab.ts'
@@ -24,11 +24,19 @@ export class EncodedMessage {
   /** 0 for messages of the standard's format. §2.8.11 */
   readonly messageFormat: number
 
-  /** @param messageFormat  0 … 2^32 − 1. Default 0 */
+  /** @param messageFormat  0 … 2^32 − 1. Default 0  @throws {UsageError} either is something else */
   constructor(bytes: Uint8Array, messageFormat = 0) {
+    if (!(bytes instanceof Uint8Array)) throw new UsageError('an encoded message is a Uint8Array')
+    checkMessageFormat(messageFormat)
     this.bytes = bytes
     this.messageFormat = messageFormat
   }
+}
+
+/** @throws {UsageError} unless it is an integer, 0 … 2^32 − 1. §2.8.11 */
+export function checkMessageFormat(format: number): void {
+  if (Number.isInteger(format) && format >= 0 && format <= 0xffffffff) return
+  throw new UsageError(`a message-format is an integer from 0 to 2^32 − 1, not ${String(format)}`, '2.8.11')
 }
 
 /** Bytes of a message that were not copied but belong into it. */
@@ -80,6 +88,7 @@ function join(writer: Writer, splices: readonly Splice[]): Uint8Array {
  */
 export function writeMessage(writer: Writer, init: MessageInit, byReference: number): Splice[] | undefined {
   writeSections(writer, init)
+  if (!isGiven(init.body)) checkNames(init)
   const splices = writeBody(writer, init.body, byReference)
   if (isGiven(init.footer)) writeAnnotations(writer, Section.footer, init.footer, 'footer')
   return splices
@@ -96,6 +105,23 @@ function writeSections(writer: Writer, init: Omit<MessageInit, 'body'>): void {
   if (isGiven(properties)) writeProperties(writer, properties)
   if (isGiven(applicationProperties))
     writeApplicationProperties(writer, Section.applicationProperties, applicationProperties)
+}
+
+const SECTIONS: ReadonlySet<string> = /* @__PURE__ */ new Set([
+  'header',
+  'deliveryAnnotations',
+  'messageAnnotations',
+  'properties',
+  'applicationProperties',
+  'body',
+  'footer',
+])
+
+/** Where a body is missing it may have another name. */
+function checkNames(init: MessageInit): void {
+  const other = Object.keys(init).find(name => !SECTIONS.has(name))
+  if (other !== undefined)
+    throw new EncodeError(`there is no section of that name, only ${[...SECTIONS].join(', ')}`, other)
 }
 
 /**
@@ -141,13 +167,17 @@ function writeBody(writer: Writer, body: Body | undefined, byReference: number):
     else if (typeof body !== 'object') throw new EncodeError(`a ${typeof body} is no body`)
     else if ('data' in body) return writeDataSections(writer, body.data, byReference)
     else if ('sequence' in body) writeSequences(writer, body.sequence)
-    else if ('value' in body) writeValueSection(writer, body.value)
-    else throw new EncodeError('a body is bytes, text, or an object with data, sequence or value')
+    else if ('value' in body) writeValueSection(writer, body.value, 'value')
+    else throw new EncodeError(NO_BODY)
   } catch (error) {
     throw encodeErrorWithin('body', error)
   }
   return undefined
 }
+
+const NO_BODY =
+  'a body is bytes, text, or an object with `data`, `sequence` or `value`: an object of your own goes as text, by ' +
+  'JSON.stringify, or as a map, by { value: new Map(Object.entries(object)) }'
 
 const NOTHING: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
 
@@ -158,12 +188,14 @@ function writeData(
   splices: Splice[] | undefined,
 ): Splice[] | undefined {
   writer.writeDescriptor(Section.data)
-  if (bytes.length < byReference) {
+  const length = byteCount(bytes)
+  if (length < byReference) {
     writer.writeBinary(bytes)
     return splices
   }
-  writer.binaryHeader(bytes.length)
-  const splice = { at: writer.offset - writer.mark, bytes }
+  writer.binaryHeader(length)
+  const own = bytes.length === length ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, length)
+  const splice = { at: writer.offset - writer.mark, bytes: own }
   if (splices === undefined) return [splice]
   splices.push(splice)
   return splices
@@ -195,7 +227,11 @@ function writeSequences(writer: Writer, sequence: readonly (readonly AmqpValue[]
   }
 }
 
-function writeValueSection(writer: Writer, value: AmqpValue): void {
+function writeValueSection(writer: Writer, value: AmqpValue, path = ''): void {
   writer.writeDescriptor(Section.amqpValue)
-  writeValue(writer, value)
+  try {
+    writeValue(writer, value)
+  } catch (error) {
+    throw path === '' ? error : encodeErrorWithin(path, error)
+  }
 }

@@ -15,7 +15,7 @@ import type { AmqpValue } from '../types/values.ts'
  * - `string`: an amqp-value section that holds a string;
  * - `{ data }`: a data section for each item, at least one;
  * - `{ sequence }`: an amqp-sequence section for each list, at least one;
- * - `{ value }`: an amqp-value section that holds any value.
+ * - `{ value }`: an amqp-value section that holds any value; text in it is received as plain `string`.
  */
 export type Body =
   | Uint8Array

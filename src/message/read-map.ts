@@ -68,6 +68,6 @@ export function readApplicationProperties(reader: Reader): AmqpMap {
 
 /** Of a map whose keys are no row read before. */
 function checkKeys(reader: Reader, start: number, flat: readonly AmqpValue[], rows: KeyRows): void {
-  if (duplicateKey(flat) !== undefined) reader.fail('a map holds the same key twice', start)
+  if (duplicateKey(flat, reader) !== undefined) reader.fail('a map holds the same key twice', start)
   rows.learn(reader, start, flat)
 }

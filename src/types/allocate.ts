@@ -12,3 +12,10 @@ export function allocate(size: number): Uint8Array {
   // Not the Buffer itself: its subarray costs several times a plain view's.
   return new Uint8Array(made.buffer, made.byteOffset, size)
 }
+
+/** How many bytes there are, whatever a subclass says of its length: what is believed and not written would be old memory. */
+export const byteCount: (bytes: Uint8Array) => number = /* @__PURE__ */ (() => {
+  const prototype: object = Object.getPrototypeOf(Uint8Array.prototype)
+  const read = Object.getOwnPropertyDescriptor(prototype, 'length')?.get as (this: Uint8Array) => number
+  return (bytes: Uint8Array) => read.call(bytes)
+})()

@@ -19,7 +19,7 @@
 import { readArray } from './array.ts'
 import { typeOfCode } from './constructors.ts'
 import { cachedSymbol, cachedText } from './key-cache.ts'
-import { keyIdentity, numberType } from './key-identity.ts'
+import { KeyIdentities, keyIdentity, numberType } from './key-identity.ts'
 import { AmqpMap } from './map.ts'
 import { type DecodeLimits, Reader } from './reader.ts'
 import { AmqpSymbol, type AmqpValue, Described, Typed, Uuid } from './values.ts'
@@ -168,7 +168,7 @@ export function readMap(reader: Reader, code: number = reader.u8()): AmqpMap {
     flat.push(readKey(reader))
     flat.push(readValue(reader))
   }
-  const twice = duplicateKey(flat)
+  const twice = duplicateKey(flat, reader)
   if (twice !== undefined) reader.fail('a map holds the same key twice', start)
   reader.leave(outer)
   return AmqpMap.fromFlat(flat)
@@ -204,8 +204,15 @@ function readSymbolKey(reader: Reader, length: number): AmqpSymbol {
 
 const PAIRWISE = 8
 
-/** The first key that a flat list of keys and values holds twice. */
-export function duplicateKey(flat: readonly AmqpValue[]): AmqpValue | undefined {
+/**
+ * The first key that a flat list of keys and values holds twice.
+ *
+ * @param within  what the maps within one value share, so that compound keys within each other are walked once
+ */
+export function duplicateKey(
+  flat: readonly AmqpValue[],
+  within: { keys: KeyIdentities | undefined } = { keys: undefined },
+): AmqpValue | undefined {
   if (flat.length <= 2 * PAIRWISE && !flat.some(isCompoundKey)) {
     for (let i = 2; i < flat.length; i += 2)
       for (let j = 0; j < i; j += 2) if (sameKey(flat[i] as AmqpValue, flat[j] as AmqpValue)) return flat[i]
@@ -213,11 +220,17 @@ export function duplicateKey(flat: readonly AmqpValue[]): AmqpValue | undefined 
   }
   const seen = new Set<string>()
   for (let i = 0; i < flat.length; i += 2) {
-    const identity = keyIdentity(flat[i])
+    const key = flat[i] as AmqpValue
+    const identity = isCompoundKey(key, i) ? identitiesOf(within).of(key) : keyIdentity(key)
     if (seen.has(identity)) return flat[i]
     seen.add(identity)
   }
   return undefined
+}
+
+function identitiesOf(within: { keys: KeyIdentities | undefined }): KeyIdentities {
+  within.keys ??= new KeyIdentities()
+  return within.keys
 }
 
 /** Keys whose identity is dear: it is made once, not once for each pair. */
@@ -265,7 +278,7 @@ function readTypedContent(reader: Reader, code: number): Typed {
       const start = reader.offset
       const pairs: [Typed, Typed][] = []
       for (let left = reader.count; left > 0; left -= 2) pairs.push([readTyped(reader), readTyped(reader)])
-      if (new Set(pairs.map(([key]) => keyIdentity(key))).size < pairs.length)
+      if (new Set(pairs.map(([key]) => identitiesOf(reader).of(key))).size < pairs.length)
         reader.fail('a map holds the same key twice', start)
       reader.leave(outer)
       return new Typed(type, pairs)

@@ -9,7 +9,7 @@ import { EncodeError } from '../errors.ts'
 import { duplicateKey } from './any-reader.ts'
 import { writeArray } from './array.ts'
 import { encodeErrorWithin } from './encode-path.ts'
-import { numberType } from './key-identity.ts'
+import { type KeyIdentities, numberType } from './key-identity.ts'
 import { AmqpMap } from './map.ts'
 import { begin, finish } from './slab.ts'
 import {
@@ -62,7 +62,7 @@ export function writeValue(writer: Writer, value: AmqpValue, depth = 0): void {
     case 'object':
       return writeObject(writer, value, depth)
     default:
-      throw new EncodeError(`a ${typeof value} has no AMQP type`)
+      throw new EncodeError(`${typeof value === 'undefined' ? 'undefined' : `a ${typeof value}`} has no AMQP type`)
   }
 }
 
@@ -119,9 +119,21 @@ export function writeList(writer: Writer, items: readonly AmqpValue[], depth = 0
   writer.closeList(begun, items.length)
 }
 
+/** Shared by all maps within the outermost whose keys are compound: else each would walk all that is in its keys. */
+const within: { keys: KeyIdentities | undefined } = { keys: undefined }
+
 /** Writes a map from keys and values in turn. @throws {EncodeError} when a key occurs twice. §1.6.23 */
 export function writeFlat(writer: Writer, flat: readonly AmqpValue[], depth = 0): void {
-  if (duplicateKey(flat) !== undefined) throw new EncodeError('a map holds the same key twice')
+  const isOutermost = within.keys === undefined
+  try {
+    if (duplicateKey(flat, within) !== undefined) throw new EncodeError('a map holds the same key twice')
+    writeEntries(writer, flat, depth)
+  } finally {
+    if (isOutermost) within.keys = undefined
+  }
+}
+
+function writeEntries(writer: Writer, flat: readonly AmqpValue[], depth: number): void {
   const begun = writer.open()
   for (let i = 0; i < flat.length; i += 2) {
     try {

@@ -48,8 +48,8 @@ export function readArray<V>(
   return { of, descriptors, elements }
 }
 
-/** What an element without a width costs of the budget: 4,096 of them use up the default. */
-const ZERO_WIDTH_COST = 256
+/** What an element without a width costs of the budget: 256 of them use up the default. They are all the same. */
+const ZERO_WIDTH_COST = 4096
 
 /** Compares the count with the bytes that are there. Zero-width elements are bounded by the budget alone, at a higher price. */
 function checkCount(reader: Reader, code: number, count: number): void {

@@ -9,6 +9,7 @@
 import { DecodeError } from '../errors.ts'
 import { typeOfCode } from './constructors.ts'
 import { cachedText } from './key-cache.ts'
+import type { KeyIdentities } from './key-identity.ts'
 import { decodeAscii, decodeUtf8 } from './utf8.ts'
 import { AmqpSymbol, Decimal, Uuid } from './values.ts'
 
@@ -47,6 +48,8 @@ export class Reader {
   #elements = 0
   /** Added to offsets in errors, when `bytes` is a part of something larger. */
   base = 0
+  /** Of the compound keys of maps within this value. */
+  keys: KeyIdentities | undefined
 
   constructor(bytes: Uint8Array, offset = 0, end: number = bytes.length, limits: DecodeLimits = DEFAULT_DECODE_LIMITS) {
     this.bytes = bytes
@@ -62,6 +65,7 @@ export class Reader {
     this.end = end
     this.#depth = 0
     this.#elements = 0
+    this.keys = undefined
   }
 
   fail(message: string, offset: number = this.offset): never {
@@ -370,6 +374,11 @@ export class Reader {
 
   ascend(): void {
     this.#depth--
+  }
+
+  /** Elements that have been taken from the budget. */
+  get elements(): number {
+    return this.#elements
   }
 
   /** Takes elements from the budget that one top-level value has. */

@@ -1,7 +1,7 @@
 /**
  * The buffer that results of the codec share: a small result is a view of it, which costs a tenth of bytes of its own.
  *
- * What was handed out is never written again. A full slab is left to its views, and a new one begins.
+ * It is cleared first, since every view shows all of it by `buffer`. What was handed out is never written again. A full slab is left to its views, and a new one begins.
  */
 
 import { Writer } from './writer.ts'
@@ -16,7 +16,7 @@ let slab: Writer | undefined
 /** A writer for one result, its `mark` set. Unless it is given back by `finish` it is forgotten, with all that is in it. */
 export function begin(): Writer {
   // A slab whose buffer was transferred all the same has no bytes left.
-  const writer = slab !== undefined && slab.bytes.length > 0 ? slab : new Writer(SIZE, SIZE)
+  const writer = slab !== undefined && slab.bytes.length > 0 ? slab : new Writer(SIZE, SIZE, true)
   slab = undefined
   writer.mark = writer.offset
   return writer

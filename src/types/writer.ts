@@ -7,7 +7,7 @@
  */
 
 import { EncodeError } from '../errors.ts'
-import { allocate } from './allocate.ts'
+import { allocate, byteCount } from './allocate.ts'
 import { utf8Room, writeAscii, writeUtf8 } from './utf8.ts'
 
 const words = /* @__PURE__ */ new Uint32Array(2)
@@ -38,12 +38,17 @@ export class Writer {
   offset = 0
   /** Start of the unit being written. */
   mark = 0
+  /** Bytes behind `mark` that are kept free, for what is known last. */
+  headroom = 0
   /** Smallest size of the buffer that follows when this one is full. */
   readonly slabSize: number
+  /** What is not written yet is zero: results are views, and `buffer` shows what is around them. */
+  readonly #clear: boolean
 
-  constructor(size = 256, slabSize = 0) {
-    this.bytes = allocate(size)
+  constructor(size = 256, slabSize = 0, clear = false) {
+    this.bytes = clear ? new Uint8Array(size) : allocate(size)
     this.slabSize = slabSize
+    this.#clear = clear
   }
 
   /** Makes room for `width` more bytes. */
@@ -53,7 +58,8 @@ export class Writer {
 
   #grow(width: number): void {
     const used = this.offset - this.mark
-    const bytes = allocate(Math.max(this.slabSize, 2 * used + width, 64))
+    const size = Math.max(this.slabSize, 2 * used + width, 64)
+    const bytes = this.#clear ? new Uint8Array(size) : allocate(size)
     bytes.set(this.bytes.subarray(this.mark, this.offset))
     this.bytes = bytes
     this.offset = used
@@ -111,9 +117,10 @@ export class Writer {
 
   /** Bytes as they are, copied. */
   raw(bytes: Uint8Array): void {
-    this.ensure(bytes.length)
+    const length = byteCount(bytes)
+    this.ensure(length)
     this.bytes.set(bytes, this.offset)
-    this.offset += bytes.length
+    this.offset += length
   }
 
   /** §1.6.1 */
@@ -237,7 +244,7 @@ export class Writer {
   /** @throws {EncodeError} for anything but a Uint8Array, or one of 4 GiB. §1.6.19 */
   writeBinary(bytes: Uint8Array): void {
     if (!(bytes instanceof Uint8Array)) refuse('Uint8Array', bytes)
-    this.binaryHeader(bytes.length)
+    this.binaryHeader(byteCount(bytes))
     this.raw(bytes)
   }
 

@@ -128,11 +128,11 @@ describe('what is left behind', () => {
   })
 
   test('a listener with such options drops the peer and says so', async () => {
-    await using listener = await listen({ maxFrameSize: 100 })
+    await using listener = await listen({ desiredCapabilities: ['é'] })
     const errors: Error[] = []
     listener.on('error', error => errors.push(error))
     expect(await failure(connect({ host: '127.0.0.1', port: listener.port }))).toBeInstanceOf(TransportError)
-    expect(errors).toEqual([expect.any(UsageError)])
+    expect(errors).toEqual([expect.any(EncodeError)])
   })
 
   test('a given transport is destroyed when opening throws', async () => {

@@ -8,6 +8,7 @@ import { listen } from '../../src/client/listen.ts'
 import { sasl, saslServer } from '../../src/client/sasl.ts'
 import { formatFrame } from '../../src/client/trace-format.ts'
 import { memoryPair } from '../../src/io/memory.ts'
+import { joined } from './joined.ts'
 
 /** A connection that sends one message, with listeners on all channels meanwhile. */
 async function heard(channels: readonly string[]): Promise<Record<string, unknown[]>> {
@@ -58,15 +59,21 @@ test('frames, states, credit and settlement are published, without secrets', asy
     'session opened',
     'link opened',
     'connection ended',
+    'session ended',
+    'link ended',
   ])
+  // What goes down with the connection has its name, and its cause.
+  expect(states.map(({ name }) => name)).toEqual(['far', '0', 'l1', 'far', '0', 'l1'])
+  expect(states.slice(3).map(({ by }) => by)).toEqual(['local', 'local', 'local'])
   expect(messages['credit'] as CreditMessage[]).toContainEqual({
     connection: 'near',
+    id: expect.any(Number),
     link: 'l1',
     linkCredit: 100,
     drain: false,
   })
   expect(messages['settlement'] as SettlementMessage[]).toEqual([
-    { connection: 'near', link: 'l1', deliveryId: 0, outcome: 'accepted' },
+    { connection: 'near', id: states[0]?.id, link: 'l1', deliveryId: 0, outcome: 'accepted' },
   ])
 })
 
@@ -74,4 +81,33 @@ test('nothing is published on channels that nobody hears', async () => {
   const messages = await heard(['settlement'])
   expect(messages['settlement']).toHaveLength(1)
   expect(messages['frame']).toHaveLength(0)
+})
+
+test('connections that share a container-id have numbers of their own', async () => {
+  const first = (await heard(['settlement']))['settlement'] as SettlementMessage[]
+  const second = (await heard(['settlement']))['settlement'] as SettlementMessage[]
+  expect(first[0]?.id).toBeGreaterThan(0)
+  expect(second[0]?.id).toBeGreaterThan(first[0]?.id as number)
+})
+
+test('what ends by itself is told once', async () => {
+  const states: StateMessage[] = []
+  const listener = (message: unknown) => void states.push(message as StateMessage)
+  subscribe('fairlead:state', listener)
+  await using ends = await joined()
+  const far = ends.near.remote.containerId
+  const session = await ends.near.session()
+  const link = await session.sender('q', { name: 'l1' })
+  await link.close()
+  await session.receiver('q', { name: 'l2' })
+  await session.end()
+  await ends.near.close()
+  unsubscribe('fairlead:state', listener)
+  const own = states.filter(({ id }) => id === ends.near.id).filter(({ state }) => state === 'ended')
+  expect(own.map(({ scope, name }) => `${scope} ${name}`)).toEqual([
+    'link l1',
+    'session 0',
+    'link l2',
+    `connection ${far}`,
+  ])
 })

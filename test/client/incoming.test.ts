@@ -39,6 +39,16 @@ describe('waiting for a taker', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 
+  test('ten thousand at once are refused in slices, in order', () => {
+    const items = Array.from({ length: 10_000 }, () => push())
+    vi.advanceTimersByTime(1001)
+    expect(refused.length).toBeGreaterThan(0)
+    expect(refused.length).toBeLessThan(1000)
+    vi.advanceTimersByTime(1000)
+    expect(refused).toEqual(items)
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
   test('what is over is not refused, not handed out, and not kept', async () => {
     for (let i = 0; i < 10_000; i++) push().over = true
     expect(queue.length).toBeLessThan(20)

@@ -169,11 +169,13 @@ describe('a connection', () => {
     vi.spyOn(process.stderr, 'write').mockImplementation(text => lines.push(String(text)) > 0)
     await using ends = await joined({ near: { containerId: 'near-end', sasl: false } })
     await ends.near.close()
-    const own = (): string[] => lines.filter(line => line.startsWith('near-end'))
+    const mine = ` #${ends.near.id} near-end `
+    const own = (): string[] => lines.filter(line => line.includes(mine)).map(line => line.slice(12 + mine.length))
     await expect.poll(() => own().length).toBe(6)
-    const kinds = own().map(line => /^near-end (. (?:\[0\] )?[\w-]+)/.exec(line)?.[1])
+    expect(lines.every(line => /^\d\d:\d\d:\d\d\.\d{3} #\d+ /.test(line))).toBe(true)
+    const kinds = own().map(line => /^. (?:\[0\] )?[\w-]+/.exec(line)?.[0])
     expect(kinds.sort()).toEqual(['← AMQP', '← [0] close', '← [0] open', '→ AMQP', '→ [0] close', '→ [0] open'])
-    expect(own()[0]).toBe('near-end → AMQP 0 1.0.0\n')
+    expect(own()[0]).toBe('→ AMQP 0 1.0.0\n')
   })
 })
 

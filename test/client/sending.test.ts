@@ -150,3 +150,13 @@ describe('ready', () => {
     await expect.poll(() => ready).toBe(true)
   })
 })
+
+test('§2.8.7 §2.8.11 tags are bytes, message formats are integers; nothing is sent otherwise', async () => {
+  await using ends = await joined()
+  const sender = await ends.near.sender('q')
+  for (const deliveryTag of ['abc', [1], null])
+    expect(await settled(sender.send({ body: 'x' }, { deliveryTag: deliveryTag as never }))).toBeInstanceOf(UsageError)
+  for (const messageFormat of [-1, 1.5, 2 ** 32])
+    expect(await settled(sender.send({ body: 'x' }, { messageFormat }))).toMatchObject({ section: '2.8.11' })
+  expect(sender.pending).toBe(0)
+})

@@ -59,10 +59,12 @@ describe('§2.5.1 what the peer begins', () => {
       incoming.refuse({ condition: 'amqp:unauthorized-access', description: 'not you' })
       incoming.refuse({ condition: 'amqp:internal-error' })
     })
-    const session = await ends.near.session()
-    const closure = await session.closed
-    expect(closure).toMatchObject({ by: 'remote', error: { condition: 'amqp:unauthorized-access' } })
-    expect(closure.error).toBeInstanceOf(RemoteError)
+    for (const refused of [ends.near.session(), ends.near.sender('q')]) {
+      const error = await settled(refused)
+      expect(error).toBeInstanceOf(RemoteError)
+      expect(error).toMatchObject({ condition: 'amqp:unauthorized-access', scope: 'session' })
+      expect(String(error)).toMatch(/^RemoteError: session \d ended by peer: amqp:unauthorized-access \(not you\)$/)
+    }
   })
 
   test('accepting what has ended is refused', async () => {
@@ -190,5 +192,39 @@ describe('§2.5.2 §2.5.4 ending', () => {
     await one.session.end()
     const other = await ends.near.sender('q')
     expect(other.session).not.toBe(one.session)
+  })
+})
+
+describe('the session of all links on the connection', () => {
+  test('a signal gives up one who waits for its begin, and no other', async () => {
+    await using ends = await joined({ onLink: null })
+    const impatient = new AbortController()
+    const reason = new Error('not for so long')
+    const first = ends.near.sender('a', { signal: impatient.signal })
+    const second = ends.near.sender('b', { signal: AbortSignal.timeout(10_000) })
+    const third = ends.near.transaction({ signal: impatient.signal })
+    const gone = Promise.all([settled(first), settled(third)])
+    impatient.abort(reason)
+    expect(await gone).toEqual([reason, reason])
+    ends.far.on('session', async incoming => {
+      const session = await incoming.accept()
+      session.on('link', link => link.accept())
+    })
+    expect((await second).target).toMatchObject({ address: 'b' })
+    // The signal that fired is of no further use; the session is.
+    expect((await ends.near.receiver('c')).session).toBe((await second).session)
+    ends.mute()
+    const late = ends.near.session({ signal: AbortSignal.timeout(20) })
+    expect(await settled(late)).toMatchObject({ name: 'TimeoutError' })
+  })
+
+  test('§2.6.1 a name that is in use is refused, on it and on another session', async () => {
+    await using ends = await joined()
+    const sender = await ends.near.sender('a', { name: 'n' })
+    expect(await settled(ends.near.sender('b', { name: 'n' }))).toBeInstanceOf(UsageError)
+    const session = await ends.near.session()
+    expect(await settled(session.sender('b', { name: 'n' }))).toBeInstanceOf(UsageError)
+    await sender.close()
+    expect((await session.sender('b', { name: 'n' })).name).toBe('n')
   })
 })

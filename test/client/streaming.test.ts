@@ -30,11 +30,12 @@ async function server(
   onLink: (link: IncomingLink) => unknown,
   options: ConnectionOptions & { incomingWindow?: number } = {},
 ): Promise<Listener> {
-  const listener = await listen(options)
+  const { incomingWindow, ...listening } = options
+  const listener = await listen(listening)
   closing.push(listener)
   listener.on('connection', connection =>
     connection.on('session', async incoming => {
-      const session = await incoming.accept({ incomingWindow: options.incomingWindow })
+      const session = await incoming.accept({ incomingWindow })
       session.on('link', onLink)
     }),
   )

@@ -47,6 +47,14 @@ describe('a frame', () => {
     )
   })
 
+  test('characters that a terminal would obey are shown, not sent', () => {
+    const evil = '\u001b[2J\u009b1m\u007f\n\u202e'
+    const error = { type: 'error', condition: evil, description: evil, info: new AmqpMap([[symbol(`k${evil}`), evil]]) }
+    const text = traced({ type: 'close', error })
+    expect(text).not.toMatch(/[\p{Cc}\p{Cf}]/u)
+    expect(text).toContain('condition=\\u{1b}[2J\\u{9b}1m\\u{7f}\\u{a}\\u{202e}')
+  })
+
   test('of a kind that is not known here', () => {
     expect(traced({ type: 'other', someField: 1 })).toBe('[3] other(some-field=1)')
   })

@@ -1,14 +1,8 @@
 /** §4: transactions end to end, a controller and a coordinator of ours over memory. */
 
 import { describe, expect, test } from 'vitest'
-import type {
-  Connection,
-  CoordinatedTransaction,
-  Delivery,
-  Receiver,
-  Sender,
-  Transaction,
-} from '../../src/client/api.ts'
+import type { Connection, Delivery, Receiver, Sender } from '../../src/client/api.ts'
+import type { CoordinatedTransaction, Transaction } from '../../src/client/api-transactions.ts'
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
 import type { CoordinatorOptions } from '../../src/client/options.ts'

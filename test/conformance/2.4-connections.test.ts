@@ -44,13 +44,15 @@ describe('§2.4.1 opening', () => {
 
   test('§2.4.1 the peer’s open is told as it is', () => {
     const s = scenario({ role: 'acceptor' })
-    s.peer.sendHeader().sendOpen({ containerId: 'c', hostname: 'h', maxFrameSize: 1024, channelMax: 7, idleTimeOut: 9 })
+    s.peer
+      .sendHeader()
+      .sendOpen({ containerId: 'c', hostname: 'h', maxFrameSize: 1024, channelMax: 7, idleTimeOut: 90 })
     expect(s.event('connection.opened').open).toMatchObject({
       containerId: 'c',
       hostname: 'h',
       maxFrameSize: 1024,
       channelMax: 7,
-      idleTimeOut: 9,
+      idleTimeOut: 90,
     })
   })
 

@@ -127,7 +127,7 @@ describe.each(sides)('§2.5.2 ending (%s)', role => {
     const doomed = begun(s)
     sending(s, doomed)
     const other = begun(s, {}, {}, 1)
-    const sender = sending(s, other, { channel: 1 })
+    const sender = sending(s, other, { name: 'l2', channel: 1 })
     s.peer.sendEnd().expectEnd()
     expect(s.event('session.ended').session).toBe(doomed)
     s.peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 1 }, undefined, 1)

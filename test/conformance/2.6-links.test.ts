@@ -60,13 +60,6 @@ describe('§2.6.1 naming a link', () => {
     expect(link).toMatchObject({ role: 'receiver', initiated: 'remote' })
     expect(sender.state).toBe('ATTACH_SENT')
   })
-
-  test('§2.6.1 the same name on two sessions', () => {
-    const s = opened(scenario({ role: 'initiator' }))
-    const links = [0, 1].map(channel => sending(s, begun(s, {}, {}, channel), { channel }))
-    expect(links.map(({ state }) => state)).toEqual(['ATTACHED', 'ATTACHED'])
-    s.peer.finished()
-  })
 })
 
 describe.each(sides)('§2.6.2 handles (%s)', role => {

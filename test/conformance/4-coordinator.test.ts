@@ -1,7 +1,8 @@
 /** §4, with §4.4.4: a coordinator of ours and a scripted controller. The other way round is in `4-transactions.test.ts`. */
 
 import { describe, expect, test } from 'vitest'
-import type { CoordinatedTransaction, Delivery, Receiver, Sender } from '../../src/client/api.ts'
+import type { Delivery, Receiver, Sender } from '../../src/client/api.ts'
+import type { CoordinatedTransaction } from '../../src/client/api-transactions.ts'
 import type { CoordinatorOptions, ReceiverOptions } from '../../src/client/options.ts'
 import {
   accepted,

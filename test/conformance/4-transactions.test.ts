@@ -1,7 +1,8 @@
 /** §4: a controller of ours and a scripted coordinator. The other way round is in `4-coordinator.test.ts`. */
 
 import { describe, expect, test } from 'vitest'
-import type { Receiver, Sender, Session, Transaction } from '../../src/client/api.ts'
+import type { Receiver, Sender, Session } from '../../src/client/api.ts'
+import type { Transaction } from '../../src/client/api-transactions.ts'
 import { ClosedError, TransactionError, UsageError } from '../../src/errors.ts'
 import {
   accepted,

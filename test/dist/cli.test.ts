@@ -53,6 +53,13 @@ test('--version is the package’s', async () => {
   expect(await run('--version')).toEqual({ code: 0, out: `${version}\n`, err: '' })
 })
 
+test('a target that is none is misuse, not a failure', async () => {
+  const { code, err } = await run('demo', 'foo')
+  expect(code).toBe(2)
+  expect(err).toContain('✗ the target is neither amqp://…')
+  expect(err).toContain('See fairlead --help.')
+})
+
 test('an option that is unknown is named, in a line', async () => {
   const { code, err } = await run('demo', '--fast')
   expect(code).toBe(2)

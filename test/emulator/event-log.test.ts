@@ -50,6 +50,7 @@ describe('partitions', () => {
   it('are 1 to 32', () => {
     for (const partitions of [0, 33, 1.5, Number.NaN]) expect(() => new EventLog({ partitions })).toThrow(UsageError)
     expect(() => new EventLog({ maxEvents: 0 })).toThrow(UsageError)
+    expect(() => new EventLog({ maxBytes: 0 })).toThrow(UsageError)
   })
 })
 
@@ -90,4 +91,14 @@ describe('iteration', () => {
       Array.from({ length: 10 }, (_, i) => `${10 + i}`),
     )
   })
+})
+
+it('bytes bound it as well as events do; the newest event stays, however large', async () => {
+  const log = new EventLog({ maxBytes: 10_000 })
+  for (let i = 0; i < 100; i++) log.append(telemetry('d1', 'x'.repeat(936)), i)
+  log.append(telemetry('d1', 'y'.repeat(50_000)), 100)
+  log.close()
+  const kept: TelemetryEvent[] = []
+  for await (const event of log) kept.push(event)
+  expect(kept.map(({ sequenceNumber }) => sequenceNumber)).toEqual([100n])
 })

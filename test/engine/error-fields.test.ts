@@ -9,10 +9,11 @@ import {
   RELEASED,
 } from '../../src/definitions/delivery-state.ts'
 import { error as errorTable } from '../../src/definitions/error.ts'
-import { type ErrorFields, fitted, fittedState } from '../../src/engine/error-fields.ts'
+import { type ErrorFields, echoed, fitted, fittedState } from '../../src/engine/error-fields.ts'
 import { refusal } from '../../src/engine/refusal.ts'
 import { EncodeError, UsageError } from '../../src/errors.ts'
 import { fields } from '../../src/types/composite.ts'
+import type { AmqpValue } from '../../src/types/values.ts'
 import { Writer } from '../../src/types/writer.ts'
 
 /** What is left for the error in a frame of 512 bytes. */
@@ -69,8 +70,9 @@ describe('§2.8.14 an error', () => {
     expect(fitted({ condition, info }, 512)).toEqual({ type: 'error', condition, description: '' })
   })
 
-  test('that cannot be encoded is refused', () => {
+  test('that cannot be encoded, or not into any frame of the peer’s, is refused', () => {
     expect(() => fitted({ condition: 'é' }, 512)).toThrow(EncodeError)
+    expect(() => fitted({ condition: `x:${'y'.repeat(500)}` }, 512)).toThrow(UsageError)
   })
 })
 
@@ -106,15 +108,27 @@ describe('§3.4 a state', () => {
   })
 })
 
+describe('a state of the peer’s, said back to it', () => {
+  test('goes as it is where it can be written, and else not at all', () => {
+    const modified = (value: AmqpValue) =>
+      ({ type: 'modified', deliveryFailed: false, undeliverableHere: false, messageAnnotations: fields({ value }) }) as
+        | DeliveryState
+        | undefined
+    expect([echoed(undefined, 512), echoed(ACCEPTED, 512)]).toEqual([undefined, ACCEPTED])
+    expect(echoed(modified(1), 512)).toEqual(modified(1))
+    expect([echoed(modified(2n ** 63n), 512), echoed(modified('x'.repeat(500)), 512)]).toEqual([undefined, undefined])
+  })
+})
+
 describe('what an engine does for an owner', () => {
   test('that it cannot be done is an answer', () => {
-    const why = new UsageError('no handle is left')
     expect(refusal(() => {})).toBeUndefined()
-    expect(
-      refusal(() => {
-        throw why
-      }),
-    ).toBe(why)
+    for (const why of [new UsageError('no handle is left'), new EncodeError('a ulong is no long')])
+      expect(
+        refusal(() => {
+          throw why
+        }),
+      ).toBe(why)
   })
 
   test('a bug is none', () => {

@@ -75,7 +75,7 @@ describe('§2.6.12 the ring of unsettled deliveries', () => {
 })
 
 /** An end that has attached a sender to a scripted peer. */
-function sending(): { engine: Engine; feed: (bytes: Uint8Array) => void } {
+function sending(attach: peer.Fields = {}): { engine: Engine; feed: (bytes: Uint8Array) => void } {
   const engine = new Engine()
   engine.connection.open({ containerId: 'us' })
   const feed = (bytes: Uint8Array) => {
@@ -92,7 +92,12 @@ function sending(): { engine: Engine; feed: (bytes: Uint8Array) => void } {
   const sender = session.sender('s')
   sender.attach({ source: {}, target: {} })
   engine.output(1 << 20, 0)
-  feed(frame(0, peer.attach({ name: 's', handle: 0, role: true, source: peer.source({}), target: peer.target({}) })))
+  feed(
+    frame(
+      0,
+      peer.attach({ name: 's', handle: 0, role: true, source: peer.source({}), target: peer.target({}), ...attach }),
+    ),
+  )
   return { engine, feed }
 }
 
@@ -121,6 +126,43 @@ describe('§2.6.7 flows with extreme numbers', () => {
     )
     expect(hear(engine).events.some(event => event.type === 'protocol.error')).toBe(false)
     expect(engine.connection.hasEnded).toBe(false)
+  })
+})
+
+describe('§2.8.3 a receiver in mode second, whose outcome is settled by saying it back', () => {
+  const large = { 'x-a': { t: 'ulong', v: 2n ** 64n - 1n } } as const
+  test.each([
+    ['holds what cannot be written', peer.modified({ messageAnnotations: large })],
+    ['does not fit its own frames', peer.rejected({ error: peer.error({ condition: `a:${'b'.repeat(600)}` }) })],
+    [
+      'is longer than its own frames',
+      peer.rejected({ error: peer.error({ condition: 'a', description: 'd'.repeat(600) }) }),
+    ],
+  ])('%s', (_what, state) => {
+    const { engine, feed } = sending({ rcvSettleMode: 1n })
+    feed(
+      frame(
+        0,
+        peer.flow({
+          nextIncomingId: 0,
+          incomingWindow: 100,
+          nextOutgoingId: 0,
+          outgoingWindow: 100,
+          handle: 0,
+          deliveryCount: 0,
+          linkCredit: 5,
+        }),
+      ),
+    )
+    const { link } = expectEvent(hear(engine), 'link.attached')
+    if (link.role !== 'sender') throw new Error('no sender')
+    link.transfer(Uint8Array.of(1))
+    engine.output(1 << 20, 0)
+    feed(frame(0, peer.disposition({ role: true, first: 0, settled: false, state })))
+    expect(hear(engine).outcomes).toHaveLength(1)
+    expect(link.unsettledCount).toBe(0)
+    link.transfer(Uint8Array.of(1))
+    expect(engine.output(1 << 20, 0)).not.toEqual([])
   })
 })
 

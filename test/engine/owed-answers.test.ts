@@ -175,3 +175,23 @@ test('§2.8.2 §2.8.3 an answer that says nothing of the modes keeps what the pe
   expect([attach.sndSettleMode, attach.rcvSettleMode]).toEqual(['unsettled', 'second'])
   expect([sender.rcvSettleMode, link.rcvSettleMode]).toEqual(['second', 'second'])
 })
+
+test('§2.6.3 16,000 links that are refused at once cost each the same', () => {
+  const engine = begun({ maxFrameSize: 65_536 })
+  const count = 16_000
+  engine.receive(concat(...Array.from({ length: count }, (_, i) => frame(0, theirAttach(i, `l${i}`)))), 0)
+  const { events } = hear(engine)
+  const links = events.flatMap(event => (event.type === 'link.attached' ? [event.link] : []))
+  expect(links).toHaveLength(count)
+  const refusing = (from: number, to: number): number => {
+    const started = process.cpuUsage()
+    for (const link of links.slice(from, to)) link.refuse({ type: 'error', condition: 'amqp:not-found' })
+    const { user, system } = process.cpuUsage(started)
+    return user + system
+  }
+  refusing(0, 1000)
+  const early = refusing(1000, 2000)
+  refusing(2000, 15_000)
+  expect(refusing(15_000, count)).toBeLessThan(Math.max(2 * early, 100_000))
+  expect(written(engine).filter(name => name === 'detach')).toHaveLength(count)
+})

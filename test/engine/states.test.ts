@@ -142,10 +142,12 @@ const machines: [string, object, states: string, inputs: string, figure: string[
   [
     '§5.3.2 SASL',
     saslTransitions,
-    'START MECHANISMS INIT CHALLENGED RESPONDED DONE',
+    'START INIT_PIPE MECHANISMS INIT CHALLENGED RESPONDED DONE',
     'MECHANISMS INIT CHALLENGE RESPONSE OUTCOME',
     saslFigure,
-    [],
+    arrows(`
+  START      INIT       INIT_PIPE      // D-047: the client does not wait for the mechanisms
+  INIT_PIPE  MECHANISMS INIT           // D-047`),
   ],
 ]
 

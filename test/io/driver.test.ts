@@ -1,6 +1,6 @@
 /** The driver's last resorts: timers too long, transports that do not end, bugs, peers that do not read. */
 
-import { createServer, type Socket } from 'node:net'
+import { connect as connectTcp, createServer, type Socket } from 'node:net'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { Connection } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
@@ -10,6 +10,7 @@ import type { ConnectOptions, ListenOptions } from '../../src/client/options.ts'
 import { TransportError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport, TransportSink } from '../../src/io/transport.ts'
+import { amqpHeader } from '../peer/wire.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -39,6 +40,24 @@ describe('timers', () => {
     await near.close()
     expect(spy.mock.calls.length).toBeGreaterThan(1)
     expect(spy.mock.calls.filter(([, ms]) => (ms ?? 0) > 2 ** 31 - 1)).toEqual([])
+  })
+
+  test('no timer outlives a socket that the peer has dropped', async () => {
+    const closeMs = 54_322
+    const set = vi.spyOn(globalThis, 'setTimeout')
+    const clear = vi.spyOn(globalThis, 'clearTimeout')
+    await using listener = await listen({ limits: { closeMs } })
+    let failed = 0
+    listener.on('error', () => failed++)
+    for (let i = 0; i < 5; i++) {
+      const socket = connectTcp({ host: '127.0.0.1', port: listener.port })
+      await new Promise<void>(resolve => socket.write(amqpHeader, () => resolve()))
+      socket.destroy()
+    }
+    await expect.poll(() => failed).toBe(5)
+    const made = set.mock.results.filter((_, i) => set.mock.calls[i]?.[1] === closeMs)
+    const left = () => made.filter(({ value }) => !clear.mock.calls.some(([timer]) => timer === value))
+    await expect.poll(left).toEqual([])
   })
 
   test('no timer outlives a connection that both ends have closed', async () => {

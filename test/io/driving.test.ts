@@ -34,9 +34,10 @@ class Wire implements Transport {
   start(sink: TransportSink): void {
     this.sink = sink
   }
+  takes = true
   write(chunks: readonly Uint8Array[]): boolean {
     this.written.push(...chunks.map(chunk => chunk.slice()))
-    return true
+    return this.takes
   }
   end(): void {
     this.log.push('end')
@@ -110,6 +111,26 @@ describe('time', () => {
     expect(ends.wire.written.map(chunk => chunk.length)).toEqual([8, 8, 8])
   })
 
+  test('§2.4.5 a heartbeat that is due while the transport takes nothing waits for it, without timers', async () => {
+    const ends = await driven()
+    ends.wire.sink.data(concat(amqpHeader, frame(0, open({ containerId: 'peer', idleTimeOut: 1000 }))))
+    await pass()
+    ends.wire.takes = false
+    await pass(600)
+    ends.wire.written.length = 0
+    const spy = vi.spyOn(globalThis, 'setTimeout')
+    for (let i = 0; i < 20; i++) await pass(50)
+    expect(spy.mock.calls.length).toBeLessThan(3)
+    spy.mockRestore()
+    expect(ends.wire.written).toEqual([])
+    ends.wire.takes = true
+    ends.wire.sink.drain()
+    await pass()
+    expect(ends.wire.written.map(chunk => chunk.length)).toEqual([8])
+    await pass(600)
+    expect(ends.wire.written.map(chunk => chunk.length)).toEqual([8, 8])
+  })
+
   test('a transport that does not end after a close is destroyed after closeMs', async () => {
     const ends = await opened({ limits: { closeMs: 100 } })
     ends.engine.connection.close()
@@ -145,8 +166,8 @@ describe('time', () => {
     expect(refs()).toBe(true)
     ends.driver.unref()
     const armed = spy.mock.calls.length
-    ends.wire.sink.data(concat(amqpHeader, frame(0, open({ containerId: 'peer', idleTimeOut: 10 }))))
-    await pass(20)
+    ends.wire.sink.data(concat(amqpHeader, frame(0, open({ containerId: 'peer', idleTimeOut: 20 }))))
+    await pass(30)
     expect(spy.mock.calls.length).toBeGreaterThan(armed)
     expect(refs()).toBe(false)
   })

@@ -1,5 +1,6 @@
 /** TLS with real certificates over real sockets: verification on, names checked, SNI sent. §5.2 */
 
+import { connect as connectTcp, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Connection, Listener } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
@@ -114,5 +115,40 @@ describe('§5.3 EXTERNAL', () => {
       expect(error).toBeInstanceOf(SaslError)
       expect(error.outcome).toBe('auth')
     }
+  })
+})
+
+describe('a peer that says nothing on a TLS port', () => {
+  const silent = async (port: number): Promise<Socket> => {
+    const socket = connectTcp({ host: '127.0.0.1', port })
+    socket.on('error', () => {}).resume()
+    await new Promise(resolve => socket.once('connect', resolve))
+    return socket
+  }
+  const { setTimeout: pause } = globalThis
+  const within = (promise: Promise<unknown>, ms: number): Promise<unknown> =>
+    Promise.race([promise.then(() => 'done'), new Promise(resolve => pause(() => resolve('late'), ms))])
+
+  test('does not keep the listener from closing; one whose handshake is over is closed properly', async () => {
+    const other = await listen({ tls: { cert: certificate.cert, key: certificate.key } })
+    other.on('connection', () => {})
+    const socket = await silent(other.port)
+    const gone = new Promise(resolve => socket.once('close', resolve))
+    const near = await connect({ host: 'localhost', port: other.port, tls: { ca: certificate.ca } })
+    expect(await within(other.close(), 3000)).toBe('done')
+    expect(await within(gone, 3000)).toBe('done')
+    expect(await near.closed).toEqual({ by: 'remote', error: undefined })
+  })
+
+  test('is given up after limits.handshakeMs', async () => {
+    const errors: Error[] = []
+    await using other = await listen({
+      tls: { cert: certificate.cert, key: certificate.key },
+      limits: { handshakeMs: 50 },
+    })
+    other.on('error', error => errors.push(error))
+    const socket = await silent(other.port)
+    expect(await within(new Promise(resolve => socket.once('close', resolve)), 3000)).toBe('done')
+    expect(errors[0]).toBeInstanceOf(TransportError)
   })
 })

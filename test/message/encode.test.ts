@@ -1,9 +1,9 @@
 // Messages, encoded: the exact bytes, the rules of keys and values, and binaries that are not copied. §3.2
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { EncodeError } from '../../src/errors.ts'
+import { EncodeError, UsageError } from '../../src/errors.ts'
 import { decodeMessage } from '../../src/message/decode.ts'
-import { encodeMessage, writeMessage } from '../../src/message/encode.ts'
+import { EncodedMessage, encodeMessage, writeMessage } from '../../src/message/encode.ts'
 import type { MessageInit } from '../../src/message/message.ts'
 import { type AmqpValue, described, symbol, Typed, ulong } from '../../src/types/values.ts'
 import { Writer } from '../../src/types/writer.ts'
@@ -122,7 +122,7 @@ describe('what is refused', () => {
     ['no sequence', { body: { sequence: [] } }, 'body.sequence'],
     ['a sequence that is text', { body: { sequence: [wrong('x')] } }, 'body.sequence.0'],
     ['a sequence with a fault', { body: { sequence: [[1], [2, wrong({})]] } }, 'body.sequence.1.1'],
-    ['a value with a fault', { body: { value: [wrong({})] } }, 'body.0'],
+    ['a value with a fault', { body: { value: [wrong({})] } }, 'body.value.0'],
     ['text with a lone surrogate', { body: '\ud800' }, 'body'],
   ])('§3.2 %s', (_, init, path) => {
     try {
@@ -173,4 +173,19 @@ describe('binaries by reference', () => {
     expect(message.body).toEqual(body)
     expect(message.footer?.get('x')).toBe(1)
   })
+})
+
+test('an encoded message is bytes of a format, and nothing else', () => {
+  for (const bytes of [[1], 'abcd', undefined, new ArrayBuffer(1)])
+    expect(() => new EncodedMessage(bytes as never)).toThrow(UsageError)
+  for (const format of [-1, 0.5, 2 ** 32, '1'])
+    expect(() => new EncodedMessage(Uint8Array.of(1), format as never)).toThrow(/message-format.*§2\.8\.11/)
+  expect(new EncodedMessage(Uint8Array.of(1), 0xffffffff).messageFormat).toBe(0xffffffff)
+})
+
+test('what is wrong with a body says where, and what to do', () => {
+  expect(() => encodeMessage({ body: { value: new Map([['k', Symbol('x')]]) } as never })).toThrow(
+    expect.objectContaining({ path: expect.stringMatching(/^body\.value\.k/) }),
+  )
+  expect(() => encodeMessage({ body: { temperature: 1 } as never })).toThrow('JSON.stringify')
 })

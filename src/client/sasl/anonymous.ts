@@ -7,6 +7,7 @@ import { oneMessage, type SaslMechanism, type SaslServerMechanism } from './mech
 export const anonymous = (trace = ''): SaslMechanism => ({
   name: 'ANONYMOUS',
   secret: false,
+  pipelines: true,
   start: () => oneMessage('ANONYMOUS', () => encodeUtf8(trace)),
 })
 

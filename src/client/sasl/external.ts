@@ -18,6 +18,7 @@ export type ExternalCheck = (certificate: Uint8Array, authorizationId: string) =
 export const external = (authorizationId = ''): SaslMechanism => ({
   name: 'EXTERNAL',
   secret: false,
+  pipelines: true,
   start: () => oneMessage('EXTERNAL', () => encodeUtf8(authorizationId)),
 })
 

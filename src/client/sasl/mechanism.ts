@@ -24,6 +24,11 @@ export interface SaslMechanism {
   readonly name: string
   /** Whether it gives a secret to whoever listens: then it is refused without TLS. */
   readonly secret: boolean
+  /**
+   * Whether it says all in its initial response and has nothing to verify, so that a pipelining client may use it
+   * unasked and send AMQP right behind. Default false. D-047
+   */
+  readonly pipelines?: boolean
   /** Begins one attempt. */
   start(context: SaslContext): SaslExchange
 }
@@ -70,7 +75,7 @@ export type SaslStep =
   | { readonly challenge: Uint8Array }
   | {
       readonly outcome: 'ok' | 'auth' | 'sys' | 'sys-perm' | 'sys-temp'
-      /** Who the peer is, for `connection.identity`. */
+      /** Who the peer is, for `connection.identity`; with another outcome than ok whom it said it was, for the error. */
       readonly identity?: string | undefined
       readonly additionalData?: Uint8Array | undefined
     }
@@ -89,4 +94,6 @@ export const oneMessage = (name: string, initial: () => Uint8Array | undefined):
 
 /** What the answer of a `check` means: false refuses, true takes the peer for whom it says it is, text names it. */
 export const verdict = (answer: boolean | string, claimed: string | undefined): SaslStep =>
-  answer === false ? { outcome: 'auth' } : { outcome: 'ok', identity: answer === true ? claimed : answer }
+  answer === false
+    ? { outcome: 'auth', identity: claimed }
+    : { outcome: 'ok', identity: answer === true ? claimed : answer }

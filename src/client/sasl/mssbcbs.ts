@@ -6,6 +6,7 @@ import { oneMessage, type SaslMechanism, type SaslServerMechanism } from './mech
 export const mssbcbs = (): SaslMechanism => ({
   name: 'MSSBCBS',
   secret: false,
+  pipelines: true,
   start: () => oneMessage('MSSBCBS', () => undefined),
 })
 

@@ -21,6 +21,7 @@ export const oauthBearer = (token: TokenSource, authorizationId = ''): SaslMecha
   return {
     name: 'OAUTHBEARER',
     secret: true,
+    pipelines: true,
     start: ({ signal }) => bearerClient(token, signal, message, Uint8Array.of(1)),
   }
 }

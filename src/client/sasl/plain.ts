@@ -22,6 +22,7 @@ export const plain = (username: string, password: string): SaslMechanism => {
   return {
     name: 'PLAIN',
     secret: true,
+    pipelines: true,
     start: () => oneMessage('PLAIN', () => encodeUtf8(`\0${username}\0${password}`)),
   }
 }

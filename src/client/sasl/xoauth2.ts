@@ -11,6 +11,7 @@ export const xoauth2 = (username: string, token: TokenSource): SaslMechanism => 
   return {
     name: 'XOAUTH2',
     secret: true,
+    pipelines: true,
     start: ({ signal }) => bearerClient(token, signal, message, new Uint8Array()),
   }
 }

@@ -1,0 +1,85 @@
+/** What is wrong with options, said before anything is opened: names that mean nothing, numbers out of range. */
+
+import { DEFAULT_LIMITS } from '../engine/limits.ts'
+import { UsageError } from '../errors.ts'
+import { checkSignal } from './operation.ts'
+import type { ConnectionOptions, ConnectOptions, ListenOptions } from './options.ts'
+
+/** Every name of an interface, so that one that is added to it and not here does not compile. */
+type Names<T> = Readonly<Record<keyof T, 0>>
+
+const CONNECTION: Names<ConnectionOptions> = {
+  signal: 0,
+  containerId: 0,
+  hostname: 0,
+  maxFrameSize: 0,
+  channelMax: 0,
+  idleTimeOut: 0,
+  desiredCapabilities: 0,
+  offeredCapabilities: 0,
+  properties: 0,
+  limits: 0,
+  wireProfile: 0,
+  trace: 0,
+}
+
+const CONNECT: Names<Omit<ConnectOptions, keyof ConnectionOptions>> = {
+  host: 0,
+  port: 0,
+  tls: 0,
+  transport: 0,
+  webSocket: 0,
+  proxy: 0,
+  sasl: 0,
+  allowInsecureAuth: 0,
+  pipeline: 0,
+  followRedirects: 0,
+}
+
+const LISTEN: Names<Omit<ListenOptions, keyof ConnectionOptions>> = {
+  host: 0,
+  port: 0,
+  tls: 0,
+  sasl: 0,
+  allowNoSasl: 0,
+  coordinator: 0,
+  transport: 0,
+  links: 0,
+  authorise: 0,
+  maxConnections: 0,
+}
+
+/** @throws {UsageError} for what `connect` cannot work with */
+export function checkConnectOptions(options: ConnectOptions): void {
+  check('connect', options, CONNECT)
+  checkPort(options.port, 1)
+}
+
+/** @throws {UsageError} for what `listen` cannot work with */
+export function checkListenOptions(options: ListenOptions): void {
+  check('listen', options, LISTEN)
+  if (options.port !== null) checkPort(options.port, 0)
+}
+
+function check(what: string, options: ConnectionOptions, own: object): void {
+  checkNames(`option of ${what}`, options, { ...CONNECTION, ...own })
+  if (options.limits) checkNames('limit', options.limits, DEFAULT_LIMITS)
+  checkSignal(options.signal)
+  checkNumber('maxFrameSize', options.maxFrameSize, 512, 0xffffffff)
+  checkNumber('channelMax', options.channelMax, 0, 0xffff)
+  checkNumber('idleTimeOut', options.idleTimeOut, 0, 0xffffffff)
+}
+
+/** One that is undefined is one that was not given, whatever its name. */
+function checkNames(kind: string, given: object, known: object): void {
+  for (const name of Object.keys(given))
+    if (!Object.hasOwn(known, name) && (given as Record<string, unknown>)[name] !== undefined)
+      throw new UsageError(`there is no ${kind} named ${JSON.stringify(name)}`)
+}
+
+const checkPort = (port: unknown, min: number): void => checkNumber('port', port, min, 0xffff)
+
+function checkNumber(name: string, value: unknown, min: number, max: number): void {
+  if (value === undefined || (Number.isInteger(value) && (value as number) >= min && (value as number) <= max)) return
+  throw new UsageError(`${name} is an integer from ${min} to ${max}, not ${String(value)}`)
+}

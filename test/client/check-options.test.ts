@@ -1,0 +1,85 @@
+/** Options and events that do not exist, or are out of range: said before anything is opened. */
+
+import { describe, expect, test } from 'vitest'
+import type { Emits } from '../../src/client/api.ts'
+import { connect } from '../../src/client/connect.ts'
+import { listen } from '../../src/client/listen.ts'
+import { EncodeError, UsageError } from '../../src/errors.ts'
+import { encodeMessage } from '../../src/message/encode.ts'
+import { joined, settled } from './joined.ts'
+
+/** Options that neither end takes, and what is said. */
+const WRONG: readonly (readonly [object, string])[] = [
+  [{ maxFramesize: 1000 }, 'named "maxFramesize"'],
+  [{ limits: { maxMessagesize: 5 } }, 'there is no limit named "maxMessagesize"'],
+  [{ maxFrameSize: 100 }, 'maxFrameSize is an integer from 512'],
+  [{ maxFrameSize: 1000.5 }, 'maxFrameSize'],
+  [{ channelMax: 65_536 }, 'channelMax'],
+  [{ idleTimeOut: -1 }, 'idleTimeOut is an integer from 0'],
+  [{ port: 65_536 }, 'port is an integer'],
+  [{ port: '5672' }, 'port is an integer'],
+  [{ signal: {} }, 'a signal is an AbortSignal'],
+]
+
+describe.each(WRONG)('%j', (options, why) => {
+  test('is refused by connect, before a transport is asked for anything', async () => {
+    const error = await settled(connect({ host: '127.0.0.1', proxy: asked, ...options } as never))
+    expect(error).toBeInstanceOf(UsageError)
+    expect(String(error)).toContain(why)
+  })
+
+  test('is refused by listen', async () => {
+    const error = await settled(listen(options as never))
+    expect(error).toBeInstanceOf(UsageError)
+    expect(String(error)).toContain(why)
+  })
+})
+
+const asked = (): never => {
+  throw new Error('a proxy was asked')
+}
+
+test('what is undefined was not given; port 0 is for listeners alone', async () => {
+  await using listener = await listen({ port: 0, maxFramesize: undefined } as never)
+  expect(listener.port).toBeGreaterThan(0)
+  expect(await settled(connect({ host: '127.0.0.1', port: 0 }))).toBeInstanceOf(UsageError)
+})
+
+test('events that are not there, listeners that are none', async () => {
+  await using ends = await joined()
+  const { near, listener } = ends
+  const sender = await near.sender('q')
+  const receiver = await near.receiver('q')
+  for (const [emitter, names] of [
+    [near, 'closed, session'],
+    [sender.session, 'closed, link'],
+    [sender, 'closed, credit'],
+    [receiver, 'closed'],
+    [listener, 'connection, error'],
+  ] as const) {
+    const on = (type: string, listener: unknown, options = {}) =>
+      (emitter as Emits<Record<string, unknown>>).on(type, listener as never, options)
+    expect(() => on('close', () => {})).toThrow(`there is no event "close" here, only ${names}`)
+    const [name = ''] = names.split(', ')
+    expect(() => on(name, undefined)).toThrow('a listener is a function')
+    expect(() => on(name, () => {}, { signal: {} })).toThrow('a signal is an AbortSignal')
+  }
+  for (const operation of [sender.send({ body: 'x' }, { signal: {} as never }), near.session({ signal: {} as never })])
+    expect(await settled(operation)).toBeInstanceOf(UsageError)
+})
+
+test('a message whose body has another name', () => {
+  expect(() => encodeMessage({ content: 'x' } as never)).toThrow(EncodeError)
+  expect(() => encodeMessage({ properties: {}, application_properties: {} } as never)).toThrow(
+    expect.objectContaining({ path: 'application_properties' }),
+  )
+  expect(encodeMessage({}).length).toBe(5)
+})
+
+test('the connections of a listener are of one container', async () => {
+  await using listener = await listen()
+  listener.on('connection', () => {})
+  await using one = await connect(`amqp://127.0.0.1:${listener.port}`)
+  await using two = await connect(`amqp://127.0.0.1:${listener.port}`)
+  expect(one.remote.containerId).toBe(two.remote.containerId)
+})
