@@ -17,6 +17,7 @@ const PURE = [
   'error-fields',
   'refusal',
   'delivery-sequence',
+  'delivery-tags',
   'disposition-runs',
   'transitions',
   'outcomes',

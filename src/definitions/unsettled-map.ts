@@ -23,13 +23,15 @@ export const unsettledField: FieldType<readonly UnsettledEntry[]> = {
   },
   write(writer, entries) {
     const begun = writer.open()
-    for (const [tag, state] of entries) {
-      deliveryTagField.write(writer, tag)
-      if (state) deliveryStateField.write(writer, state)
-      else writer.writeNull()
-    }
+    for (const entry of entries) writeEntry(writer, entry)
     writer.closeMap(begun, entries.length * 2)
   },
+}
+
+function writeEntry(writer: Writer, [tag, state]: UnsettledEntry): void {
+  deliveryTagField.write(writer, tag)
+  if (state) deliveryStateField.write(writer, state)
+  else writer.writeNull()
 }
 
 /** A delivery-tag as a text that can be compared: one character for each byte. */
@@ -51,13 +53,12 @@ export function fittingEntries(
   const unsettled: UnsettledEntry[] = []
   const writer = new Writer()
   for (const entry of all) {
-    unsettledField.write(writer, [entry])
-    // A map of one has a header that is no shorter than an entry's part in the header of all.
-    if (writer.offset > room - MAP_HEADER) return { unsettled, incompleteUnsettled: true }
+    writeEntry(writer, entry)
+    if (mapWidth(writer.offset, unsettled.length + 1) > room) return { unsettled, incompleteUnsettled: true }
     unsettled.push(entry)
   }
   return { unsettled, incompleteUnsettled: false }
 }
 
-/** Constructor, size and count of a map of any length. */
-const MAP_HEADER = 9
+/** Bytes of a map: constructor, size and count have one byte each, or size and count have four. §1.6.23 */
+const mapWidth = (content: number, entries: number): number => content + (content < 0xff && entries * 2 <= 0xff ? 3 : 9)

@@ -74,7 +74,10 @@ export type EngineEvent =
   | { readonly type: 'link.drained'; readonly link: ReceiverEndpoint }
   /** More of a delivery that was handed out incomplete has come, or its end; once until its stream is asked. §2.6.14 */
   | { readonly type: 'delivery.continued'; readonly delivery: IncomingDelivery; readonly stream: IncomingStream }
-  /** The sender settled a delivery that we had decided on in mode second. §2.6.12 */
+  /**
+   * The sender settled a delivery that we had decided on in mode second, or that it took up, gave up or had forgotten
+   * when the link was resumed. §2.6.12 §2.6.13
+   */
   | { readonly type: 'delivery.settled'; readonly delivery: IncomingDelivery }
   /** The peer broke the standard and was told so; the end of the scope follows. */
   | { readonly type: 'protocol.error'; readonly error: ProtocolError }

@@ -1,8 +1,10 @@
 /** One incoming delivery: what the session knows of it until it is settled. §2.6.12 */
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
+import type { Transfer } from '../definitions/performatives.ts'
 import type { SequenceNo } from '../definitions/restricted.ts'
 import type { IncomingStream } from './incoming-stream.ts'
+import { isOutcome } from './outcomes.ts'
 import type { ReceiverEndpoint } from './receiver-endpoint.ts'
 
 /** Smallest buffer for pieces that are copied. */
@@ -40,6 +42,8 @@ export class IncomingDelivery {
   handedOver = false
   /** Bytes that come once more, and are let pass. */
   skip = 0
+  /** Memory that its pieces keep alive, as far as they were kept for more to come. */
+  pinned = 0
   /** For the owner. */
   context: unknown
 
@@ -73,6 +77,12 @@ export class IncomingDelivery {
     return piece
   }
 
+  /** What is decided; a provisional state of a transaction is not. */
+  get decision(): DeliveryState | undefined {
+    const { localState } = this
+    return localState && (this.localSettled || isOutcome(localState)) ? localState : undefined
+  }
+
   /** What is left of bytes behind those that are let pass. */
   unskipped(bytes: Uint8Array): Uint8Array {
     const passed = Math.min(this.skip, bytes.length)
@@ -91,6 +101,7 @@ export class IncomingDelivery {
       this.chunks.push(piece)
       this.#tail = NO_BYTES
       this.#tailUsed = 0
+      this.pinned += piece.buffer.byteLength + PIECE
       return piece.buffer.byteLength + PIECE
     }
     let taken = 0
@@ -103,6 +114,17 @@ export class IncomingDelivery {
     this.#tail.set(piece, this.#tailUsed)
     this.#tailUsed += piece.length
     this.chunks.push(this.#tail.subarray(0, this.#tailUsed))
+    this.pinned += taken
     return taken
   }
 }
+
+/** The delivery that a transfer begins. §2.7.5 */
+export const newDelivery = (
+  link: ReceiverEndpoint,
+  id: SequenceNo,
+  tag: Uint8Array,
+  { more, messageFormat = 0, settled = false, state }: Transfer,
+): IncomingDelivery =>
+  // A view of the tag would keep its chunk alive for as long as the delivery is unfinished.
+  new IncomingDelivery(link, id, more ? tag.slice() : tag, messageFormat, settled, state)

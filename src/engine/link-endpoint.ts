@@ -134,7 +134,7 @@ export abstract class LinkEndpoint {
   /** The unsettled map that fits into our attach. §2.7.3 */
   #unsettled(attach: object, entries: Iterable<UnsettledEntry>): Init<Attach> {
     const writer = new Writer()
-    attachTable.write(writer, attach as Attach)
+    attachTable.write(writer, attach as Attach, this.session.connection.style)
     const fields = fittingEntries(entries, this.session.connection.remoteMaxFrameSize - writer.offset - 16)
     this.mapComplete = !fields.incompleteUnsettled
     return fields
@@ -210,9 +210,9 @@ export abstract class LinkEndpoint {
     this.onAttached()
   }
 
-  /** Compares the two maps once both attaches have passed. §2.6.13 */
+  /** Compares the two maps once both attaches have passed; the peer's may be incomplete where ours is none. §2.6.13 */
   #resume(): void {
-    if (this.state !== 'ATTACHED' || this.refused || !this.unsettledState) return
+    if (this.state !== 'ATTACHED' || this.refused || this.#ended) return
     this.resume(this.#remoteUnsettled)
     this.#remoteUnsettled = undefined
   }

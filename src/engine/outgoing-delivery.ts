@@ -31,7 +31,9 @@ export interface DeliveryInit {
 export interface Resume {
   /** On its first transfer: where the payload goes on, or the outcome. */
   readonly state: DeliveryState | undefined
-  readonly settled: boolean
+  /** The state is the target's outcome, and ours: the source settles. */
+  readonly settles: boolean
+  /** The target is to forget it. */
   readonly aborted: boolean
 }
 
@@ -64,6 +66,8 @@ export class OutgoingDelivery {
   stateBytes: Uint8Array | undefined
   /** Not yet framed to its end, nor taken back. */
   isQueued = true
+  /** The outcome that it has at the source: its owner has given it up, and that stays so. §3.4.6 */
+  localState: DeliveryState | undefined
   /** The last state that the receiver told. */
   remoteState: DeliveryState | undefined
   /** The receiver has settled it. */
@@ -100,6 +104,7 @@ export class OutgoingDelivery {
     this.size = size
     this.state = undefined
     this.stateBytes = undefined
+    this.localState = undefined
     this.remoteState = undefined
     this.kept = undefined
     this.resumption = undefined
@@ -120,6 +125,17 @@ export class OutgoingDelivery {
     if (this.kept) this.take(offset)
     this.sent = offset
     return this.kept !== undefined || offset === this.size
+  }
+
+  /** It only has the target forget the delivery of an earlier endpoint: nobody waits for what becomes of it. */
+  get isNotice(): boolean {
+    return this.resumption?.aborted === true
+  }
+
+  /** Instead of being resumed it is to be forgotten, by a transfer without payload. §3.4.6 */
+  becomeNotice(): void {
+    this.resumption = { state: undefined, settles: false, aborted: true }
+    this.sent = this.size
   }
 
   get deliveryTag(): Uint8Array {

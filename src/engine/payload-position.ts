@@ -5,7 +5,6 @@
  * message, or of another message-format, count as one section: both ends come to the same place by the same bytes.
  */
 
-import { DecodeError } from '../errors.ts'
 import { valueEnd } from '../types/skip.ts'
 import type { Position } from './resumption.ts'
 
@@ -14,9 +13,9 @@ function sectionEnd(bytes: Uint8Array, start: number): number | undefined {
   if (bytes[start] !== 0x00) return undefined
   try {
     return valueEnd(bytes, start, bytes.length)
-  } catch (error) {
-    if (error instanceof DecodeError) return undefined
-    throw error
+  } catch {
+    // A DecodeError: more bytes are needed, or no bytes would help.
+    return undefined
   }
 }
 

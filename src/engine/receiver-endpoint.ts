@@ -7,12 +7,13 @@
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import type { Attach, Disposition, Flow, Transfer } from '../definitions/performatives.ts'
+import type { SequenceNo } from '../definitions/restricted.ts'
 import type { UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { AmqpCondition, LinkCondition, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { AmqpMap } from '../types/map.ts'
 import { echoed, fittedState } from './error-fields.ts'
-import { IncomingDelivery } from './incoming-delivery.ts'
+import { type IncomingDelivery, newDelivery } from './incoming-delivery.ts'
 import { IncomingStream } from './incoming-stream.ts'
 import { ReceiverCredit } from './link-credit.ts'
 import { type AttachInit, LinkEndpoint } from './link-endpoint.ts'
@@ -105,18 +106,22 @@ export class ReceiverEndpoint extends LinkEndpoint {
   /** A transfer with the first piece of its payload; `left` bytes of it follow. §2.7.5 */
   onTransfer(transfer: Transfer, payload: Uint8Array | undefined, left: number): void {
     if (!this.isAttached) return this.#passed(transfer)
-    if (this.#ignored) return this.#ignore(transfer)
-    const delivery = this.#partial ? this.#continued(this.#partial, transfer) : this.#begun(transfer)
+    if (this.#ignored >= 0) return this.#ignore(this.#ignored, transfer)
+    const partial = this.#partial
+    if (partial && !this.#goesOn(partial.deliveryId, transfer)) return
+    const delivery = partial ?? this.#begun(transfer)
     if (!delivery) return
-    if (transfer.aborted) return this.#aborted(delivery)
+    if (transfer.aborted) return this.#aborted(delivery, transfer)
     this.#lastFrame = !transfer.more
+    const decision = partial ? undefined : delivery.decision
     if (transfer.settled && !delivery.remoteSettled) {
       delivery.remoteSettled = true
       this.#forget(delivery)
+      if (delivery.handedOver && !decision) this.#settledBySender(delivery)
     }
     if (transfer.state) delivery.remoteState = transfer.state
     if (transfer.rcvSettleMode === 'first') delivery.settlesFirst = true
-    if (transfer.resume && delivery.localState) return this.#confirmed(delivery, delivery.localState, transfer)
+    if (decision) return this.#confirmed(delivery, decision, transfer)
     this.#partial = delivery
     if (delivery.stream) return this.#streamed(delivery, delivery.stream, payload, left, true)
     if (transfer.more && delivery.remoteState?.type === 'transactional-state')
@@ -143,44 +148,28 @@ export class ReceiverEndpoint extends LinkEndpoint {
     const { deliveryId, deliveryTag } = transfer
     if (deliveryId === undefined || deliveryTag === undefined) {
       this.#passed(transfer)
-      this.fail(AmqpCondition.invalidField, 'the first transfer of a delivery lacks its delivery-id or -tag', '2.7.5')
-      return undefined
+      const what = 'the first transfer of a delivery lacks its delivery-id or -tag'
+      return void this.fail(AmqpCondition.invalidField, what, '2.7.5')
     }
-    const ids = this.session.incomingIds
+    const { incoming, incomingIds: ids, connection } = this.session
     if (!ids.take(deliveryId)) {
-      this.session.fail(AmqpCondition.invalidField, `delivery-id ${deliveryId}, where ${ids.next} is next`, '2.6.12')
-      return undefined
+      const what = `delivery-id ${deliveryId}, where ${ids.next} is next`
+      return void this.session.fail(AmqpCondition.invalidField, what, '2.6.12')
     }
-    if (!this.credit.onDelivery()) {
-      this.fail(LinkCondition.transferLimitExceeded, `delivery ${deliveryId} came without credit`, '2.6.7')
-      return undefined
-    }
-    const settled = transfer.settled === true
+    if (!this.credit.onDelivery())
+      return void this.fail(LinkCondition.transferLimitExceeded, `delivery ${deliveryId} came without credit`, '2.6.7')
     const delivery = transfer.resume
       ? this.#resumed(transfer, deliveryId, deliveryTag)
-      : new IncomingDelivery(
-          this,
-          deliveryId,
-          // A view would keep its chunk alive for as long as the delivery is unfinished.
-          transfer.more ? deliveryTag.slice() : deliveryTag,
-          transfer.messageFormat ?? 0,
-          settled,
-          transfer.state,
-        )
+      : newDelivery(this, deliveryId, deliveryTag, transfer)
     if (!delivery) return undefined
-    if (!transfer.resume && !this.mapComplete) {
-      this.fail(AmqpCondition.notAllowed, 'a new delivery, where only resumed ones are allowed', '2.7.3')
-      return undefined
-    }
-    if (!settled) {
-      const { incoming, connection } = this.session
-      if (incoming.count >= connection.limits.maxUnsettled) {
-        this.session.fail(
-          AmqpCondition.resourceLimitExceeded,
-          `more than ${connection.limits.maxUnsettled} deliveries unsettled`,
-          '2.6.12',
-        )
-        return undefined
+    if (!transfer.resume && !this.mapComplete)
+      return void this.fail(AmqpCondition.notAllowed, 'a new delivery, where only resumed ones are allowed', '2.7.3')
+    if (!transfer.settled) {
+      // What is resumed has been counted before.
+      const count = transfer.resume ? 0 : incoming.count + (this.#recovery?.count ?? 0)
+      if (count >= connection.limits.maxUnsettled) {
+        const what = `more than ${connection.limits.maxUnsettled} deliveries unsettled`
+        return void this.session.fail(AmqpCondition.resourceLimitExceeded, what, '2.6.12')
       }
       incoming.add(deliveryId, delivery)
       this.unsettledCount++
@@ -207,7 +196,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
   ): void {
     if (begins) stream.onFrame()
     if (piece && !this.#fits(delivery, piece)) return
-    if (piece && !stream.add(piece)) return this.#overfull()
+    if (piece && !stream.add(piece)) return void this.#overfull(delivery)
     if (left > 0) return
     stream.onFrameEnd()
     if (!this.#lastFrame) return
@@ -215,22 +204,22 @@ export class ReceiverEndpoint extends LinkEndpoint {
     stream.end('complete')
   }
 
-  #continued(delivery: IncomingDelivery, transfer: Transfer): IncomingDelivery | undefined {
-    if (transfer.deliveryId === undefined || transfer.deliveryId === delivery.deliveryId) return delivery
-    this.session.fail(
-      AmqpCondition.invalidField,
-      `delivery ${transfer.deliveryId} on ${this.label} begins inside delivery ${delivery.deliveryId}`,
-      '2.6.14',
-    )
-    return undefined
+  /** Deliveries of one link do not interleave. §2.6.14 */
+  #goesOn(begun: SequenceNo, { deliveryId = begun }: Transfer): boolean {
+    if (deliveryId === begun) return true
+    const what = `delivery ${deliveryId} on ${this.label} begins inside delivery ${begun}`
+    this.session.fail(AmqpCondition.invalidField, what, '2.6.14')
+    return false
   }
 
-  /** An aborted delivery is settled and forgotten, payload and all. §2.7.5 */
-  #aborted(delivery: IncomingDelivery): void {
+  /** An aborted delivery is settled and forgotten, payload and all; what the owner has, it keeps. §2.7.5 */
+  #aborted(delivery: IncomingDelivery, { resume }: Transfer): void {
     this.#forget(delivery)
     this.#forgetPartial()
+    if (delivery.handedOver) this.#settledBySender(delivery)
     // One that was handed out has been consumed by its owner, or will be.
     if (delivery.stream) delivery.stream.end('aborted')
+    else if (resume) this.#unseen()
     else this.consumed()
   }
 
@@ -256,28 +245,36 @@ export class ReceiverEndpoint extends LinkEndpoint {
     this.#pinned += taken
     const { connection } = this.session
     connection.incompleteBytes += taken
-    if (connection.incompleteBytes <= connection.limits.maxIncompleteBytes) return true
-    this.#overfull()
-    return false
+    const adopted = this.#recovery?.pinned ?? 0
+    return connection.incompleteBytes + adopted <= connection.limits.maxIncompleteBytes || this.#overfull(delivery)
   }
 
   #fits(delivery: IncomingDelivery, piece: Uint8Array): boolean {
     delivery.size += piece.length
     if (delivery.size <= this.maxMessageSize) return true
-    this.#forgetPartial()
-    this.fail(LinkCondition.messageSizeExceeded, `message larger than ${this.maxMessageSize} bytes`, '2.7.3')
-    return false
+    const what = `message larger than ${this.maxMessageSize} bytes`
+    return this.#tooMuch(delivery, LinkCondition.messageSizeExceeded, what, '2.7.3')
   }
 
-  #overfull(): void {
+  #overfull(delivery: IncomingDelivery): false {
+    const what = 'unfinished messages hold too much memory'
+    return this.#tooMuch(delivery, AmqpCondition.resourceLimitExceeded, what, '2.6.14')
+  }
+
+  /** What broke a limit is not kept for another endpoint either. */
+  #tooMuch(delivery: IncomingDelivery, condition: string, description: string, section: string): false {
     this.#forgetPartial()
-    this.fail(AmqpCondition.resourceLimitExceeded, 'unfinished messages hold too much memory', '2.6.14')
+    this.#forget(delivery)
+    this.fail(condition, description, section)
+    return false
   }
 
   #complete(delivery: IncomingDelivery): void {
     this.#forgetPartial()
     // The owner has had a delivery that was complete before it was resumed.
-    if (delivery.handedOver) return this.consumed()
+    if (delivery.handedOver) return this.#unseen()
+    if (delivery.skip > 0)
+      return this.fail(AmqpCondition.invalidField, 'resumed with less payload than had come before', '3.4.6')
     delivery.handedOver = true
     this.session.connection.deliveries.push(delivery)
   }
@@ -286,8 +283,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   /** Deliveries of an earlier endpoint of this link that the sender has not resumed. */
   #recovery: ReceiverRecovery | undefined
-  /** The delivery whose frames are let pass, the last of which has not come. */
-  #ignored = false
+  /** The delivery whose frames are let pass, the last of which has not come; −1 for none. */
+  #ignored: SequenceNo = -1
   /** What the link had when it ended. */
   #left: IncomingDelivery[] = []
 
@@ -312,34 +309,41 @@ export class ReceiverEndpoint extends LinkEndpoint {
   }
 
   protected resume(unsettled: readonly UnsettledEntry[] | undefined): void {
-    for (const delivery of this.#recovery?.settledAtSource(unsettled, this.remoteMapComplete) ?? []) {
-      delivery.remoteSettled = true
-      this.#settled(delivery)
-      this.session.connection.emit({ type: 'delivery.settled', delivery })
-    }
+    // One that is not complete is just dropped: the owner does not know of it.
+    for (const delivery of this.#recovery?.settledAtSource(unsettled, this.remoteMapComplete) ?? [])
+      if (delivery.handedOver) this.#settledBySender(delivery)
   }
 
-  /** The delivery that a transfer resumes. One that is not known is let pass, all of it. §2.6.13 */
+  /** The delivery that a transfer resumes. One that is not known is let pass, all of it. §2.6.13 §3.4.6 */
   #resumed(transfer: Transfer, deliveryId: number, deliveryTag: Uint8Array): IncomingDelivery | undefined {
     const delivery = this.#recovery?.take(deliveryTag, transfer)
-    if (!delivery) return this.#ignore(transfer)
+    if (!delivery) return this.#ignore(deliveryId, transfer)
+    if (delivery === 'gap')
+      return void this.fail(AmqpCondition.invalidField, 'resumed behind the place up to which it had come', '3.4.6')
     delivery.link = this
     delivery.deliveryId = deliveryId
-    this.#pinned = delivery.handedOver ? 0 : delivery.size
+    this.#pinned = delivery.handedOver ? 0 : delivery.pinned
     this.session.connection.incompleteBytes += this.#pinned
     return delivery
   }
 
-  #ignore({ more, aborted }: Transfer): undefined {
-    this.#ignored = more && !aborted
-    if (!this.#ignored) this.consumed()
+  #ignore(begun: SequenceNo, transfer: Transfer): undefined {
+    if (!this.#goesOn(begun, transfer)) return
+    this.#ignored = transfer.more && !transfer.aborted ? begun : -1
+    if (this.#ignored < 0) this.#unseen()
+  }
+
+  /** The owner gets nothing for the credit that a delivery has used: that is granted again. §2.6.7 */
+  #unseen(): void {
+    if (this.credit.window === undefined && !this.credit.drain) this.flow(1)
+    this.consumed()
   }
 
   /** The sender has taken up a delivery that is decided: it confirms that, or says what holds instead. §3.4.6 */
   #confirmed(delivery: IncomingDelivery, decided: DeliveryState, transfer: Transfer): void {
     const { state, settled } = transfer
     this.#forgetPartial()
-    this.#ignore(transfer)
+    this.#ignore(delivery.deliveryId, transfer)
     const isSaid = state !== undefined && isOutcome(state)
     if (isSaid) delivery.localState = state
     const first = this.rcvSettleMode === 'first' || delivery.settlesFirst || isSaid
@@ -362,10 +366,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
       throw new UsageError(`delivery ${delivery.deliveryId} on ${this.label} is decided already`, '2.6.12')
     const sendable = fittedState(state, this.session.connection.remoteMaxFrameSize)
     delivery.localState = sendable
-    if (delivery.remoteSettled) {
-      this.#settled(delivery)
-      return
-    }
+    if (delivery.remoteSettled) return this.#settled(delivery)
     const first = settles && (this.rcvSettleMode === 'first' || delivery.settlesFirst)
     if (first) this.#settled(delivery)
     this.session.dispositionDue(true, delivery.deliveryId, first, sendable)
@@ -381,6 +382,12 @@ export class ReceiverEndpoint extends LinkEndpoint {
     if (this.session.incoming.delete(delivery.deliveryId)) this.unsettledCount--
   }
 
+  #settledBySender(delivery: IncomingDelivery): void {
+    delivery.remoteSettled = true
+    this.#settled(delivery)
+    this.session.connection.emit({ type: 'delivery.settled', delivery })
+  }
+
   #settled(delivery: IncomingDelivery): void {
     delivery.localSettled = true
     this.#forget(delivery)
@@ -389,10 +396,7 @@ export class ReceiverEndpoint extends LinkEndpoint {
   /** The sender told its state of a delivery. §2.7.6 */
   onDisposition(delivery: IncomingDelivery, disposition: Disposition): void {
     if (disposition.state) delivery.remoteState = disposition.state
-    if (!disposition.settled) return
-    delivery.remoteSettled = true
-    this.#settled(delivery)
-    this.session.connection.emit({ type: 'delivery.settled', delivery })
+    if (disposition.settled) this.#settledBySender(delivery)
   }
 
   /** The sender's flow for this link; what it says of credit is not a grant. §2.6.7 */
@@ -427,11 +431,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
 
   protected onAttachFields(attach: Attach): boolean {
     if (attach.initialDeliveryCount === undefined) {
-      this.session.fail(
-        AmqpCondition.invalidField,
-        `${this.label}: a sender's attach lacks initial-delivery-count`,
-        '2.7.3',
-      )
+      const what = `${this.label}: a sender's attach lacks initial-delivery-count`
+      this.session.fail(AmqpCondition.invalidField, what, '2.7.3')
       return false
     }
     this.credit.onAttach(attach.initialDeliveryCount)

@@ -40,18 +40,34 @@ export class ReceiverRecovery {
   }
 
   /**
-   * The delivery that a transfer resumes, set to let pass what comes once more.
-   * @returns `undefined` for a tag that is not known, or a place behind what is here
+   * The delivery that a transfer resumes, set to let pass what comes once more; it is not kept here any longer.
+   * @returns `undefined` for a tag that is not known, `gap` for a place behind what is here: that stays
    */
-  take(tag: Uint8Array, { state, aborted }: Transfer): IncomingDelivery | undefined {
+  take(tag: Uint8Array, { state, aborted }: Transfer): IncomingDelivery | 'gap' | undefined {
     const text = tagText(tag)
     const delivery = this.#byTag.get(text)
     if (!delivery) return undefined
+    // Of what the owner has, nothing is needed, wherever it begins.
+    const isOver = delivery.handedOver || aborted
+    const from = isOver ? 0 : offsetOf(joined(delivery.chunks, delivery.size), positionOf(state))
+    if (from === undefined) return 'gap'
     this.#byTag.delete(text)
-    const from = offsetOf(joined(delivery.chunks, delivery.size), positionOf(state))
-    if (from === undefined && !delivery.localState && !aborted) return undefined
-    delivery.skip = delivery.size - (from ?? delivery.size)
+    delivery.skip = isOver ? Number.POSITIVE_INFINITY : delivery.size - from
+    // What a transfer said of this is not kept. §2.7.5
+    delivery.settlesFirst = false
     return delivery
+  }
+
+  /** How many have not been resumed. */
+  get count(): number {
+    return this.#byTag.size
+  }
+
+  /** Memory that those keep alive that are unfinished. */
+  get pinned(): number {
+    let bytes = 0
+    for (const { handedOver, pinned } of this.#byTag.values()) if (!handedOver) bytes += pinned
+    return bytes
   }
 
   /** What has not been resumed. */
@@ -62,4 +78,4 @@ export class ReceiverRecovery {
 
 /** How far it got, or what was decided. */
 const stateAtTarget = (delivery: IncomingDelivery): DeliveryState | undefined =>
-  delivery.localState ?? { type: 'received', ...endPosition(joined(delivery.chunks, delivery.size)) }
+  delivery.decision ?? { type: 'received', ...endPosition(joined(delivery.chunks, delivery.size)) }

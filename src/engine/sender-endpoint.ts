@@ -6,13 +6,14 @@
  * `commitMessage` queues what was written. Framing fills the headroom.
  */
 
-import type { DeliveryState } from '../definitions/delivery-state.ts'
+import { type DeliveryState, RELEASED } from '../definitions/delivery-state.ts'
 import { transferWidth } from '../definitions/hot-paths.ts'
 import type { Attach, Disposition, Flow } from '../definitions/performatives.ts'
-import { tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
+import type { UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { Writer } from '../types/writer.ts'
+import { DeliveryTags } from './delivery-tags.ts'
 import { Fifo } from './fifo.ts'
 import { transferOf } from './frame-trace.ts'
 import { SenderCredit } from './link-credit.ts'
@@ -36,9 +37,7 @@ export class SenderEndpoint extends LinkEndpoint {
   isReady = false
   /** Waiting for the session's window. */
   isBlocked = false
-  #nextTag = 0
-  /** Tags that the owner chose and that are still in use. */
-  #tags: Set<string> | undefined
+  readonly #tags: DeliveryTags = new DeliveryTags()
 
   protected get self(): never {
     return this as never
@@ -108,7 +107,7 @@ export class SenderEndpoint extends LinkEndpoint {
       throw new UsageError(`${connection.pendingBytes} bytes are queued on this connection already`)
     if (init.deliveryTag && init.deliveryTag.length > 32)
       throw new UsageError(`a delivery-tag has at most 32 bytes, not ${init.deliveryTag.length}`, '2.8.7')
-    if (init.deliveryTag && this.#tags?.has(tagText(init.deliveryTag)))
+    if (init.deliveryTag && this.#tags.has(init.deliveryTag))
       throw new UsageError(`the delivery-tag is in use by an unsettled delivery of ${this.label}`, '2.6.12')
     const settled = init.settled === true
     if (this.sndSettleMode === 'settled' && !settled) throw new UsageError(`${this.label} sends settled only`, '2.8.2')
@@ -124,25 +123,15 @@ export class SenderEndpoint extends LinkEndpoint {
     pieces: Uint8Array[] | undefined,
   ): OutgoingDelivery {
     const size = pieces ? pieces.reduce((sum, piece) => sum + piece.length, 0) : end - start
-    const tag = init.deliveryTag ?? this.#nextTag++ >>> 0
-    const delivery = new OutgoingDelivery(
-      this,
-      tag,
-      init.messageFormat ?? 0,
-      init.settled === true,
-      bytes,
-      start,
-      end,
-      pieces,
-      size,
-      init.context,
-    )
-    delivery.isOpen = init.isOpen === true
+    const tag = init.deliveryTag ?? this.#tags.next()
+    const { messageFormat = 0, settled = false, isOpen = false, context } = init
+    const delivery = new OutgoingDelivery(this, tag, messageFormat, settled, bytes, start, end, pieces, size, context)
+    delivery.isOpen = isOpen
     // What is made while it is sent cannot be sent again.
-    if (this.keepsPayload && !delivery.isOpen) delivery.kept = pieces ? [...pieces] : [bytes.subarray(start, end)]
+    if (this.keepsPayload && !isOpen) delivery.kept = pieces ? [...pieces] : [bytes.subarray(start, end)]
     delivery.state = init.state
     delivery.stateBytes = encodedState(init.state)
-    if (init.deliveryTag && !delivery.settled) (this.#tags ??= new Set()).add(tagText(init.deliveryTag))
+    if (init.deliveryTag && !delivery.settled) this.#tags.use(init.deliveryTag)
     this.queue.push(delivery)
     this.session.connection.pendingBytes += size
     this.wake()
@@ -159,7 +148,7 @@ export class SenderEndpoint extends LinkEndpoint {
   /** Whether something is queued that credit allows. */
   get maySend(): boolean {
     const next = this.queue.peek()
-    if (next === undefined || this.state !== 'ATTACHED' || (this.mustReattach && !isResumed(next))) return false
+    if (next === undefined || this.state !== 'ATTACHED' || this.#isHeld(next)) return false
     // The rest of a message that is still being made waits for its maker, and what is behind it waits, too. §2.6.14
     if (next.isOpen && next.sent === next.size) return false
     return this.credit.linkCredit > 0 || next.deliveryId >= 0
@@ -229,10 +218,6 @@ export class SenderEndpoint extends LinkEndpoint {
     if (this.session.outgoing.delete(delivery.deliveryId)) this.unsettledCount--
   }
 
-  #forgetTag({ tag }: OutgoingDelivery): void {
-    if (this.#tags && typeof tag !== 'number') this.#tags.delete(tagText(tag))
-  }
-
   /** An aborted delivery is settled and forgotten. §2.7.5 */
   #frameAborted(delivery: OutgoingDelivery): void {
     const { session } = this
@@ -251,6 +236,13 @@ export class SenderEndpoint extends LinkEndpoint {
   adopted: OutgoingDelivery[] = []
   /** A map was incomplete: nothing new is sent, and the link is to be detached and attached again. §2.6.13 */
   mustReattach = false
+  /** Whether this is the link of an earlier endpoint, which tells what that has left, if anything. */
+  #isResumed = false
+
+  /** Whether a delivery has to wait for complete maps, being new. */
+  #isHeld(next: OutgoingDelivery): boolean {
+    return this.mustReattach && next.resumption === undefined && next.deliveryId < 0
+  }
 
   /**
    * Takes over what an earlier endpoint of this link has left without an outcome, in the order in which it was sent. To
@@ -258,24 +250,25 @@ export class SenderEndpoint extends LinkEndpoint {
    */
   adopt(deliveries: readonly OutgoingDelivery[]): void {
     this.adopted = [...deliveries]
-    for (const { tag } of deliveries) {
-      if (typeof tag !== 'number') (this.#tags ??= new Set()).add(tagText(tag))
-      else if (tag >= this.#nextTag) this.#nextTag = tag + 1
-    }
+    this.#isResumed = true
+    this.#tags.adopt(deliveries)
   }
 
   /** The first frame of a delivery that is taken up. §2.7.5 */
-  #frameResumed(delivery: OutgoingDelivery, { state, settled, aborted }: Resume, maxFrameSize: number): void {
+  #frameResumed(delivery: OutgoingDelivery, { state, settles, aborted }: Resume, maxFrameSize: number): void {
     const { session } = this
     delivery.resumption = undefined
     delivery.deliveryId = session.nextDeliveryId()
     delivery.hasBegun = true
     this.credit.onSend()
-    if (!settled && !aborted) this.#remember(delivery)
+    if (!settles && !aborted) this.#remember(delivery)
     const width = Math.min(delivery.size - delivery.sent, maxFrameSize - RESUME_REST)
     delivery.transferId = session.window.onTransferSent()
     const payload = delivery.take(width)
     const more = delivery.sent < delivery.size
+    // In mode unsettled no transfer may settle, but a disposition behind it. §2.7.5
+    const settled = settles && this.sndSettleMode !== 'unsettled'
+    if (settles && !settled) session.dispositionDue(false, delivery.deliveryId, true, state)
     const { deliveryId, deliveryTag, messageFormat } = delivery
     const own = { deliveryId, deliveryTag, messageFormat, settled, more, state, resume: true, aborted }
     session.control('transfer', { type: 'transfer', handle: this.handle, ...own }, payload)
@@ -284,7 +277,9 @@ export class SenderEndpoint extends LinkEndpoint {
     this.queue.shift()
     delivery.isQueued = false
     delivery.release()
-    if (settled) session.connection.outcomes.push(delivery)
+    if (!settles) return
+    this.#tags.free(delivery.tag)
+    session.connection.outcomes.push(delivery)
   }
 
   #isDraining = false
@@ -304,7 +299,8 @@ export class SenderEndpoint extends LinkEndpoint {
 
   #drained(): boolean {
     if (!this.credit.drain || !this.isAttached) return true
-    if (this.queue.length > 0 && this.credit.linkCredit > 0) return false
+    const next = this.queue.peek()
+    if (next && this.credit.linkCredit > 0 && !this.#isHeld(next)) return false
     // The flag stays as the receiver set it last, and goes back to it so. §2.6.7
     this.credit.consume()
     this.session.flowDue(this)
@@ -334,7 +330,7 @@ export class SenderEndpoint extends LinkEndpoint {
     if (!disposition.settled && !(state && isOutcome(state))) return
     delivery.remoteSettled = disposition.settled
     this.#forget(delivery)
-    this.#forgetTag(delivery)
+    this.#tags.free(delivery.tag)
     // A receiver in mode second waits for us to settle. §2.8.3
     if (!disposition.settled) session.settlementDue(delivery.deliveryId, disposition.state)
     session.connection.outcomes.push(delivery)
@@ -344,7 +340,7 @@ export class SenderEndpoint extends LinkEndpoint {
   settle(delivery: OutgoingDelivery, state: DeliveryState | undefined): void {
     if (this.session.outgoing.get(delivery.deliveryId) !== delivery) return
     this.#forget(delivery)
-    this.#forgetTag(delivery)
+    this.#tags.free(delivery.tag)
     this.session.dispositionDue(false, delivery.deliveryId, true, state)
   }
 
@@ -353,18 +349,24 @@ export class SenderEndpoint extends LinkEndpoint {
    * @returns what it came to; `sent` means that it is too late
    */
   abort(delivery: OutgoingDelivery): 'removed' | 'aborted' | 'sent' {
-    if (delivery.aborted) return 'sent'
+    const { resumption } = delivery
+    // What it comes to is known already, and only to be said.
+    if (delivery.localState || delivery.isNotice || resumption?.settles) return 'sent'
     const isPartial = delivery.deliveryId >= 0
-    if (isPartial ? this.queue.peek() !== delivery : !this.queue.remove(delivery)) return 'sent'
+    const isThere = isPartial ? this.queue.peek() === delivery : resumption ? delivery.isQueued : undefined
+    if (!(isThere ?? this.queue.remove(delivery))) return 'sent'
     this.session.connection.pendingBytes -= delivery.size - delivery.sent
     delivery.release()
-    this.#forgetTag(delivery)
-    if (!isPartial) {
+    this.#tags.free(delivery.tag)
+    // The frame that says so needs credit or the session's window like any other.
+    if (resumption) delivery.becomeNotice()
+    else if (isPartial) {
+      delivery.aborted = true
+      delivery.localState = RELEASED
+    } else {
       delivery.isQueued = false
       return 'removed'
     }
-    // The frame that says so needs the session's window like any other.
-    delivery.aborted = true
     this.wake()
     return 'aborted'
   }
@@ -374,7 +376,7 @@ export class SenderEndpoint extends LinkEndpoint {
 
   get mayDetach(): boolean {
     const next = this.queue.peek()
-    return next === undefined || this.state !== 'ATTACHED' || (this.mustReattach && !isResumed(next))
+    return next === undefined || this.state !== 'ATTACHED' || this.#isHeld(next)
   }
 
   /** What is queued will not be framed any more. One that is partly framed is unsettled, too, and taken as such. */
@@ -383,13 +385,14 @@ export class SenderEndpoint extends LinkEndpoint {
       if (!delivery.aborted) this.session.connection.pendingBytes -= delivery.size - delivery.sent
       delivery.release()
       delivery.isQueued = false
-      if (delivery.deliveryId < 0 || delivery.settled) this.abandoned.push(delivery)
+      if (!delivery.isNotice && (delivery.deliveryId < 0 || delivery.settled)) this.abandoned.push(delivery)
     }
   }
 
   /** Deliveries without an outcome, as another endpoint may take them over: what has begun, then what has not. */
   get open(): OutgoingDelivery[] {
-    const open = [...new Set([...this.adopted, ...this.unsettled(), ...this.abandoned, ...this.queue])]
+    const all = new Set([...this.adopted, ...this.unsettled(), ...this.abandoned, ...this.queue])
+    const open = [...all].filter(({ isNotice }) => !isNotice)
     return [...open.filter(({ hasBegun }) => hasBegun), ...open.filter(({ hasBegun }) => !hasBegun)]
   }
 
@@ -413,14 +416,12 @@ export class SenderEndpoint extends LinkEndpoint {
   }
 
   protected get unsettledState(): Iterable<UnsettledEntry> | undefined {
-    return this.adopted.length > 0 ? unsettledAtSource(this.adopted) : undefined
+    return this.#isResumed ? unsettledAtSource(this.adopted) : undefined
   }
 
   protected onAttachFields(attach: Attach): boolean {
     // The receiver has the last word on how it settles, the sender on how it sends. §2.7.3
-    if (this.initiated === 'remote') {
-      this.sndSettleMode = attach.sndSettleMode
-    }
+    if (this.initiated === 'remote') this.sndSettleMode = attach.sndSettleMode
     this.rcvSettleMode = attach.rcvSettleMode
     return true
   }
@@ -429,9 +430,11 @@ export class SenderEndpoint extends LinkEndpoint {
     this.mustReattach = !this.mapComplete || !this.remoteMapComplete
     const plan = planRecovery(this, this.adopted, unsettled, !this.mustReattach)
     this.adopted = [...plan.held]
-    this.abandoned.push(...plan.lost)
+    for (const delivery of plan.lost) this.abandoned.push(delivery)
+    this.#tags.adopt([...plan.queue.filter(({ isNotice }) => !isNotice), ...plan.held])
     for (const delivery of plan.queue) {
       this.queue.push(delivery)
+      delivery.isQueued = true
       this.session.connection.pendingBytes += delivery.size - delivery.sent
     }
     this.wake()
@@ -442,6 +445,3 @@ export class SenderEndpoint extends LinkEndpoint {
     if (this.isAttached && this.credit.drain) this.#drainDue()
   }
 }
-
-/** Whether the next frame of a delivery resumes it, or goes on with that. */
-const isResumed = (delivery: OutgoingDelivery): boolean => delivery.resumption !== undefined || delivery.deliveryId >= 0

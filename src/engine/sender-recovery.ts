@@ -5,7 +5,7 @@
  * state yet, and is sent as if nothing had happened.
  */
 
-import { type DeliveryState, RELEASED } from '../definitions/delivery-state.ts'
+import type { DeliveryState, Received } from '../definitions/delivery-state.ts'
 import { statesByTag, tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { echoed } from './error-fields.ts'
 import { OutgoingDelivery } from './outgoing-delivery.ts'
@@ -22,14 +22,21 @@ export interface RecoveryPlan {
   readonly lost: readonly OutgoingDelivery[]
 }
 
-/** The state that the source has of a delivery: an outcome, where its owner has given it up. */
-const stateAtSource = (delivery: OutgoingDelivery): DeliveryState | undefined =>
-  delivery.aborted ? RELEASED : undefined
+/** Behind every payload: where the source can resume one that it has not kept. §3.4.1 */
+const NOWHERE: Received = /* @__PURE__ */ Object.freeze({
+  type: 'received',
+  sectionNumber: 0xffffffff,
+  sectionOffset: 0n,
+})
 
-/** What the unsettled map of our attach says. */
+/** The state that the source has of a delivery: an outcome, where its owner has given it up. */
+const stateAtSource = ({ localState, kept }: OutgoingDelivery): DeliveryState | undefined =>
+  localState ?? (kept ? undefined : NOWHERE)
+
+/** What the unsettled map of our attach says. What was sent settled is forgotten as soon as it has begun. */
 export function* unsettledAtSource(deliveries: readonly OutgoingDelivery[]): Generator<UnsettledEntry> {
   for (const delivery of deliveries)
-    if (delivery.hasBegun) yield [delivery.deliveryTag, stateAtSource(delivery)] as const
+    if (delivery.hasBegun && !delivery.settled) yield [delivery.deliveryTag, stateAtSource(delivery)] as const
 }
 
 /**
@@ -49,25 +56,28 @@ export function planRecovery(
   for (const delivery of deliveries) {
     const remote = delivery.hasBegun ? states.get(tagText(delivery.deliveryTag)) : undefined
     if (remote === undefined && !mayCreate) plan.held.push(delivery)
-    else decide(link, delivery, remote, plan)
+    else decide(link, delivery, remote, mayCreate, plan)
   }
   return plan
 }
+
+type Plan = { readonly [K in keyof RecoveryPlan]: OutgoingDelivery[] }
 
 function decide(
   link: SenderEndpoint,
   delivery: OutgoingDelivery,
   remote: DeliveryState | null | undefined,
-  plan: { queue: OutgoingDelivery[]; lost: OutgoingDelivery[] },
+  mayCreate: boolean,
+  plan: Plan,
 ): void {
   const local = stateAtSource(delivery)
   // Its transaction does not commit without it, and it must not come to stand outside of one. §4.4.1
-  if (delivery.state) {
-    if (remote !== undefined) abort(link, delivery, false, plan)
-    return void plan.lost.push(delivery)
-  }
+  if (delivery.state && remote !== undefined) plan.queue.push(notice(link, delivery))
   // A pre-settled delivery may have arrived or not: sending it again would break at-most-once.
-  if (delivery.settled && delivery.hasBegun) return void plan.lost.push(delivery)
+  if (delivery.state || (delivery.settled && delivery.hasBegun)) {
+    if (!delivery.localState) plan.lost.push(delivery)
+    return
+  }
   switch (resumption(local, remote)) {
     case 'forget':
       return
@@ -79,42 +89,44 @@ function decide(
       if (offset !== undefined && delivery.rebind(link, offset)) {
         delivery.resumption = {
           state: offset > 0 ? { type: 'received', ...position } : undefined,
-          settled: false,
+          settles: false,
           aborted: false,
         }
         return void plan.queue.push(delivery)
       }
-      return abort(link, delivery, true, plan)
+      return abort(link, delivery, mayCreate, plan)
     }
     case 'abort':
-      return abort(link, delivery, local === undefined, plan)
+      return abort(link, delivery, mayCreate, plan)
     case 'settle':
       delivery.rebind(link, delivery.size)
       delivery.remoteState = remote as DeliveryState
       delivery.resumption = {
         state: echoed(remote as DeliveryState, link.session.connection.remoteMaxFrameSize),
-        settled: true,
+        settles: true,
         aborted: false,
       }
       return void plan.queue.push(delivery)
     case 'restate':
       delivery.rebind(link, delivery.size)
-      delivery.resumption = { state: local, settled: false, aborted: false }
+      delivery.resumption = { state: local, settles: false, aborted: false }
       return void plan.queue.push(delivery)
   }
 }
 
-/** Has the target forget it; if it is still wanted, it follows as a new delivery. */
-function abort(
-  link: SenderEndpoint,
-  delivery: OutgoingDelivery,
-  isWanted: boolean,
-  plan: { queue: OutgoingDelivery[]; lost: OutgoingDelivery[] },
-): void {
-  const end = new OutgoingDelivery(link, delivery.tag, delivery.messageFormat, false, NO_BYTES, 0, 0, [], 0, undefined)
-  end.resumption = { state: undefined, settled: false, aborted: true }
-  plan.queue.push(end)
-  if (isWanted) (delivery.rebind(link, 0) ? plan.queue : plan.lost).push(delivery)
+/** Has the target forget it; if it is still wanted, it follows as a new delivery, as soon as there may be any. */
+function abort(link: SenderEndpoint, delivery: OutgoingDelivery, mayCreate: boolean, plan: Plan): void {
+  plan.queue.push(notice(link, delivery))
+  if (delivery.localState) return
+  if (!delivery.rebind(link, 0)) plan.lost.push(delivery)
+  else (mayCreate ? plan.queue : plan.held).push(delivery)
 }
 
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
+
+/** A transfer that has the target forget a delivery. */
+function notice(link: SenderEndpoint, { tag, messageFormat }: OutgoingDelivery): OutgoingDelivery {
+  const end = new OutgoingDelivery(link, tag, messageFormat, false, NO_BYTES, 0, 0, [], 0, undefined)
+  end.becomeNotice()
+  return end
+}

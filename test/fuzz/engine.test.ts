@@ -12,10 +12,12 @@ import { Engine, type EngineOptions } from '../../src/engine/engine.ts'
 import type { EngineEvent } from '../../src/engine/events.ts'
 import type { IncomingStream } from '../../src/engine/incoming-stream.ts'
 import type { ReceiverEndpoint } from '../../src/engine/receiver-endpoint.ts'
-import { UsageError } from '../../src/errors.ts'
+import type { SenderEndpoint } from '../../src/engine/sender-endpoint.ts'
+import { AmqpCondition, UsageError } from '../../src/errors.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
 import { hear, Pair } from '../support/pair.ts'
 import { mutate, random } from './mutations.ts'
+import { type Left, leftIncoming, leftOutgoing, resumingReceiver, resumingSender } from './resumption.ts'
 
 const RUNS = Number(process.env.FUZZ_RUNS ?? 4000)
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() & 0x7fffffff)
@@ -94,8 +96,20 @@ function owner(act: () => void): void {
   }
 }
 
+/** What the next link takes over, if any does: a link, or what one has left. */
+type Resumed = { left: Left | SenderEndpoint | ReceiverEndpoint } | undefined
+
+function adopt(link: SenderEndpoint | ReceiverEndpoint, resumed: Exclude<Resumed, undefined>): void {
+  const { left } = resumed
+  if (link.role === 'sender') {
+    link.keepsPayload = true
+    link.adopt('outgoing' in left ? left.outgoing : left.role === 'sender' ? left.open : [])
+  } else link.adopt('incoming' in left ? left.incoming : left.role === 'receiver' ? left.open : [])
+  resumed.left = link
+}
+
 /** Answers what the peer begins. */
-function answer(engine: Engine, event: EngineEvent, streaming: boolean): void {
+function answer(engine: Engine, event: EngineEvent, streaming: boolean, resumed: Resumed): void {
   if (event.type === 'sasl.mechanisms') engine.sasl?.init('PLAIN', Uint8Array.of(0, 117, 0, 112), 'h')
   if (event.type === 'sasl.init') engine.sasl?.outcome('ok')
   if (event.type === 'session.begun' && event.session.state === 'BEGIN_RCVD' && !engine.connection.hasEnded)
@@ -105,12 +119,13 @@ function answer(engine: Engine, event: EngineEvent, streaming: boolean): void {
       event.link.useWindow(50)
       event.link.isStreaming = streaming
     }
+    if (resumed) adopt(event.link, resumed)
     event.link.attach({ source: event.attach.source, target: event.attach.target })
   }
 }
 
 /** Feeds bytes to one end, which answers and settles as an owner would. */
-function feed(options: EngineOptions, bytes: Uint8Array, below: (n: number) => number): void {
+function feed(options: EngineOptions, bytes: Uint8Array, below: (n: number) => number, resumed?: Resumed): void {
   const engine = new Engine(options)
   engine.connection.open({ containerId: 'victim', maxFrameSize: 4096 })
   let now = 0
@@ -125,10 +140,14 @@ function feed(options: EngineOptions, bytes: Uint8Array, below: (n: number) => n
     at += width
     const heard = hear(engine)
     for (const event of heard.events) {
-      if (event.type === 'protocol.error' && event.error.scope === 'connection') errors++
+      if (event.type === 'protocol.error') {
+        // A fault of ours, which the engine has caught.
+        if (event.error.condition === AmqpCondition.internalError) throw event.error
+        if (event.error.scope === 'connection') errors++
+      }
       if (event.type === 'connection.closed') closed++
       if (closed > 0 || engine.isDone) continue
-      owner(() => answer(engine, event, streaming))
+      owner(() => answer(engine, event, streaming, resumed))
     }
     // Some are read as they come, some later, some never.
     for (const stream of streams) if (below(3) === 0) stream.next()
@@ -144,6 +163,7 @@ function feed(options: EngineOptions, bytes: Uint8Array, below: (n: number) => n
   engine.output(1 << 16, now)
   engine.tick(now + 1_000_000)
   engine.output(1 << 16, now)
+  engine.receiveEnd(now)
   closed += hear(engine).events.filter(event => event.type === 'connection.closed').length
   if (closed > 0) {
     // What was not complete is dropped; the rest is let go of when it has been read.
@@ -153,30 +173,52 @@ function feed(options: EngineOptions, bytes: Uint8Array, below: (n: number) => n
   }
   expect(errors).toBeLessThanOrEqual(1)
   expect(closed).toBeLessThanOrEqual(1)
+  expect(engine.connection.pendingBytes).toBeGreaterThanOrEqual(0)
 }
 
 test(`${RUNS} broken conversations, seed ${SEED}`, { timeout: 20_000 + RUNS * 5 }, () => {
   const plain = conversation(false)
   const secured = conversation(true)
   expect(plain.left.length).toBeGreaterThan(10_000)
-  const cases: [EngineOptions, Uint8Array][] = [
+  const cases: [EngineOptions, Uint8Array, (() => Left)?][] = [
     [{}, plain.left],
     [{}, plain.right],
     [{ sasl: 'server', mechanisms: ['PLAIN'] }, secured.left],
     [{ sasl: 'client' }, secured.right],
+    [{}, resumingSender(), leftIncoming],
+    [{}, resumingReceiver(), leftOutgoing],
   ]
   for (let run = 0; run < RUNS; run++) {
     const seed = (SEED + run) | 0
     const below = random(seed)
-    const [options, bytes] = cases[below(cases.length)] as [EngineOptions, Uint8Array]
+    const [options, bytes, left] = cases[below(cases.length)] as (typeof cases)[number]
     const noise = below(20) === 0
     const input = noise
       ? Uint8Array.from({ length: below(300) }, (_, i) => (i < 4 ? (bytes[i] ?? 0) : below(256)))
       : mutate(bytes, below)
     try {
-      feed(options, input, below)
+      feed(options, input, below, left && { left: left() })
     } catch (error) {
       throw new Error(`seed ${seed}: ${error}`, { cause: error })
     }
+  }
+})
+
+/** Whole, they do what they are there for: otherwise breaking them would prove nothing. */
+test('the conversations that resume links', () => {
+  for (const [bytes, left, role] of [
+    [resumingSender(), leftIncoming, 'receiver'],
+    [resumingReceiver(), leftOutgoing, 'sender'],
+  ] as const) {
+    const before = left()
+    const open = [...before.incoming, ...before.outgoing]
+    expect(open.length).toBeGreaterThan(12)
+    const resumed = { left: before as Left | SenderEndpoint | ReceiverEndpoint }
+    // Byte by byte, so that there is time to answer; nothing is streamed or stopped.
+    feed({}, bytes, n => (n === 4096 ? 0 : n - 1), resumed)
+    const last = resumed.left as SenderEndpoint | ReceiverEndpoint
+    expect([last.role, last.state]).toEqual([role, 'CLOSED'])
+    // Taken up by a link of the new connection.
+    expect(open.filter(({ link }) => link.session === last.session).length).toBeGreaterThan(5)
   }
 })
