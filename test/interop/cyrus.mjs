@@ -1,8 +1,8 @@
 /**
  * The cases against Cyrus SASL, the other implementation of SCRAM, as Qpid Proton uses it: client and server.
  *
- * Debian's Proton is built without Cyrus. One that is built with it (`cmake -DSASL_IMPL=cyrus`, the same version) is
- * found by its folder in `PROTON_CYRUS_LIB`; python3-qpid-proton, sasl2-bin and the modules of Cyrus are Debian's.
+ * Debian's Proton is built without Cyrus: `test/interop/cyrus/build.sh` builds one that has it, and says what it needs.
+ * Another is found by its folder in `PROTON_CYRUS_LIB`. python3-qpid-proton, sasl2-bin and libsasl2-modules are Debian's.
  */
 
 import assert from 'node:assert/strict'
@@ -18,7 +18,8 @@ import { freePort, Missing, settled } from './support.mjs'
 /** Debian's own: its packages are not seen by another. */
 const PYTHON = '/usr/bin/python3'
 const SCRIPT = fileURLToPath(new URL('cyrus/peer.py', import.meta.url))
-const env = { ...process.env, LD_LIBRARY_PATH: process.env.PROTON_CYRUS_LIB ?? '' }
+const LIBRARY = process.env.PROTON_CYRUS_LIB ?? fileURLToPath(new URL('cyrus/lib', import.meta.url))
+const env = { ...process.env, LD_LIBRARY_PATH: LIBRARY }
 
 try {
   const script = 'from proton import SASL; print(SASL.extended())'
