@@ -139,16 +139,14 @@ export class ClientConnection
       trace: options.trace !== undefined || isHeard('frame') || printsFrames(),
     })
     const { peerCertificate } = this
-    const hostname = options.hostname ?? options.host
     this.#authentication = authenticationOf(this, security, {
-      hostname,
+      hostname: options.hostname ?? options.host,
       secure,
       peerCertificate,
       signal: this.#abort.signal,
     })
     this.#driver = new Driver(this.engine, transport, this)
-    this.opened = this.#opened.promise
-    this.opened.catch(() => {})
+    this.opened = handled(this.#opened.promise)
   }
 
   /** Starts, and waits for the peer's open. Cancellation drops the transport, and so does what cannot be opened with. */
@@ -296,8 +294,11 @@ export class ClientConnection
     return subscription
   }
 
+  /** @throws {ClosedError} nothing can be begun any more; the engine knows before listeners have heard */
   #checkOpen(): void {
     if (this.#closure) throw new ClosedError('connection', 'connection', this.#closure.error, this.#closure.by)
+    const { hasEnded, isClosing, cause } = this.engine.connection
+    if (hasEnded || isClosing) throw new ClosedError('connection', 'connection', cause)
   }
 
   // ---- closing -------------------------------------------------------------------------------------------------
@@ -431,7 +432,7 @@ export class ClientConnection
     if (session) return session.onBegun()
     // Links that the peer attaches right behind its begin belong to the session that will answer it.
     const incoming = this.#adopt(endpoint)
-    const offer = incomingSession(this.api, incoming, () => this.#checkOpen())
+    const offer = incomingSession(this.api, incoming)
     this.#incoming.push(offer, () => incoming.hasEnded)
   }
 

@@ -228,8 +228,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   #checkOpen(options: Abortable): void {
     throwIfAborted(options)
     // The engine knows first: what it tells in one turn, listeners hear in order.
-    const { label, connection } = this.endpoint
-    if (this.hasEnded)
+    const { label, connection, state } = this.endpoint
+    if (this.hasEnded || state === 'END_SENT' || state === 'DISCARDING')
       throw new ClosedError(label, 'session', this.#closure ? this.#closure.error : connection.cause, this.#closure?.by)
   }
 
