@@ -10,6 +10,7 @@ import type { Connection } from './api.ts'
 import type { Security } from './authentication.ts'
 import { checkConnectOptions } from './check-options.ts'
 import { ClientConnection } from './connection.ts'
+import type { Carrier } from './line.ts'
 import type { ConnectOptions } from './options.ts'
 import { PipelinedConnection, refusesPipelining, type SecondTry } from './pipeline.ts'
 import { following } from './redirect.ts'
@@ -80,17 +81,18 @@ async function dial(settings: ConnectOptions): Promise<Connection> {
   const how = security(settings)
   const tls = settings.transport ? undefined : tlsOptions(settings)
   const port = settings.port ?? defaultPort(settings, tls !== undefined)
-  const peer = settings.transport ? settings.transport.remoteAddress : `${host}:${port}`
+  const where = `${host}:${port}`
+  const peer = settings.transport ? settings.transport.remoteAddress : where
   const secure = tls !== undefined || settings.transport !== undefined
   const make = async (cancel: AbortSignal | undefined): Promise<ClientConnection> => {
     const transport = settings.transport ?? (await reach({ ...settings, signal: cancel }, host, port, tls))
-    return build(transport, { ...settings, peer }, how, secure)
+    return build({ transport, host, peer, secure, security: how }, settings)
   }
   const connection = await make(signal)
-  const opening = { settings, connection, where: `${host}:${port}`, secure }
+  const opening = { settings, connection, where, secure }
   if (!pipeline) return opened(opening, signal)
   const second: SecondTry = {
-    peer: opening.where,
+    peer: where,
     dial: async cancel => opened({ ...opening, connection: await make(cancel) }, cancel),
   }
   return new PipelinedConnection(connection, !refusesPipelining(second.peer), settings.transport ? undefined : second)
@@ -107,9 +109,9 @@ interface Opening {
 async function opened(opening: Opening, signal: AbortSignal | undefined): Promise<ClientConnection> {
   const { settings, connection, where, secure } = opening
   try {
-    await connection.start({ signal })
+    await connection.line.start(signal)
   } catch (error) {
-    if (secure || settings.webSocket || !(error instanceof TransportError) || !connection.endedUnheard) throw error
+    if (secure || settings.webSocket || !(error instanceof TransportError) || !connection.line.endedUnheard) throw error
     // A server that speaks TLS answers our header with an alert.
     throw new TransportError(
       `${where} ended the connection before the AMQP header; if this is a TLS port, use amqps://`,
@@ -118,9 +120,6 @@ async function opened(opening: Opening, signal: AbortSignal | undefined): Promis
   }
   return connection
 }
-
-/** How errors name the peer. */
-type Peer = { readonly peer: string | undefined }
 
 type TlsOptions = import('node:tls').ConnectionOptions | undefined
 
@@ -150,16 +149,11 @@ function pathOf({ webSocket }: ConnectOptions, parsed: ConnectOptions): string {
   return path
 }
 
-function build(
-  transport: Transport,
-  settings: ConnectOptions & Peer,
-  how: Security,
-  secure: boolean,
-): ClientConnection {
+function build(carrier: Carrier, settings: ConnectOptions): ClientConnection {
   try {
-    return new ClientConnection(transport, { ...settings, hostname: settings.hostname ?? settings.host }, how, secure)
+    return new ClientConnection(carrier, settings)
   } catch (error) {
-    transport.destroy()
+    carrier.transport.destroy()
     throw error
   }
 }

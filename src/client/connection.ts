@@ -1,15 +1,13 @@
-/** Connection: the owner of one engine and its driver, at either end. §2.4 */
+/** Connection: sessions over a line, at either end. §2.4 */
 
 import type { Open } from '../definitions/performatives.ts'
-import { Engine } from '../engine/engine.ts'
+import type { Engine } from '../engine/engine.ts'
 import type { EngineEvent } from '../engine/events.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
 import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
-import { AmqpCondition, type AmqpError, ClosedError, type SaslError } from '../errors.ts'
-import { Driver, type DriverOwner } from '../io/driver.ts'
-import type { SocketTransport } from '../io/socket.ts'
-import type { Transport } from '../io/transport.ts'
+import { AmqpCondition, type AmqpError, ClosedError } from '../errors.ts'
+import type { DriverOwner } from '../io/driver.ts'
 import type {
   Closure,
   Connection,
@@ -22,27 +20,13 @@ import type {
   Session,
 } from './api.ts'
 import type { Transaction } from './api-transactions.ts'
-import {
-  type AuthenticationOwner,
-  authenticationOf,
-  ClientAuthentication,
-  type Security,
-  ServerAuthentication,
-} from './authentication.ts'
 import type { Coordinator } from './coordinator.ts'
-import {
-  isHeard,
-  printsFrames,
-  publish,
-  publishCredit,
-  publishSettlement,
-  type StateMessage,
-  traced,
-} from './diagnostics.ts'
+import { isHeard, publish, publishCredit, publishSettlement, type StateMessage, traced } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { incomingSession } from './incoming-session.ts'
 import { inspectAs } from './inspect.ts'
+import { type Carrier, Line } from './line.ts'
 import { onLinkEvent } from './link-events.ts'
 import { abortable, deferred, handled, shared, throwIfAborted, within } from './operation.ts'
 import type {
@@ -62,18 +46,14 @@ import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
 import { statsOf } from './stats.ts'
 import { streamingReceiver } from './streaming-receiver.ts'
-import { decodeFault, errorFields, openInit, remoteOpen } from './termini.ts'
-import { styleOf } from './wire-style.ts'
+import { decodeFault, errorFields, remoteOpen } from './termini.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
 
 /** Connections of this process so far. */
 let count = 0
 
-export class ClientConnection
-  extends Emitter<ConnectionEvents>
-  implements Connection, DriverOwner, SessionOwner, AuthenticationOwner
-{
+export class ClientConnection extends Emitter<ConnectionEvents> implements Connection, DriverOwner, SessionOwner {
   static {
     inspectAs(ClientConnection.prototype, 'Connection', of => ({
       containerId: of.#containerId,
@@ -85,23 +65,15 @@ export class ClientConnection
   readonly id: number = ++count
   /** What users know it as. */
   api: Connection = this
-  readonly engine: Engine
-  readonly peer: string | undefined
-  readonly opened: Promise<void>
+  readonly line: Line
   readonly flushed: Set<() => void> = new Set()
   readonly coordinator: Coordinator | undefined
-  readonly #driver: Driver
-  readonly #transport: Transport
   readonly #options: ConnectionOptions
-  readonly #opened = deferred<void>()
   readonly #closed = deferred<Closure>()
-  readonly #abort = new AbortController()
   readonly #sessions = new Set<ClientSession>()
-  readonly #authentication: ClientAuthentication | ServerAuthentication | undefined
   #closure: Closure | undefined
   #remote: RemoteOpen | undefined
   #shared: Promise<Session> | undefined
-  #saslError: SaslError | undefined
   readonly #containerId: string
   readonly #incoming = new IncomingQueue<IncomingSession>(
     session => {
@@ -112,62 +84,24 @@ export class ClientConnection
     session => session.refuse({ condition: AmqpCondition.notAllowed, description: 'nobody here takes sessions' }),
   )
 
+  /** @throws {UsageError} what cannot be opened with; the transport is left to the caller */
   constructor(
-    transport: Transport,
-    options: ConnectionOptions & {
-      host: string
-      peer?: string | undefined
-      coordinates?: (owner: ClientConnection) => Coordinator
-    },
-    security: Security,
-    secure: boolean,
+    carrier: Carrier,
+    options: ConnectionOptions & { coordinates?: (owner: ClientConnection) => Coordinator },
   ) {
     super()
-    this.#transport = transport
     this.#options = options
-    this.peer = options.peer
     this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
     this.coordinator = options.coordinates?.(this)
-    this.engine = new Engine({
-      sasl: security.role,
-      mechanisms: security.role === 'server' ? security.mechanisms.map(have => have.name) : undefined,
-      holdOutcome: true,
-      allowNoSasl: security.role === 'server' ? security.allowNoSasl : undefined,
-      limits: options.limits,
-      style: styleOf(options.wireProfile),
-      peer: options.peer,
-      trace: options.trace !== undefined || isHeard('frame') || printsFrames(),
-    })
-    const { peerCertificate } = this
-    const hostname = options.hostname ?? options.host
-    this.#authentication = authenticationOf(this, security, {
-      hostname,
-      secure,
-      peerCertificate,
-      signal: this.#abort.signal,
-    })
-    this.#driver = new Driver(this.engine, transport, this)
-    this.opened = this.#opened.promise
-    this.opened.catch(() => {})
+    this.line = new Line(carrier, options, this.#containerId, this)
   }
 
-  /** Starts, and waits for the peer's open. Cancellation drops the transport, and so does what cannot be opened with. */
-  async start(options: Abortable): Promise<void> {
-    this.launch(false)
-    await abortable(this.#opened, options.signal, () => this.#driver.destroy())
+  get engine(): Engine {
+    return this.line.engine
   }
 
-  /** Starts without waiting. @param pipelines  whether to send what may be sent before the peer answers. §2.4.2 */
-  launch(pipelines: boolean): void {
-    try {
-      this.engine.connection.open(openInit(this.#options, this.#containerId))
-      if (pipelines && this.#authentication instanceof ClientAuthentication) this.#authentication.pipeline()
-      else if (pipelines) this.engine.pipeline()
-    } catch (error) {
-      this.#driver.destroy()
-      throw error
-    }
-    this.#driver.start()
+  get opened(): Promise<void> {
+    return this.line.opened
   }
 
   get remote(): RemoteOpen {
@@ -180,15 +114,15 @@ export class ClientConnection
   }
 
   get identity(): string | undefined {
-    return this.#authentication instanceof ServerAuthentication ? this.#authentication.identity : undefined
+    return this.line.identity
   }
 
   get peerCertificate(): Uint8Array | undefined {
-    return (this.#transport as Partial<SocketTransport>).peerCertificate
+    return this.line.peerCertificate
   }
 
   get remoteAddress(): string | undefined {
-    return this.#transport.remoteAddress ?? this.peer
+    return this.line.remoteAddress
   }
 
   get closeMs(): number {
@@ -208,7 +142,7 @@ export class ClientConnection
   }
 
   touch(): void {
-    this.#driver.touch()
+    this.line.touch()
   }
 
   // ---- sessions ------------------------------------------------------------------------------------------------
@@ -296,8 +230,11 @@ export class ClientConnection
     return subscription
   }
 
+  /** @throws {ClosedError} nothing can be begun any more; the engine knows before listeners have heard */
   #checkOpen(): void {
     if (this.#closure) throw new ClosedError('connection', 'connection', this.#closure.error, this.#closure.by)
+    const { hasEnded, isClosing, cause } = this.engine.connection
+    if (hasEnded || isClosing) throw new ClosedError('connection', 'connection', cause)
   }
 
   // ---- closing -------------------------------------------------------------------------------------------------
@@ -321,7 +258,7 @@ export class ClientConnection
     this.touch()
     const closed = deferred<void>()
     this.closed.then(() => closed.resolve())
-    await abortable(closed, options.signal, () => this.#driver.destroy())
+    await abortable(closed, options.signal, () => this.line.destroy())
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -330,25 +267,15 @@ export class ClientConnection
 
   /** Drops the transport at once; everything that waits fails with the error. */
   destroy(error?: AmqpError): void {
-    this.#driver.destroy(error)
+    this.line.destroy(error)
   }
 
   ref(): void {
-    this.#driver.ref()
-    ;(this.#transport as Partial<SocketTransport>).ref?.()
+    this.line.ref()
   }
 
   unref(): void {
-    this.#driver.unref()
-    ;(this.#transport as Partial<SocketTransport>).unref?.()
-  }
-
-  /** Authentication failed. A server's outcome still leaves; a client has nothing more to say. */
-  fail(error: SaslError): void {
-    this.#saslError = error
-    this.engine.connection.ended('local', error)
-    this.engine.receiveEnd(performance.now())
-    this.touch()
+    this.line.unref()
   }
 
   // ---- what the engine tells -----------------------------------------------------------------------------------
@@ -373,7 +300,7 @@ export class ClientConnection
       case 'connection.opened':
         return this.#onOpened(event.open)
       case 'connection.closed':
-        return this.#onClosed({ by: event.by, error: this.#saslError ?? event.error })
+        return this.#onClosed({ by: event.by, error: event.error })
       case 'session.begun':
         this.tellState('session', String(event.session.remoteChannel), 'opened')
         return this.#onBegun(event.session)
@@ -393,21 +320,9 @@ export class ClientConnection
       case 'delivery.continued':
       case 'delivery.settled':
         return onLinkEvent(event)
-      case 'protocol.error':
-        return
       default:
-        this.#authentication?.onEvent(event)
+        return
     }
-  }
-
-  /** When the peer was last heard, on the clock of `performance.now()`. */
-  get heardAt(): number {
-    return this.#driver.heardAt
-  }
-
-  /** Whether the peer ended the transport before it had sent a whole protocol header. */
-  get endedUnheard(): boolean {
-    return this.#driver.endedUnheard
   }
 
   get #label(): { connection: string; id: number } {
@@ -423,7 +338,6 @@ export class ClientConnection
   #onOpened(open: Open): void {
     this.tellState('connection', open.containerId, 'opened')
     this.#remote = remoteOpen(open)
-    this.#opened.resolve()
   }
 
   #onBegun(endpoint: SessionEndpoint): void {
@@ -431,7 +345,7 @@ export class ClientConnection
     if (session) return session.onBegun()
     // Links that the peer attaches right behind its begin belong to the session that will answer it.
     const incoming = this.#adopt(endpoint)
-    const offer = incomingSession(this.api, incoming, () => this.#checkOpen())
+    const offer = incomingSession(this.api, incoming)
     this.#incoming.push(offer, () => incoming.hasEnded)
   }
 
@@ -440,9 +354,7 @@ export class ClientConnection
     this.#closure = closure
     this.tellState('connection', this.#remote?.containerId ?? '', 'ended', closure)
     for (const session of [...this.#sessions]) session.onClosed(closure)
-    this.#opened.reject(closure.error ?? new ClosedError('connection, before it was open,', 'connection'))
     this.#incoming.end()
-    this.#abort.abort(closure.error)
     this.#closed.resolve(closure)
     this.emit('closed', closure)
   }

@@ -1,21 +1,13 @@
 /** A session that the peer has begun, for whoever accepts or refuses it. §2.5.1 */
 
 import type { Connection, IncomingSession } from './api.ts'
-import { throwIfAborted } from './operation.ts'
 import type { ErrorInit, SessionOptions } from './options.ts'
 import type { ClientSession } from './session.ts'
 import { errorFields } from './termini.ts'
 
-/** @param check  throws where the connection is over */
-export const incomingSession = (
-  connection: Connection,
-  session: ClientSession,
-  check: () => void,
-): IncomingSession => ({
+export const incomingSession = (connection: Connection, session: ClientSession): IncomingSession => ({
   connection,
   accept: async (options: SessionOptions = {}) => {
-    throwIfAborted(options)
-    check()
     await session.begin(options, false)
     return session
   },

@@ -122,7 +122,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
         isClosing: () => this.#closing !== undefined,
       })
     connection.closed.then(() => this.#connections.delete(connection))
-    await connection.start({})
+    await connection.line.start(undefined)
     if (this.#closing) connection.destroy()
     return connection
   }
@@ -144,11 +144,10 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       const settings = {
         ...options,
         containerId,
-        host: '',
-        peer: accepted.remoteAddress,
         ...(coordinator ? { coordinates } : {}),
       }
-      return new ClientConnection(transport, settings, security, options.tls !== undefined)
+      const secure = options.tls !== undefined
+      return new ClientConnection({ transport, host: '', peer: accepted.remoteAddress, secure, security }, settings)
     } catch (error) {
       accepted.destroy()
       throw error

@@ -88,7 +88,7 @@ export class PipelinedConnection implements Connection {
     this.#first = first
     this.#pipelines = pipelines
     first.api = this
-    first.launch(pipelines)
+    first.line.launch(pipelines)
     this.#settled = handled(this.#settle(pipelines ? second : undefined))
     this.opened = handled(this.#settled.then(() => {}))
     this.closed = this.#settled.then(
@@ -119,16 +119,15 @@ export class PipelinedConnection implements Connection {
 
   /** Waits for the peer's open, as long as it says something. */
   async #answered(): Promise<void> {
-    const first = this.#first
+    const { line } = this.#first
     const look = (): void => {
-      const left = first.heardAt + SILENCE_MS - performance.now()
-      if (left <= 0)
-        first.destroy(new TransportError(`a pipelined open: nothing from the peer within ${SILENCE_MS} ms`))
+      const left = line.heardAt + SILENCE_MS - performance.now()
+      if (left <= 0) line.destroy(new TransportError(`a pipelined open: nothing from the peer within ${SILENCE_MS} ms`))
       else timer = setTimeout(look, timerDelay(left))
     }
     let timer = setTimeout(look, timerDelay(SILENCE_MS))
     try {
-      await first.opened
+      await line.opened
     } finally {
       clearTimeout(timer)
     }

@@ -6,11 +6,12 @@ import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
-import { AmqpCondition, ClosedError, type DecodeError, UsageError } from '../errors.ts'
+import { AmqpCondition, ClosedError, type DecodeError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { Init } from '../types/composite.ts'
 import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
 import type { Transaction } from './api-transactions.ts'
+import { attachFields, checkTerminus, linkName, windowOf } from './attaching.ts'
 import type { Coordinator as LocalCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
@@ -26,7 +27,6 @@ import type {
   SessionOptions,
   SourceInit,
   TargetInit,
-  TerminusInit,
 } from './options.ts'
 import { ClientReceiver } from './receiver.ts'
 import { ClientSender } from './sender.ts'
@@ -45,9 +45,6 @@ import { unanswerable } from './unanswerable.ts'
 
 type SessionEvents = { closed: Closure; link: IncomingLink }
 type AnyLink = ClientSender | ClientReceiver
-
-/** Deliveries that a receiver keeps coming, unless said otherwise. */
-const DEFAULT_WINDOW = 100
 
 /** §4.5.1 */
 const NO_COORDINATOR: ErrorInit = { condition: AmqpCondition.notImplemented, description: 'no transactions here' }
@@ -196,10 +193,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   }
 
   #newReceiver(endpoint: ReceiverEndpoint, options: ReceiverOptions): ClientReceiver {
-    const { credit } = options
-    checkCredit(credit)
+    const window = windowOf(options)
     endpoint.isStreaming = options.streaming === true
-    const window = credit === 'manual' ? undefined : (credit?.window ?? (options.streaming ? 1 : DEFAULT_WINDOW))
     endpoint.useWindow(window)
     return this.#adopt(new ClientReceiver(this, endpoint))
   }
@@ -228,8 +223,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   #checkOpen(options: Abortable): void {
     throwIfAborted(options)
     // The engine knows first: what it tells in one turn, listeners hear in order.
-    const { label, connection } = this.endpoint
-    if (this.hasEnded)
+    const { label, connection, state } = this.endpoint
+    if (this.hasEnded || state === 'END_SENT' || state === 'DISCARDING')
       throw new ClosedError(label, 'session', this.#closure ? this.#closure.error : connection.cause, this.#closure?.by)
   }
 
@@ -418,28 +413,4 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   get flushed(): Set<() => void> {
     return this.#owner.flushed
   }
-}
-
-const attachFields = (options: SenderOptions | ReceiverOptions): AttachInit => ({
-  properties: optionalFields(options.properties),
-  maxMessageSize: options.maxMessageSize,
-  desiredCapabilities: options.desiredCapabilities,
-})
-
-function checkTerminus(who: string, what: string, terminus: unknown): void {
-  if (typeof terminus === 'string' || typeof terminus === 'object') return
-  throw new UsageError(`a ${who} needs a ${what}: an address, an object, or null for none; not ${typeof terminus}`)
-}
-
-function checkCredit(credit: unknown): void {
-  if (credit === undefined || credit === 'manual') return
-  const window = (credit as { window?: unknown } | null)?.window
-  if (Number.isInteger(window) && (window as number) > 0 && (window as number) <= 0x7fffffff) return
-  throw new UsageError("credit is 'manual' or { window: n }, n from 1 to 2^31 − 1")
-}
-
-/** Says where the link goes, for whoever reads it in a message, and is unique. §2.6.1 */
-function linkName(terminus: string | TerminusInit | null): string {
-  const address = typeof terminus === 'string' ? terminus : terminus?.address
-  return `${address || 'link'}-${globalThis.crypto.randomUUID()}`
 }

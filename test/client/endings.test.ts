@@ -2,7 +2,7 @@
 
 import { createServer, type Server, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { Connection, IncomingLink, Listener } from '../../src/client/api.ts'
+import type { Connection, IncomingLink, Listener, Receiver } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
 import type { ListenOptions } from '../../src/client/options.ts'
@@ -98,6 +98,66 @@ describe('§2.4.3 the end of a connection settles what waits beneath it', () => 
     expect(error.cause).toBeInstanceOf(RemoteError)
     expect(error.condition).toBe('amqp:connection:forced')
     expect(await far.closed).toEqual({ by: 'local', error: undefined })
+  })
+
+  test('what is begun when the end has come and is not told yet is refused as of something closed', async () => {
+    const [a, b] = memoryPair()
+    const held: Uint8Array[] = []
+    let holds = false
+    let receiver: Receiver | undefined
+    listener = await listen({
+      port: null,
+      links: async link => {
+        if (link.remoteRole === 'sender') receiver = await link.accept({ credit: 'manual' })
+      },
+    })
+    const accepting = listener.accept({
+      start: sink => b.start(sink),
+      write: chunks => (holds ? held.push(...chunks) > 0 : b.write(chunks)),
+      end: () => b.end(),
+      destroy: error => b.destroy(error),
+    })
+    const near = await connect({ host: 'memory', transport: a })
+    const far = await accepting
+    const session = await near.session()
+    const sender = await session.sender('a')
+    const early: Promise<unknown>[] = []
+    // What comes in one piece is told one after the other: of the close nobody here has heard.
+    sender.on('credit', () =>
+      early.push(
+        ...[near.session(), near.sender('b'), near.receiver('c'), near.request('d'), session.sender('e')].map(settled),
+      ),
+    )
+    holds = true
+    receiver?.addCredit(1)
+    const closed = far.close({ error: { condition: 'amqp:connection:forced' } })
+    await new Promise(resolve => setTimeout(resolve, 5))
+    b.write([Buffer.concat(held)])
+    await Promise.all([closed, near.closed])
+    expect(early).toHaveLength(5)
+    for (const error of await Promise.all(early)) {
+      expect(error).toBeInstanceOf(ClosedError)
+      expect(error).toMatchObject({ condition: 'amqp:connection:forced' })
+    }
+  })
+
+  test('while it is being closed from here, nothing is begun any more', async () => {
+    const { near } = await served()
+    const session = await near.session()
+    const ended = session.end()
+    const closed = near.close({ error: { condition: 'amqp:internal-error' } })
+    const late = [near.session(), near.sender('b'), near.receiver('c'), session.sender('d'), session.transaction()]
+    for (const error of await Promise.all(late.map(settled))) expect(error).toBeInstanceOf(ClosedError)
+    await Promise.all([ended, closed])
+  })
+
+  test('a session that is being ended attaches no more links', async () => {
+    const { near } = await served()
+    const session = await near.session()
+    const ended = session.end({ error: { condition: 'amqp:internal-error' } })
+    await new Promise(resolve => setImmediate(resolve))
+    expect(await settled(session.sender('d'))).toBeInstanceOf(ClosedError)
+    await ended
   })
 
   test('an iteration over a receiver ends when the connection is closed here, and throws when it was not', async () => {

@@ -112,7 +112,8 @@ describe('a connection', () => {
   test('shows what it is while it opens, is open, and has ended', async () => {
     const [a] = memoryPair()
     const { ClientConnection } = await import('../../src/client/connection.ts')
-    const opening = new ClientConnection(a, { host: 'h', containerId: 'c' }, { role: 'none' }, true)
+    const carrier = { transport: a, host: 'h', peer: undefined, secure: true, security: { role: 'none' as const } }
+    const opening = new ClientConnection(carrier, { containerId: 'c' })
     expect(inspect(opening)).toContain("state: 'opening'")
     expect(() => opening.remote).toThrow(ClosedError)
     expect([opening.identity, opening.peerCertificate]).toEqual([undefined, undefined])
