@@ -1,4 +1,4 @@
-/** What a peer says of its termini, said back by an accept or a refusal: as it came, each value with its type. §2.6.3 */
+/** What a peer says of its termini, echoed by an accept or a refusal: each value as it came, type and all. §2.6.3 §3.5.8 */
 
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { IncomingLink, Listener } from '../../src/client/api.ts'
