@@ -50,9 +50,12 @@ export const remoteOpen = (open: Open): RemoteOpen => ({
   properties: orEmpty(open.properties),
 })
 
-/** An object as a `fields` map. §2.8.13 */
+/** The maps that objects of ours were made from. */
+const readFrom = /* @__PURE__ */ new WeakMap<object, AmqpMap>()
+
+/** An object as a `fields` map; one that the peer has told goes back as it came, types and all. §2.8.13 */
 export const optionalFields = (record: Readonly<Record<string, AmqpValue>> | undefined): AmqpMap | undefined =>
-  record && fields(record)
+  record && (readFrom.get(record) ?? fields(record))
 
 /** An error as the wire has it. §2.8.14 @throws {UsageError} without a condition */
 export function errorFields(error: ErrorInit): ErrorFields {
@@ -98,8 +101,9 @@ function lifetimeOf(properties: AmqpMap | undefined): NodeLifetime | undefined {
 /** What the peer asks of a dynamic node, or says of it. */
 function nodeInit(properties: AmqpMap | undefined): Pick<TerminusInit, 'lifetime' | 'nodeProperties'> {
   const lifetime = lifetimeOf(properties)
-  const { [LIFETIME]: policy, ...others } = record(properties) ?? {}
-  const rest = lifetime || policy === undefined ? others : { ...others, [LIFETIME]: policy }
+  const all = record(properties)
+  if (!all || !lifetime) return { nodeProperties: all && Object.keys(all).length > 0 ? all : undefined }
+  const { [LIFETIME]: _, ...rest } = all
   return { lifetime, nodeProperties: Object.keys(rest).length > 0 ? rest : undefined }
 }
 
@@ -175,12 +179,13 @@ const errorValue = (error: AmqpError): ErrorValue => {
   }
 }
 
-/** A `fields` map as an object, for the API. Keys are symbols, so nothing is lost. */
+/** A `fields` map as an object, for the API, frozen since it stands for the map. Keys are symbols: none is lost. */
 function record(map: AmqpMap | undefined): Readonly<Record<string, AmqpValue>> | undefined {
   if (!map) return undefined
   const out: Record<string, AmqpValue> = Object.create(null)
   for (const [key, value] of map) out[key instanceof AmqpSymbol ? key.name : String(key)] = value
-  return out
+  readFrom.set(out, map)
+  return Object.freeze(out)
 }
 
 /** A terminus without what is absent or means nothing. */

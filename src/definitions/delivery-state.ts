@@ -12,6 +12,7 @@ import {
   composite,
   compositeField,
   defaulted,
+  exact,
   fieldsField,
   mandatory,
   optional,
@@ -118,7 +119,7 @@ export const modified: Composite<Modified> = /* @__PURE__ */ composite<Modified>
   fields: {
     deliveryFailed: defaulted(booleanField, false),
     undeliverableHere: defaulted(booleanField, false),
-    messageAnnotations: optional(fieldsField),
+    messageAnnotations: optional(/* @__PURE__ */ exact(fieldsField)),
   },
 })
 

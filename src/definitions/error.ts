@@ -3,6 +3,7 @@
 import {
   type Composite,
   composite,
+  exact,
   fieldsField,
   mandatory,
   optional,
@@ -30,6 +31,6 @@ export const error: Composite<ErrorValue> = /* @__PURE__ */ composite<ErrorValue
   fields: {
     condition: mandatory(symbolField),
     description: optional(stringField),
-    info: optional(fieldsField),
+    info: optional(/* @__PURE__ */ exact(fieldsField)),
   },
 })

@@ -44,7 +44,7 @@ export interface EventLogOptions {
    * Default 100 000.
    */
   readonly maxEvents?: number | undefined
-  /** Bytes kept, by bodies and properties, ≥ 1; dropped as with `maxEvents`. Default 128 MiB. */
+  /** Bytes kept, by bodies and texts, ≥ 1; dropped as with `maxEvents`. Default 128 MiB. */
   readonly maxBytes?: number | undefined
 }
 
@@ -155,9 +155,12 @@ function hash(text: string): number {
   return value
 }
 
-/** What the event takes in the partition: its body and property texts, plus a constant for the rest. */
+/** What the event takes in the partition: its body and all its texts, plus a constant for the rest. */
 function sizeOf(init: TelemetryInit): number {
-  let size = 64 + init.body.length
+  const { body, userId, deviceId, moduleId, messageId, correlationId, contentType, contentEncoding } = init
+  let size = 64 + body.length + (userId?.length ?? 0)
+  for (const text of [deviceId, moduleId, messageId, correlationId, contentType, contentEncoding])
+    size += text?.length ?? 0
   for (const [name, value] of init.properties) size += name.length + value.length
   return size
 }

@@ -41,8 +41,10 @@ export function readArray<V>(
   const of = typeOfCode[code]
   if (of === undefined) reader.unexpected(code, 'an element constructor')
   checkCount(reader, code, count)
-  const elements: V[] = []
-  for (let i = 0; i < count; i++) elements.push(content(reader, code))
+  let elements: V[] = []
+  // Without a width they are all the same: one is read, and stands for all.
+  if (count > 0 && fixedWidth(code) === 0) elements = new Array<V>(count).fill(content(reader, code))
+  else for (let i = 0; i < count; i++) elements.push(content(reader, code))
   for (let i = 0; i < descriptors.length; i++) reader.ascend()
   reader.leave(outer)
   return { of, descriptors, elements }

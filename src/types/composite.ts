@@ -306,6 +306,29 @@ export const fieldsField: FieldType<AmqpMap> = {
   },
 }
 
+/** The bytes that a map was read from. */
+const readFrom = /* @__PURE__ */ new WeakMap<AmqpMap, Uint8Array>()
+
+/**
+ * As `type`, where a peer is told back what it has said: a map that was read is written as the bytes that it came in, so
+ * that each value keeps its type, a uint that JavaScript knows as a number as well.
+ */
+export const exact = (type: FieldType<AmqpMap>): FieldType<AmqpMap> => ({
+  name: type.name,
+  read(reader) {
+    const start = reader.offset
+    const map = type.read(reader)
+    // A copy: a view would keep the whole chunk alive.
+    readFrom.set(map, new Uint8Array(reader.bytes.subarray(start, reader.offset)))
+    return map
+  },
+  write(writer, map, style) {
+    const bytes = readFrom.get(map)
+    if (bytes) writer.raw(bytes)
+    else type.write(writer, map, style)
+  },
+})
+
 /** Entries of a `fields` map from an object: own keys as symbols. §2.8.13 */
 export const fields = (record: Readonly<Record<string, AmqpValue>>): AmqpMap =>
   new AmqpMap(Object.entries(record).map(([key, value]) => [new AmqpSymbol(key), value]))

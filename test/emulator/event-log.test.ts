@@ -102,3 +102,13 @@ it('bytes bound it as well as events do; the newest event stays, however large',
   for await (const event of log) kept.push(event)
   expect(kept.map(({ sequenceNumber }) => sequenceNumber)).toEqual([100n])
 })
+
+it.each(['messageId', 'correlationId', 'contentType', 'contentEncoding', 'userId'])('%s counts as well', async key => {
+  const log = new EventLog({ maxBytes: 10_000 })
+  const long = key === 'userId' ? new Uint8Array(936) : 'i'.repeat(936)
+  for (let i = 0; i < 100; i++) log.append({ ...telemetry('d1'), [key]: long }, i)
+  log.close()
+  let kept = 0
+  for await (const _ of log) kept++
+  expect(kept).toBeLessThan(20)
+})

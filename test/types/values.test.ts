@@ -21,6 +21,13 @@ function onlyDecodeErrors(read: () => unknown): void {
   }
 }
 
+test('§1.6.24 what has no width is read once, whatever the count', () => {
+  const lists = decodeValue(fromHex('f0 00000005 000000ff 45')) as Typed<'array', { elements: AmqpValue[] }>
+  expect(lists.value.elements).toHaveLength(255)
+  expect(new Set(lists.value.elements)).toEqual(new Set([[]]))
+  expect(decodeTyped(fromHex('e0 02 00 43'))).toEqual(new Typed('array', { of: 'uint', descriptors: [], elements: [] }))
+})
+
 describe('round trips', () => {
   test('§1.6 decodeTyped gives back every typed value that was encoded', () => {
     fc.assert(
