@@ -18,7 +18,12 @@ const peers = [
   { name: 'proton', remedy: 'apt-get install python3-qpid-proton', load: () => import('./proton.mjs') },
   { name: 'rabbitmq', remedy: 'apt-get install rabbitmq-server', load: () => import('./rabbitmq.mjs') },
   // Has to be built: it may be missing unless it is named.
-  { name: 'cyrus', remedy: 'bash test/interop/cyrus/build.sh; sasl2-bin', load: () => import('./cyrus.mjs'), isOptional: true },
+  {
+    name: 'cyrus',
+    remedy: 'bash test/interop/cyrus/build.sh; sasl2-bin',
+    load: () => import('./cyrus.mjs'),
+    isOptional: true,
+  },
 ]
 
 const CASE_MS = 20_000
