@@ -36,9 +36,8 @@ import {
   optionalFields,
   orEmpty,
   sourceFields,
-  sourceInit,
   targetFields,
-  targetInit,
+  withTermini,
 } from './termini.ts'
 import { TransactionController } from './transaction-controller.ts'
 import { unanswerable } from './unanswerable.ts'
@@ -279,8 +278,6 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     const base = {
       session: this,
       name: attach.name,
-      source: sourceInit(attach.source),
-      target: targetInit(attach.target),
       properties: orEmpty(attach.properties),
       desiredCapabilities: attach.desiredCapabilities,
       sndSettleMode: attach.sndSettleMode,
@@ -291,7 +288,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       },
     }
     if (endpoint.role === 'receiver')
-      return {
+      return withTermini(attach, {
         ...base,
         remoteRole: 'sender',
         accept: async (options: ReceiverOptions & { reply?: LinkReply } = {}) => {
@@ -303,8 +300,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
           })
           return receiver
         },
-      }
-    return {
+      })
+    return withTermini(attach, {
       ...base,
       remoteRole: 'receiver',
       accept: async (options: SenderOptions & { reply?: LinkReply } = {}) => {
@@ -314,7 +311,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
         this.#accept(sender, attach, options, { sndSettleMode, rcvSettleMode: attach.rcvSettleMode })
         return sender
       },
-    }
+    })
   }
 
   #checkIncoming(endpoint: LinkEndpoint, options: Abortable): void {
