@@ -39,6 +39,7 @@ const ENDPOINTS = [
   'early-frames',
   'dispositions',
   'kept-bytes',
+  'untaken',
   'incoming-*',
   'outgoing-*',
 ]

@@ -56,6 +56,18 @@ export class ClientDelivery implements Delivery {
     this.#incoming = incoming
   }
 
+  /** It lies in the receiver until somebody takes it. @returns false when that was one too many */
+  wait(): boolean {
+    const { link, stream } = this.#incoming
+    return stream !== undefined || link.session.connection.untaken.add(this.#incoming)
+  }
+
+  /** Nobody has to count it any more: it has been taken, or dropped. */
+  leave(): void {
+    if (this.#incoming.untaken && this.#incoming.link.session.connection.untaken.remove(this.#incoming))
+      this.#receiver.touch()
+  }
+
   get deliveryTag(): Uint8Array {
     return this.#incoming.deliveryTag
   }

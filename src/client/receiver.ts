@@ -75,6 +75,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   }
 
   #leave(delivery: ClientDelivery): void {
+    delivery.leave()
     if (!delivery.isDecided) void delivery.release()
     this.#consumed()
   }
@@ -99,6 +100,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   /** The next delivery that is here already. */
   #take(): ClientDelivery | undefined {
     for (let delivery = this.#buffer.shift(); delivery; delivery = this.#buffer.shift()) {
+      delivery.leave()
       const { state } = delivery
       const isGone = state === 'lost' || state === 'aborted'
       if (isGone || !this.#onProcessEnd) this.#consumed()
@@ -160,7 +162,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     if (this.isClosing) return this.#leave(delivery)
     const taker = this.#takers.shift()
     if (!taker) {
-      this.#buffer.push(delivery)
+      if (delivery.wait()) this.#buffer.push(delivery)
       return
     }
     if (!this.#onProcessEnd) this.#consumed()
@@ -330,6 +332,8 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     this.#incomplete?.fail(error)
     this.#incomplete = undefined
     this.#onProcessEnd?.()
+    // What is left is the owner's, who may never come for it.
+    for (const delivery of this.#buffer) delivery.leave()
     for (const taker of this.#takers.drain()) taker.resolve(undefined)
     for (const waiting of [...this.#drains.splice(0), ...this.settling]) waiting.reject(error)
     this.settling.clear()

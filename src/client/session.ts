@@ -36,9 +36,8 @@ import {
   optionalFields,
   orEmpty,
   sourceFields,
-  sourceInit,
   targetFields,
-  targetInit,
+  withTermini,
 } from './termini.ts'
 import { TransactionController } from './transaction-controller.ts'
 import { unanswerable } from './unanswerable.ts'
@@ -274,8 +273,6 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     const base = {
       session: this,
       name: attach.name,
-      source: sourceInit(attach.source),
-      target: targetInit(attach.target),
       properties: orEmpty(attach.properties),
       desiredCapabilities: attach.desiredCapabilities,
       sndSettleMode: attach.sndSettleMode,
@@ -286,7 +283,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       },
     }
     if (endpoint.role === 'receiver')
-      return {
+      return withTermini(attach, {
         ...base,
         remoteRole: 'sender',
         accept: async (options: ReceiverOptions & { reply?: LinkReply } = {}) => {
@@ -298,8 +295,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
           })
           return receiver
         },
-      }
-    return {
+      })
+    return withTermini(attach, {
       ...base,
       remoteRole: 'receiver',
       accept: async (options: SenderOptions & { reply?: LinkReply } = {}) => {
@@ -309,7 +306,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
         this.#accept(sender, attach, options, { sndSettleMode, rcvSettleMode: attach.rcvSettleMode })
         return sender
       },
-    }
+    })
   }
 
   #checkIncoming(endpoint: LinkEndpoint, options: Abortable): void {

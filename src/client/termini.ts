@@ -2,7 +2,7 @@
 
 import type { Outcome as OutcomeState } from '../definitions/delivery-state.ts'
 import type { ErrorValue } from '../definitions/error.ts'
-import type { Open } from '../definitions/performatives.ts'
+import type { Attach, Open } from '../definitions/performatives.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
 import type { OpenInit } from '../engine/connection-endpoint.ts'
 import type { ErrorFields } from '../engine/error-fields.ts'
@@ -223,4 +223,28 @@ export function targetInit(target: Target | Coordinator | undefined): TargetInit
   if (!target) return null
   if (target.type === 'coordinator') return { coordinator: true, capabilities: target.capabilities }
   return terminusInit(target)
+}
+
+/** What a link that a peer attaches says of its ends. */
+interface Termini {
+  readonly source: SourceInit | null
+  readonly target: TargetInit | null
+}
+
+/** An object with the termini of an attach, which are made when somebody first asks: many links are taken unseen. */
+export function withTermini<L extends object>({ source, target }: Attach, link: L): L & Termini {
+  let from: SourceInit | null | undefined
+  let to: TargetInit | null | undefined
+  const readSource = () => {
+    from ??= sourceInit(source)
+    return from
+  }
+  const readTarget = () => {
+    to ??= targetInit(target)
+    return to
+  }
+  return Object.defineProperties(link, {
+    source: { get: readSource, enumerable: true },
+    target: { get: readTarget, enumerable: true },
+  }) as L & Termini
 }

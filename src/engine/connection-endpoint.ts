@@ -37,6 +37,7 @@ import { refusal } from './refusal.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 import { SessionEndpoint } from './session-endpoint.ts'
 import { advance } from './transitions.ts'
+import { Untaken } from './untaken.ts'
 
 /** What `open` may be given. */
 export type OpenInit = Omit<Init<Open>, 'type' | 'containerId'> & { readonly containerId: string }
@@ -86,6 +87,8 @@ export class ConnectionEndpoint {
   cause: AmqpError | undefined
   hasEnded = false
   readonly channels: Channels
+  /** Complete deliveries that their owner keeps until somebody takes them. */
+  readonly untaken: Untaken
   /** Whether frames may leave before the peer's open, as far as every peer takes them. §2.4.2 */
   pipelines = false
   readonly #early: EarlyFrames = new EarlyFrames()
@@ -101,6 +104,7 @@ export class ConnectionEndpoint {
     this.style = style
     this.tracing = tracing
     this.channels = new Channels(limits.maxSessions - 1)
+    this.untaken = new Untaken(limits)
   }
 
   /** Sends our open, as soon as the headers have been exchanged. @throws {UsageError} the second time. §2.4.1 */

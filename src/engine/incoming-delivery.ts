@@ -6,6 +6,7 @@ import type { SequenceNo } from '../definitions/restricted.ts'
 import type { IncomingStream } from './incoming-stream.ts'
 import { isOutcome } from './outcomes.ts'
 import type { ReceiverEndpoint } from './receiver-endpoint.ts'
+import type { Share } from './untaken.ts'
 
 /** Smallest buffer for pieces that are copied. */
 const TAIL = 512
@@ -44,6 +45,8 @@ export class IncomingDelivery {
   skip = 0
   /** Memory that its pieces keep alive, as far as they were kept for more to come. */
   pinned = 0
+  /** What is counted for it while it waits for whoever takes it. */
+  untaken: Share | undefined = undefined
   /** For the owner. */
   context: unknown
 

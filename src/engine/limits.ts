@@ -28,6 +28,12 @@ export interface Limits extends DecodeLimits {
    */
   readonly maxIncompleteBytes: number
   /**
+   * Bytes that complete messages may pin which nobody has taken yet. Above it the sessions on which they arrive announce
+   * no more window until some are taken; where they pin `maxIncompleteBytes` more all the same, a link ends. 64 MiB.
+   * §2.5.6
+   */
+  readonly maxBufferedBytes: number
+  /**
    * Memory that the peer's sessions and links may take up, about: what their begins and attaches say, with a kilobyte
    * for each. More closes the connection. 64 MiB.
    */
@@ -56,6 +62,7 @@ export const DEFAULT_LIMITS: Limits = /* @__PURE__ */ Object.freeze({
   maxPending: 2048,
   maxPendingBytes: 64 << 20,
   maxIncompleteBytes: 256 << 20,
+  maxBufferedBytes: 64 << 20,
   maxLinkBytes: 64 << 20,
   preAuthBytes: 256 << 10,
   headerOnlyMs: 10_000,

@@ -62,6 +62,8 @@ export class SessionEndpoint {
   /** For the owner. */
   context: unknown
   readonly kept: KeptBytes
+  /** Complete deliveries that wait for whoever takes them. */
+  untaken = 0
   readonly #handles: Numbering<LinkEnd>
   readonly #remoteHandles: Numbering<LinkEnd>
   readonly #names: LinkNames<LinkEnd>

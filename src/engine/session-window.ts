@@ -27,6 +27,8 @@ export class SessionWindow {
   remoteOutgoingWindow = 0
   /** Transfers that have arrived and lie unread in deliveries that are read as they come: they take up the window. */
   held = 0
+  /** The window is not opened again for now: too much of what has arrived waits for whoever takes it. */
+  isStopped = false
 
   /** The latest transfer-id that the peer is known to have received, plus one. */
   #acknowledged: SequenceNo
@@ -66,12 +68,12 @@ export class SessionWindow {
 
   /** Whether so much of the announced window is used that it is time to announce more. */
   get isLow(): boolean {
-    return (this.incomingWindow + this.held) * 2 <= this.incomingWindowSize
+    return !this.isStopped && (this.incomingWindow + this.held) * 2 <= this.incomingWindowSize
   }
 
-  /** Opens the window to its full size, but for what is held, to be announced in the flow that is being framed. */
+  /** Opens the window to its full size, but for what is held, unless it is stopped, to be announced in the flow that is being framed. */
   refill(): void {
-    this.incomingWindow = Math.max(this.incomingWindowSize - this.held, 0)
+    if (!this.isStopped) this.incomingWindow = Math.max(this.incomingWindowSize - this.held, 0)
   }
 
   /** The peer has received the transfer with this id: a disposition covers it. */

@@ -95,6 +95,14 @@ describe('§3.5.3 §3.5.4 a terminus', () => {
 
 const bigints = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? `${value}n` : value)
 
+test('what an incoming link says of its termini is made once, when somebody asks, and is its own', async () => {
+  const link = await told({ address: 's' }, 't')
+  expect(Object.keys(link)).toEqual(expect.arrayContaining(['source', 'target']))
+  expect([link.source, link.target]).toEqual([{ address: 's' }, { address: 't' }])
+  expect(link.source).toBe(link.source)
+  expect({ ...link }.target).toBe(link.target)
+})
+
 describe('§3.5.7 §3.5.8 filters and distribution modes', () => {
   test.each([
     [
