@@ -234,7 +234,7 @@ export class ClientConnection
     return attachRequestLink(this, address, options)
   }
 
-  async transaction(options: Abortable = {}): Promise<Transaction> {
+  async transaction(options: Parameters<Session['transaction']>[0] = {}): Promise<Transaction> {
     return (await this.#sharedSession(options)).transaction(options)
   }
 
