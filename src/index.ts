@@ -21,7 +21,7 @@ export type {
   Session,
   StreamedInit,
 } from './client/api.ts'
-export type { CoordinatedTransaction, Retirement, Transaction } from './client/api-transactions.ts'
+export type { Acquired, CoordinatedTransaction, Retirement, Transaction } from './client/api-transactions.ts'
 export { connect } from './client/connect.ts'
 export type {
   ConnectionLabel,
@@ -56,6 +56,7 @@ export type {
   TerminusInit,
   TracedFrame,
   Transacted,
+  TransactionOptions,
   WebSocketOptions,
   WireProfile,
 } from './client/options.ts'

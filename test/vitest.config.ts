@@ -34,6 +34,7 @@ const ENDPOINTS = [
   'events',
   '*-endpoint',
   '*-recovery',
+  'acquisition',
   'link-names',
   'channels',
   'early-frames',

@@ -1,5 +1,6 @@
 /** Transactions as interfaces: what a controller holds, and what a coordinator is told of. §4 */
 
+import type { AmqpValue } from '../types/values.ts'
 import type { Connection, Delivery, Sender } from './api.ts'
 import type { Abortable } from './options.ts'
 import type { Outcome } from './outcome.ts'
@@ -41,12 +42,28 @@ export interface CoordinatedTransaction {
   readonly connection: Connection
   /** As this end has assigned it. */
   readonly id: Uint8Array
+  /** The global transaction that the controller has named; `undefined` for a local one. §4.5.2 */
+  readonly globalId: AmqpValue | undefined
   /** Deliveries that were posted under it, in order, whatever was decided on them. §4.4.1 */
   readonly posted: readonly Delivery[]
   /** Deliveries of ours that were retired under it, with the outcomes that hold if it commits. §4.4.2 */
   readonly retired: readonly Retirement[]
+  /**
+   * Messages of ours that the peer has acquired under it: those that left on the credit that it gave under it, each with
+   * the outcome that holds if it commits, once there is one. Their `send()` resolves when it is discharged: after a
+   * rollback they are `released`. §4.4.3
+   */
+  readonly acquired: readonly Acquired[]
   /** Resolves when it is over. */
   readonly discharged: Promise<'committed' | 'rolled-back'>
+}
+
+/** A message of ours that the peer has acquired under a transaction. */
+export interface Acquired {
+  readonly sender: Sender
+  readonly deliveryTag: Uint8Array
+  /** `undefined`: the peer has not decided. If it commits so, the message is its own, and settled later. */
+  readonly outcome: Outcome | undefined
 }
 
 /** A delivery of ours that the peer has retired under a transaction. Its `send()` resolves when that is discharged. */

@@ -24,6 +24,7 @@ import type {
   SourceInit,
   TargetInit,
   Transacted,
+  TransactionOptions,
 } from './options.ts'
 import type { Outcome } from './outcome.ts'
 
@@ -110,7 +111,7 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
    */
   request(address: string, options?: RequestLinkOptions): Promise<RequestLink>
   /** Declares a transaction on that same session. See `Session.transaction`. */
-  transaction(options?: Abortable): Promise<Transaction>
+  transaction(options?: TransactionOptions): Promise<Transaction>
   /** Sessions that the peer begins. Without a taker, neither here nor by `on('session')`, they are refused. */
   incoming(): AsyncIterable<IncomingSession>
   /** Lets the process live as long as this connection does (the default), or not. A WebSocket holds it either way. */
@@ -163,11 +164,11 @@ export interface Session extends AsyncDisposable, Emits<{ closed: Closure; link:
    *
    * @throws {TransactionError} the coordinator refused
    * @throws {RemoteError} the peer has no coordinator
-   * @throws {UsageError} the coordinator allows one transaction at a time, and there is one
+   * @throws {UsageError} the coordinator allows one transaction at a time, and there is one, or knows no global ones
    * @throws {ClosedError} the session ended first
    * Cancellation: a transaction that is declared all the same is rolled back.
    */
-  transaction(options?: Abortable): Promise<Transaction>
+  transaction(options?: TransactionOptions): Promise<Transaction>
   /** Links that the peer attaches. Without a taker they are refused with `amqp:not-found`. */
   incoming(): AsyncIterable<IncomingLink>
   /** Ends the session, as a connection is closed: what was sent gets its outcome first. §2.5.2 */

@@ -168,7 +168,7 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
     return attachRequestLink(this, address, options)
   }
 
-  async transaction(options: Abortable = {}): Promise<Transaction> {
+  async transaction(options: Parameters<Session['transaction']>[0] = {}): Promise<Transaction> {
     return (await this.#sharedSession(options)).transaction(options)
   }
 

@@ -2,11 +2,14 @@
 
 import type { Outcome, TransactionalState } from '../definitions/delivery-state.ts'
 import { RELEASED } from '../definitions/delivery-state.ts'
+import type { Acquisition } from '../engine/acquisition.ts'
 import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import { TransactionCondition, TransactionError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
+import type { AmqpValue } from '../types/values.ts'
+import { AcquiredMessages } from './acquired.ts'
 import type { Connection, Delivery, Receiver } from './api.ts'
-import type { CoordinatedTransaction, Retirement } from './api-transactions.ts'
+import type { Acquired, CoordinatedTransaction, Retirement } from './api-transactions.ts'
 import type { ClientDelivery, Posting } from './delivery.ts'
 import { type Deferred, deferred } from './operation.ts'
 import { outcomeOf } from './outcome.ts'
@@ -21,6 +24,7 @@ interface Retired {
 export class ResourceTransaction implements CoordinatedTransaction, Posting {
   readonly connection: Connection
   readonly id: Uint8Array
+  readonly globalId: AmqpValue | undefined
   /** The control link that it was declared on. */
   readonly control: Receiver
   readonly posted: ClientDelivery[] = []
@@ -30,6 +34,7 @@ export class ResourceTransaction implements CoordinatedTransaction, Posting {
   condition: string = TransactionCondition.transactionRollback
   /** A message that was sent settled could not be processed: it must not commit. §4.4.4.1 */
   isSpoilt = false
+  readonly acquisitions: AcquiredMessages = new AcquiredMessages()
   readonly #retired = new Map<OutgoingDelivery, Retired>()
   readonly #undecided = new Set<ClientDelivery>()
   #deciding: Deferred<void> | undefined
@@ -39,10 +44,17 @@ export class ResourceTransaction implements CoordinatedTransaction, Posting {
   #lastWork = performance.now()
 
   /** @param expire  called when nothing was done under it for `idleMs` */
-  constructor(connection: Connection, control: Receiver, id: Uint8Array, idleMs: number, expire: () => void) {
+  constructor(
+    connection: Connection,
+    control: Receiver,
+    globalId: AmqpValue | undefined,
+    idleMs: number,
+    expire: () => void,
+  ) {
     this.connection = connection
     this.control = control
-    this.id = id
+    this.id = globalThis.crypto.getRandomValues(new Uint8Array(16))
+    this.globalId = globalId
     this.#idleMs = idleMs
     this.#arm(expire)
   }
@@ -75,6 +87,10 @@ export class ResourceTransaction implements CoordinatedTransaction, Posting {
     }))
   }
 
+  get acquired(): readonly Acquired[] {
+    return this.acquisitions.list
+  }
+
   // ---- work ----------------------------------------------------------------------------------------------------
 
   post(delivery: ClientDelivery): void {
@@ -87,6 +103,11 @@ export class ResourceTransaction implements CoordinatedTransaction, Posting {
   retire(sender: ClientSender, delivery: OutgoingDelivery, state: TransactionalState): void {
     this.#lastWork = performance.now()
     this.#retired.set(delivery, { sender, state })
+  }
+
+  acquire(sender: ClientSender, acquisition: Acquisition): void {
+    this.#lastWork = performance.now()
+    this.acquisitions.add(sender, acquisition)
   }
 
   /** Whether a delivery is retired under it, and has not been retired otherwise since. */
@@ -147,8 +168,10 @@ export class ResourceTransaction implements CoordinatedTransaction, Posting {
       delivery.conclude(committed)
       if (!committed) delivery.tell(RELEASED)
     }
+    if (!committed) this.acquisitions.conclude(false)
     for (const [delivery, { sender, state }] of this.#retired)
       if (this.holds(delivery)) sender.concludeRetirement(delivery, committed ? state.outcome : undefined)
+    if (committed) this.acquisitions.conclude(true)
     this.#deciding?.resolve()
     this.#discharged.resolve(committed ? 'committed' : 'rolled-back')
   }

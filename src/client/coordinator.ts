@@ -8,10 +8,13 @@
 import type { DeliveryState, TransactionalState } from '../definitions/delivery-state.ts'
 import type { Discharge } from '../definitions/transactions.ts'
 import { coordinationField, TransactionCapability } from '../definitions/transactions.ts'
+import type { Acquisition } from '../engine/acquisition.ts'
+import { isOutcome } from '../engine/outcomes.ts'
 import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import { AmqpCondition, DecodeError, TransactionCondition, UsageError } from '../errors.ts'
 import { encodeValue } from '../types/any-writer.ts'
 import { Reader } from '../types/reader.ts'
+import type { AmqpValue } from '../types/values.ts'
 import type { Connection, IncomingLink, Receiver, Session } from './api.ts'
 import { ResourceTransaction } from './coordinated-transaction.ts'
 import type { ClientDelivery } from './delivery.ts'
@@ -37,7 +40,10 @@ interface CoordinatorOwner {
   readonly api: Connection
   readonly flushed: Set<() => void>
   readonly engine: {
-    readonly connection: { readonly partialPostings: ReadonlySet<{ remoteState: DeliveryState | undefined }> }
+    readonly connection: {
+      readonly partialPostings: ReadonlySet<{ remoteState: DeliveryState | undefined }>
+      acquires: boolean
+    }
   }
 }
 
@@ -59,6 +65,7 @@ export class Coordinator {
   /** By txn-id. One that was rolled back on its own account stays until it is discharged, to be told why. */
   readonly #transactions = new Map<string, ResourceTransaction>()
   readonly #retired = new WeakMap<OutgoingDelivery, ResourceTransaction>()
+  readonly #acquired = new WeakMap<Acquisition, ResourceTransaction>()
   #declaring = 0
 
   constructor(owner: CoordinatorOwner, options: CoordinatorOptions) {
@@ -76,7 +83,11 @@ export class Coordinator {
   async #serve(link: IncomingLink): Promise<void> {
     if (link.remoteRole === 'receiver')
       return link.refuse({ condition: AmqpCondition.notAllowed, description: 'a coordinator is written to' })
-    const target = { coordinator: true, capabilities: CAPABILITIES }
+    // Not before there may be a transaction: nothing can be acquired under none.
+    this.#owner.engine.connection.acquires = true
+    const { distributed } = this.#options
+    const capabilities = distributed ? [...CAPABILITIES, TransactionCapability.distributedTransactions] : CAPABILITIES
+    const target = { coordinator: true, capabilities }
     const receiver = await link.accept({ credit: { window: WINDOW }, reply: { target } })
     const outcomes = link.source?.outcomes ?? []
     const control: Control = { receiver, rejects: outcomes.length === 0 || outcomes.includes('amqp:rejected:list') }
@@ -104,7 +115,7 @@ export class Coordinator {
       const request = requestIn(delivery)
       const state: DeliveryState | undefined =
         request.type === 'declare'
-          ? { type: 'declared', txnId: await this.#declare(control, request.globalId !== undefined) }
+          ? { type: 'declared', txnId: await this.#declare(control, request.globalId) }
           : await this.#discharge(control, request)
       if (state) delivery.tell(state)
     } catch (error) {
@@ -114,14 +125,15 @@ export class Coordinator {
     }
   }
 
-  async #declare({ receiver }: Control, isGlobal: boolean): Promise<Uint8Array> {
-    if (isGlobal) throw new Refusal(AmqpCondition.notImplemented, 'only local transactions: no global-id')
+  async #declare({ receiver }: Control, globalId: AmqpValue | undefined): Promise<Uint8Array> {
+    if (globalId !== undefined && !this.#options.distributed)
+      throw new Refusal(AmqpCondition.notImplemented, 'only local transactions: no global-id')
     if (this.#transactions.size + this.#declaring >= this.#max)
       throw new Refusal(AmqpCondition.resourceLimitExceeded, `${this.#max} transactions are open`)
-    const id = globalThis.crypto.getRandomValues(new Uint8Array(16))
-    const transaction: ResourceTransaction = new ResourceTransaction(this.#owner.api, receiver, id, this.#idleMs, () =>
-      this.#onExpired(transaction),
-    )
+    const { api } = this.#owner
+    const expire = (): void => this.#onExpired(transaction)
+    const transaction: ResourceTransaction = new ResourceTransaction(api, receiver, globalId, this.#idleMs, expire)
+    const { id } = transaction
     this.#declaring++
     try {
       await this.#options.declare?.(transaction)
@@ -150,11 +162,18 @@ export class Coordinator {
       )
       return undefined
     }
-    if (fail || stage === 'rolled-back') {
-      this.#forget(transaction)
-      if (stage === 'live') this.#rollBack(transaction, TransactionCondition.transactionRollback)
-      if (fail) return { type: 'accepted' }
-    } else await this.#commit(transaction)
+    const { acquisitions } = transaction
+    acquisitions.stop()
+    try {
+      if (fail || stage === 'rolled-back') {
+        this.#forget(transaction)
+        if (stage === 'live') this.#rollBack(transaction, TransactionCondition.transactionRollback)
+        if (fail) return { type: 'accepted' }
+      } else await this.#commit(transaction)
+    } finally {
+      // Half of a message that is aborted goes before the answer. §4.4.3
+      if (transaction.stage !== 'committed') await this.#written(receiver, () => acquisitions.arePartial)
+    }
     if (transaction.stage === 'committed') return { type: 'accepted' }
     throw new Refusal(transaction.condition, 'the transaction was rolled back')
   }
@@ -180,10 +199,15 @@ export class Coordinator {
   #told({ posted, control }: ResourceTransaction): Promise<void> {
     const sessions = new Set(posted.map(({ receiver }) => receiver.session as WorkSession))
     sessions.delete(control.session as WorkSession)
+    return this.#written(control, () => [...sessions].some(({ endpoint }) => endpoint.isDue))
+  }
+
+  /** Resolves when nothing is to be written any more that an answer has to wait for, or its link has ended. */
+  #written(control: Receiver, isDue: () => boolean): Promise<void> {
     const { flushed } = this.#owner
     return new Promise(resolve => {
       const onFlush = (): void => {
-        for (const { endpoint } of sessions) if (endpoint.isDue && this.#controls.has(control)) return
+        if (isDue() && this.#controls.has(control)) return
         flushed.delete(onFlush)
         resolve()
       }
@@ -246,6 +270,9 @@ export class Coordinator {
     const state = delivery.remoteState as TransactionalState
     const transaction = this.#live(state.txnId)
     if (!(transaction instanceof ResourceTransaction)) return transaction
+    const acquirer = this.#open(delivery)
+    if (acquirer && acquirer !== transaction)
+      return { condition: AmqpCondition.notAllowed, description: 'it was acquired under another transaction' }
     const before = this.#retired.get(delivery)
     if (before && before !== transaction && !isOver(before)) {
       const why = 'a delivery was retired under two transactions'
@@ -255,6 +282,37 @@ export class Coordinator {
     this.#retired.set(delivery, transaction)
     transaction.retire(sender, delivery, state)
     return undefined
+  }
+
+  /** What a sender sends is to be acquired under a transaction. @returns why it is not §4.4.3 */
+  acquire(sender: ClientSender, acquisition: Acquisition): ErrorInit | undefined {
+    if (this.#acquired.has(acquisition)) return undefined
+    const transaction = this.#live(acquisition.txnId)
+    if (!(transaction instanceof ResourceTransaction)) return transaction
+    this.#acquired.set(acquisition, transaction)
+    transaction.acquire(sender, acquisition)
+    return undefined
+  }
+
+  /** The transaction that an acquired delivery is under, for as long as that is open. */
+  #open({ acquired }: OutgoingDelivery): ResourceTransaction | undefined {
+    const transaction = acquired && this.#acquired.get(acquired)
+    return transaction && !isOver(transaction) ? transaction : undefined
+  }
+
+  /**
+   * Whether what has become known of an acquired delivery only holds from the discharge on. An outcome before that is
+   * told with the transaction, or ends the link that it came by. §4.4.4.3
+   */
+  holds(sender: ClientSender, delivery: OutgoingDelivery): boolean {
+    const transaction = this.#open(delivery)
+    const { remoteState: state } = delivery
+    if (!transaction || state?.type === 'transactional-state') return false
+    if (transaction.stage === 'live' && state && isOutcome(state) && !delivery.settled) {
+      const description = 'the outcome of an acquired message was told outside of its transaction'
+      void handled(sender.close({ error: { condition: AmqpCondition.notAllowed, description } }))
+    }
+    return true
   }
 }
 

@@ -68,6 +68,12 @@ export interface CoordinatorOptions {
   /** Transactions of one connection that may be open at once. Default 100. */
   maxTransactions?: number | undefined
   /**
+   * Offers `amqp:distributed-transactions`: a controller may name a global transaction, which `declare` is then told as
+   * `transaction.globalId`, to take part in it or to refuse. What the id is, and who decides with it, is not AMQP's to
+   * say. Default false: a global-id is refused with `amqp:not-implemented`. §4.5.2 §4.5.7
+   */
+  distributed?: boolean | undefined
+  /**
    * Before a transaction begins. What it throws refuses it, with the `condition` of the error if it has one, else
    * `amqp:internal-error`.
    */
@@ -314,6 +320,12 @@ export interface LinkReply {
   target?: TargetInit | null | undefined
   properties?: Readonly<Record<string, AmqpValue>> | undefined
   offeredCapabilities?: readonly string[] | undefined
+}
+
+/** How a transaction is declared. */
+export interface TransactionOptions extends Abortable {
+  /** The global transaction that the work belongs to, where the coordinator has such. Default: none, it is local. §4.5.2 */
+  globalId?: AmqpValue | undefined
 }
 
 /** Work under a transaction. §4.4 */

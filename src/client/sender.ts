@@ -6,6 +6,7 @@ import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
 import { TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
 import { checkMessageFormat, EncodedMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
+import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Sender, StreamedInit } from './api.ts'
 import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
@@ -70,6 +71,12 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   get pending(): number {
     return this.endpoint.queue.length
+  }
+
+  /** A flow that names a transaction may have come before the link was accepted. §4.4.3 */
+  override onAttached(properties: ReadonlyMap<AmqpValue, AmqpValue>): void {
+    super.onAttached(properties)
+    if (this.endpoint.acquisition) this.onFlow()
   }
 
   send(message: MessageInit | StreamedInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
@@ -219,6 +226,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   /** A delivery's outcome is known. */
   onOutcome(delivery: OutgoingDelivery): void {
+    if (delivery.acquired && this.owner.coordinator?.holds(this, delivery)) return
     if (delivery.isOpen && delivery.remoteState?.type === 'accepted') {
       this.#acceptedEarly ??= new Set()
       this.#acceptedEarly.add(delivery)
@@ -264,7 +272,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   concludeRetirement(delivery: OutgoingDelivery, outcome: OutcomeState | undefined): void {
     delivery.remoteState = outcome
     if (!outcome && !delivery.remoteSettled) return
-    if (!this.closure && !this.endpoint.hasEnded) this.endpoint.settle(delivery, outcome)
+    if (!this.closure && !this.endpoint.hasEnded && !delivery.aborted) this.endpoint.settle(delivery, outcome)
     this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
     this.owner.touch()
   }
@@ -302,6 +310,9 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   /** The receiver's flow has changed the credit. */
   onFlow(): void {
+    const { acquisition } = this.endpoint
+    const refusal = acquisition && this.owner.coordinator?.acquire(this, acquisition)
+    if (refusal) return void handled(this.close({ error: refusal }))
     if (this.hears('credit')) this.emit('credit', { linkCredit: this.linkCredit, drain: this.endpoint.credit.drain })
   }
 

@@ -181,7 +181,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return receiver
   }
 
-  async transaction(options: Abortable = {}): Promise<Transaction> {
+  async transaction(options: Parameters<Session['transaction']>[0] = {}): Promise<Transaction> {
     this.#checkOpen(options)
     this.#controller ??= new TransactionController(this)
     return this.#controller.declare(options)

@@ -1,4 +1,4 @@
-/** The control link of a session: declares transactions and discharges them. §4.2 §4.3 */
+/** The control link of a session: declares transactions and discharges them. §4.2 §4.3 §4.5.2 */
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import { Section } from '../definitions/sections.ts'
@@ -7,10 +7,11 @@ import { declare, discharge, TransactionCapability } from '../definitions/transa
 import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import { TransactionError, UsageError } from '../errors.ts'
 import { EncodedMessage } from '../message/encode.ts'
+import type { AmqpValue } from '../types/values.ts'
 import { Writer } from '../types/writer.ts'
 import type { Closure, Session } from './api.ts'
 import { abortable, deferred, handled } from './operation.ts'
-import type { Abortable } from './options.ts'
+import type { TransactionOptions } from './options.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientTransaction, type TransactionOwner } from './transaction.ts'
 
@@ -47,9 +48,9 @@ export class TransactionController {
     this.#session = session
   }
 
-  async declare({ signal }: Abortable): Promise<ClientTransaction> {
+  async declare({ signal, globalId }: TransactionOptions): Promise<ClientTransaction> {
     const link = await until(this.#control(), signal, () => {})
-    const declared = link.declare()
+    const declared = link.declare(globalId)
     return until(declared, signal, () => {
       declared.then(
         transaction => void handled(transaction.rollback()),
@@ -133,14 +134,16 @@ class ControlLink implements TransactionOwner {
     this.#transactions.delete(transaction)
   }
 
-  async declare(): Promise<ClientTransaction> {
+  async declare(globalId: AmqpValue | undefined): Promise<ClientTransaction> {
+    if (globalId !== undefined && !this.#capabilities.includes(TransactionCapability.distributedTransactions))
+      throw new UsageError('the coordinator has no distributed transactions: no global-id', '4.5.2')
     const isBusy = this.#declaring + this.#transactions.size > 0
     if (isBusy && !this.#offers(TransactionCapability.multiTxnsPerSsn))
       throw new UsageError('the coordinator allows one transaction at a time on a session', '4.5.7')
     this.#declaring++
     let state: DeliveryState | undefined
     try {
-      state = await this.sender.request(DECLARE()).answer
+      state = await this.sender.request(message(writer => declare.write(writer, { globalId }))).answer
     } finally {
       this.#declaring--
     }
@@ -176,5 +179,3 @@ function message(write: (writer: Writer) => void): EncodedMessage {
   write(writer)
   return new EncodedMessage(writer.copy())
 }
-
-const DECLARE = (): EncodedMessage => message(writer => declare.write(writer, {}))

@@ -72,6 +72,8 @@ export class ConnectionEndpoint {
   pendingBytes = 0
   /** Deliveries posted under a transaction that have not come to their end. §4.4.1 */
   readonly partialPostings: Set<IncomingDelivery> = new Set()
+  /** The owner keeps transactions of the peer's, under which it may acquire what is sent here. §4.4.3 */
+  acquires = false
   /** Of all its sessions. §2.6.1 */
   readonly linkNames: NameHolders = { sender: new Map(), receiver: new Map() }
   /** Memory that partly received messages keep alive. */

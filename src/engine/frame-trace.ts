@@ -29,6 +29,6 @@ export function transferOf(fields: TransferFields, delivery: OutgoingDelivery): 
     messageFormat: first ? fields.messageFormat : undefined,
     settled: fields.settled || undefined,
     more: fields.more,
-    state: delivery.state,
+    state: delivery.state ?? (fields.state && delivery.acquired?.state),
   }
 }

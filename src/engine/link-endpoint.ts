@@ -255,6 +255,8 @@ export abstract class LinkEndpoint {
   fail(condition: string, description: string, section: string): void {
     const error = new ProtocolError(`${this.label}: ${description}`, condition, 'link', section)
     this.session.connection.emit({ type: 'protocol.error', error })
+    // A flow may come right behind the attach.
+    if (this.state === 'ATTACH_RCVD' && !this.#answer()) return
     this.#discard({ type: 'error', condition, description: error.message })
     this.ended('local', true, error)
   }

@@ -2,6 +2,7 @@
 
 import type { DeliveryState } from '../definitions/delivery-state.ts'
 import type { SequenceNo } from '../definitions/restricted.ts'
+import type { Acquisition } from './acquisition.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
 
 const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
@@ -64,6 +65,8 @@ export class OutgoingDelivery {
   /** What every frame of it says of its state, and the same as it is encoded. §4.4.1 */
   state: DeliveryState | undefined
   stateBytes: Uint8Array | undefined
+  /** The receiver's transaction that it was sent under. §4.4.3 */
+  acquired: Acquisition | undefined
   /** Not yet framed to its end, nor taken back. */
   isQueued = true
   /** The outcome that it has at the source: its owner has given it up, and that stays so. §3.4.6 */
@@ -104,6 +107,7 @@ export class OutgoingDelivery {
     this.size = size
     this.state = undefined
     this.stateBytes = undefined
+    this.acquired = undefined
     this.localState = undefined
     this.remoteState = undefined
     this.kept = undefined

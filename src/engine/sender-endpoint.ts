@@ -10,9 +10,10 @@ import { type DeliveryState, RELEASED } from '../definitions/delivery-state.ts'
 import { transferWidth } from '../definitions/hot-paths.ts'
 import type { Attach, Disposition, Flow } from '../definitions/performatives.ts'
 import type { UnsettledEntry } from '../definitions/unsettled-map.ts'
-import { AmqpCondition, ClosedError, UsageError } from '../errors.ts'
+import { ClosedError, UsageError } from '../errors.ts'
 import type { Init } from '../types/composite.ts'
 import type { Writer } from '../types/writer.ts'
+import { type Acquisition, takeAcquisition } from './acquisition.ts'
 import { DeliveryTags } from './delivery-tags.ts'
 import { Fifo } from './fifo.ts'
 import { transferOf } from './frame-trace.ts'
@@ -37,6 +38,8 @@ export class SenderEndpoint extends LinkEndpoint {
   isReady = false
   /** Waiting for the session's window. */
   isBlocked = false
+  /** What is sent is acquired under this, if anything. Its owner clears it with the discharge. §4.4.3 */
+  acquisition: Acquisition | undefined
   readonly #tags: DeliveryTags = new DeliveryTags()
 
   protected get self(): never {
@@ -180,6 +183,7 @@ export class SenderEndpoint extends LinkEndpoint {
       delivery.deliveryId = session.nextDeliveryId()
       delivery.hasBegun = true
       this.credit.onSend()
+      this.acquisition?.take(delivery)
       if (!delivery.settled) this.#remember(delivery)
     }
     const { tag, messageFormat, settled, stateBytes } = delivery
@@ -193,7 +197,7 @@ export class SenderEndpoint extends LinkEndpoint {
       width = writer.capacity(fields, maxFrameSize)
     }
     delivery.transferId = session.window.onTransferSent()
-    if (first && !fields.more && !delivery.pieces) {
+    if (first && !fields.more && !delivery.pieces && !delivery.acquired) {
       writer.transferInPlace(session.channel, fields, delivery.bytes, delivery.start, delivery.end)
       delivery.sent = width
     } else {
@@ -309,9 +313,7 @@ export class SenderEndpoint extends LinkEndpoint {
 
   /** A receiver's flow for this link. §2.6.7 */
   onFlow(flow: Flow): void {
-    // A null clears what was never set here.
-    if (flow.properties?.get('txn-id'))
-      return this.fail(AmqpCondition.notImplemented, 'no message is acquired under a transaction here', '4.4.3')
+    if (!takeAcquisition(this, flow)) return
     this.credit.onFlow(flow)
     this.session.connection.emit({ type: 'link.flow', link: this })
     if (this.credit.drain) this.#drainDue()

@@ -1,185 +1,23 @@
 /** §4, with §4.4.4: a coordinator of ours and a scripted controller. The other way round is in `4-transactions.test.ts`. */
 
 import { describe, expect, test } from 'vitest'
-import type { Delivery, Receiver, Sender } from '../../src/client/api.ts'
-import type { CoordinatedTransaction } from '../../src/client/api-transactions.ts'
-import type { CoordinatorOptions, ReceiverOptions } from '../../src/client/options.ts'
+import type { Delivery } from '../../src/client/api.ts'
 import {
   accepted,
   coordinator,
   declare,
   discharge,
-  type Fields,
   read,
   rejected,
   released,
-  source,
-  target,
   transactionalState,
 } from '../peer/composites.ts'
-import { any, failing, match, type Script } from '../peer/script.ts'
-import { encode, fromHex, type Wire } from '../peer/wire.ts'
+import { any, failing } from '../peer/script.ts'
+import type { Wire } from '../peer/wire.ts'
+import { asMessage, attached, CAPABILITIES, one, rejecting, settled, unknown } from '../support/controller.ts'
 import { quiet, scriptedServer } from '../support/scripted-connection.ts'
 
-const one = Uint8Array.of(0, 0x53, 0x75, 0xa0, 1, 9)
-const CAPABILITIES = ['amqp:local-transactions', 'amqp:multi-txns-per-ssn', 'amqp:multi-ssns-per-txn']
-const unknown = Uint8Array.of(9, 9, 9)
-
-const asMessage = (value: Wire): Uint8Array =>
-  encode({ t: 'described', v: { descriptor: { t: 'ulong', v: 0x77n }, value } })
-
-/** Rejected with this condition. §4.5.8 */
-const rejecting = (condition: string) =>
-  match(`rejected with ${condition}`, value => {
-    const known = value && read(value)
-    const inner = known?.fields.error && read(known.fields.error)
-    return known?.name === 'rejected' && inner?.fields.condition?.v === condition
-  })
-
-const flowOf = (fields: Fields) => ({
-  nextIncomingId: any,
-  incomingWindow: any,
-  nextOutgoingId: any,
-  outgoingWindow: any,
-  deliveryCount: any,
-  ...fields,
-})
-
-/** The script's controller, with a control link on handle 0, and counters of its own. */
-async function controller(
-  options: CoordinatorOptions = {},
-  { outcomes, accept }: { outcomes?: string[]; accept?: ReceiverOptions } = {},
-) {
-  const log: [string, CoordinatedTransaction][] = []
-  const s = await scriptedServer({
-    coordinator: {
-      ...options,
-      commit: async transaction => {
-        log.push(['commit', transaction])
-        await options.commit?.(transaction)
-      },
-      rollback: transaction => log.push(['rollback', transaction]),
-    },
-  })
-  const arrived: Delivery[] = []
-  const take = async (receiver: Receiver) => {
-    for await (const delivery of receiver) arrived.push(delivery)
-  }
-  return { ...s, log, arrived, take, outcomes, accept }
-}
-
-type Controller = Awaited<ReturnType<typeof controller>>
-
-async function attached(options?: CoordinatorOptions, setting?: { outcomes?: string[]; accept?: ReceiverOptions }) {
-  const c = await controller(options, setting)
-  return Object.assign(new Controlling(c), c)
-}
-
-class Controlling {
-  readonly peer: Script
-  readonly #c: Controller
-  #deliveryId = 0
-
-  constructor(c: Controller) {
-    this.#c = c
-    this.peer = c.peer
-  }
-
-  /** The control link. §4.2 */
-  async control(): Promise<this> {
-    const { outcomes } = this.#c
-    const terminus = { source: source({ outcomes }), target: coordinator({ capabilities: CAPABILITIES[0] }) }
-    this.peer.sendAttach({ name: 'ctl', handle: 0, role: 'sender', ...terminus })
-    await quiet()
-    const answer = { name: 'ctl', handle: 0, role: 'receiver', source: any, maxMessageSize: any }
-    this.peer.expectAttach({ ...answer, target: coordinator({ capabilities: CAPABILITIES }) })
-    this.peer.expectFlow(flowOf({ handle: 0, linkCredit: 100 }))
-    return this
-  }
-
-  /** Sends on a handle; gives the delivery-id. */
-  post(handle: number, payload: Uint8Array, fields: Fields = {}): number {
-    const deliveryId = this.#deliveryId++
-    this.peer.sendTransfer({ handle, deliveryId, deliveryTag: Uint8Array.of(deliveryId), ...fields }, payload)
-    return deliveryId
-  }
-
-  /** A txn-id. §4.5.2 §4.5.5 */
-  async declare(): Promise<Uint8Array> {
-    const first = this.post(0, asMessage(declare()))
-    await quiet()
-    let txnId: Uint8Array | undefined
-    const state = match('declared', value => {
-      const known = value && read(value)
-      if (known?.name !== 'declared') return false
-      txnId = fromHex(String(known.fields.txnId?.v))
-      return true
-    })
-    this.peer.expectDisposition({ role: 'receiver', first, settled: true, state })
-    return txnId as unknown as Uint8Array
-  }
-
-  /** §4.5.3 */
-  async discharge(txnId: Uint8Array, fail?: boolean): Promise<number> {
-    const deliveryId = this.post(0, asMessage(discharge({ txnId, fail })))
-    await quiet()
-    return deliveryId
-  }
-
-  answered(first: number, state: Wire | ReturnType<typeof match>): void {
-    this.peer.expectDisposition({ role: 'receiver', first, settled: true, state })
-  }
-
-  /** A link that the script sends by, on handle 1. */
-  async posting(fields: Fields = {}): Promise<void> {
-    const { session } = this.#c
-    const taken = new Promise<void>(resolve =>
-      session.on('link', async link => {
-        if (link.remoteRole !== 'sender') return
-        void this.#c.take(await link.accept(this.#c.accept ?? {}))
-        resolve()
-      }),
-    )
-    this.peer.sendAttach({ name: 'p', handle: 1, role: 'sender', ...fields })
-    await taken
-    await quiet()
-    this.peer.expectAttach({
-      name: 'p',
-      handle: 1,
-      role: 'receiver',
-      source: any,
-      target: any,
-      rcvSettleMode: any,
-      maxMessageSize: any,
-    })
-    this.peer.expectFlow(flowOf({ handle: 1, linkCredit: 100 }))
-  }
-
-  /** A link that the script receives by, on handle 1, and its sender. */
-  async receiving(): Promise<Sender> {
-    const { session } = this.#c
-    const taken = new Promise<Sender>(resolve =>
-      session.on('link', async link => {
-        if (link.remoteRole === 'receiver') resolve(await link.accept())
-      }),
-    )
-    const terminus = { source: source({ address: 'a' }), target: target({ address: 'b' }) }
-    this.peer.sendAttach({ name: 'r', handle: 1, role: 'receiver', ...terminus })
-    this.peer.sendFlow({ handle: 1, deliveryCount: 0, linkCredit: 10 })
-    const sender = await taken
-    await quiet()
-    this.peer.expectAttach({ name: 'r', handle: 1, role: 'sender', source: any, target: any, initialDeliveryCount: 0 })
-    return sender
-  }
-}
-
-const settled = (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    value => value,
-    error => error,
-  )
-
-describe('§4.2 §4.3 declare and discharge', () => {
+describe('§4.2 §4.3 §4.5.3 declare and discharge', () => {
   test('declared, committed; a second discharge finds nothing (§4.5.8)', async () => {
     const c = await (await attached()).control()
     const txnId = await c.declare()
@@ -236,6 +74,26 @@ describe('§4.2 §4.3 declare and discharge', () => {
     const id = c.post(0, asMessage(declare({ globalId: 'g' })))
     await quiet()
     c.answered(id, rejecting('amqp:not-implemented'))
+  })
+
+  test('a global-id, where it is offered: the application is told, and decides (§4.5.2 §4.5.7)', async () => {
+    const told: unknown[] = []
+    const c = await attached({
+      distributed: true,
+      declare: ({ globalId }) => {
+        told.push(globalId)
+        if (globalId === 'no') throw Object.assign(new Error(), { condition: 'amqp:not-found' })
+      },
+    })
+    await c.control([...CAPABILITIES, 'amqp:distributed-transactions'])
+    const txnId = await c.declare({ globalId: 'g' })
+    const id = c.post(0, asMessage(declare({ globalId: 'no' })))
+    await quiet()
+    c.answered(id, rejecting('amqp:not-found'))
+    c.answered(await c.discharge(txnId), accepted())
+    await c.declare()
+    expect(told).toEqual(['g', 'no', undefined])
+    expect(c.log[0]?.[1].globalId).toBe('g')
   })
 
   test('something else is refused', async () => {
@@ -495,17 +353,6 @@ describe('§4.4.2 §4.4.4.2 retirement', () => {
       .expectDetach({ handle: 1, closed: true, error: failing('amqp:transaction:unknown-id') })
       .sendDetach({ handle: 1 })
     expect(await outcome).toMatchObject({ code: 'ERR_AMQP_CLOSED' })
-  })
-
-  test('acquisition under a transaction: not-implemented (§4.4.3)', async () => {
-    const c = await attached()
-    await c.control()
-    await c.receiving()
-    const txnId = await c.declare()
-    c.peer.sendFlow({ handle: 1, deliveryCount: 0, linkCredit: 20, properties: { 'txn-id': txnId } })
-    await quiet()
-    c.peer.expectDetach({ handle: 1, closed: true, error: failing('amqp:not-implemented') })
-    c.answered(await c.discharge(txnId), accepted())
   })
 })
 
