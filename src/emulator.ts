@@ -2,8 +2,10 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /// <reference types="node" preserve="true" />
 
+export type { X509Registration } from './emulator/client-certificate.ts'
 export type { EmulatorClock } from './emulator/clock.ts'
 export type { FeedbackStatus } from './emulator/command-queue.ts'
+export { createDeviceAuthority, type DeviceAuthority, type DeviceCertificate } from './emulator/device-authority.ts'
 export type { TelemetryEvent } from './emulator/event-log.ts'
 export {
   type EmulatorListenOptions,

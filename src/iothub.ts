@@ -36,3 +36,4 @@ export {
   verifySasToken,
 } from './iothub/sas.ts'
 export { type FeedbackBatch, ServiceClient, type ServiceCredentials } from './iothub/service-client.ts'
+export type { X509Credential } from './iothub/x509.ts'

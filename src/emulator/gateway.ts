@@ -13,6 +13,7 @@ import { AmqpCondition } from '../errors.ts'
 import { type HubAddress, parseAddress } from '../iothub/addresses.ts'
 import { Authorisation } from './authorisation.ts'
 import { CbsNode } from './cbs-node.ts'
+import type { ClientCertificate } from './client-certificate.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { Authentication } from './device-registry.ts'
@@ -27,6 +28,10 @@ export interface GatewayOptions {
   readonly service: ServiceNode
   /** The node of a device or module; `undefined` when it is not registered. */
   device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined
+  /** The certificate that the peer showed in TLS. */
+  readonly certificate: Promise<ClientCertificate | undefined> | undefined
+  /** Whether it proves the device of an address. */
+  isProven(certificate: ClientCertificate, address: HubAddress): boolean
   /** Verifies a token. */
   authenticate(token: string): Promise<Authentication>
 }
@@ -40,6 +45,7 @@ export class Gateway {
   readonly #isPlain: boolean
   readonly #links = new Map<Link, HubAddress>()
   #cbsLinks = 0
+  #certificate: ClientCertificate | undefined
 
   constructor(connection: Connection, options: GatewayOptions) {
     this.#connection = connection
@@ -64,6 +70,7 @@ export class Gateway {
 
   async #onLink(link: IncomingLink): Promise<void> {
     try {
+      this.#certificate = await this.#options.certificate
       const text = link.remoteRole === 'sender' ? link.target?.address : link.source?.address
       const address = text === undefined ? undefined : parseAddress(text)
       const refusal = this.#refusal(link, address)
@@ -82,7 +89,7 @@ export class Gateway {
     const roles = servedRoles[address.kind]
     if (roles === undefined) return errors.notFound
     if (address.kind === 'cbs' && this.#cbsLinks >= MAX_CBS_LINKS) return errors.tooManyCbs
-    if (!this.#authorisation.allows(address)) return errors.unauthorized
+    if (!this.#allows(address)) return errors.unauthorized
     if ('deviceId' in address && this.#options.device(address.deviceId, address.moduleId) === undefined)
       return { condition: AmqpCondition.notFound, description: 'there is no such device or module' }
     if (roles.includes(link.remoteRole)) return undefined
@@ -123,6 +130,12 @@ export class Gateway {
     }
   }
 
+  /** By a token, or by the certificate. */
+  #allows(address: HubAddress): boolean {
+    if (this.#authorisation.allows(address)) return true
+    return this.#certificate !== undefined && this.#options.isProven(this.#certificate, address)
+  }
+
   #watch(link: Link, address: HubAddress): void {
     this.#links.set(link, address)
     void link.closed.then(() => this.#links.delete(link))
@@ -134,7 +147,7 @@ export class Gateway {
       return
     }
     for (const [link, address] of this.#links) {
-      if (!this.#authorisation.allows(address)) link.close({ error: errors.expired }).catch(() => {})
+      if (!this.#allows(address)) link.close({ error: errors.expired }).catch(() => {})
     }
   }
 }
@@ -169,7 +182,10 @@ const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly Incoming
 const errors = {
   notFound: { condition: AmqpCondition.notFound, description: 'the address is none of this hub' },
   notImplemented: { condition: AmqpCondition.notImplemented, description: 'the emulator does not serve this address' },
-  unauthorized: { condition: AmqpCondition.unauthorizedAccess, description: 'no token covers this address' },
+  unauthorized: {
+    condition: AmqpCondition.unauthorizedAccess,
+    description: 'no token or certificate covers this address',
+  },
   wrongRole: { condition: AmqpCondition.notAllowed, description: 'the address does not serve links of this role' },
   tooManyCbs: {
     condition: AmqpCondition.resourceLimitExceeded,

@@ -9,12 +9,13 @@ import type { Connection } from '../client/api.ts'
 import type { ListenOptions } from '../client/options.ts'
 import { saslServer } from '../client/sasl.ts'
 import { ClosedError } from '../errors.ts'
+import { type ClientCertificate, provesDevice, readClientCertificate } from './client-certificate.ts'
 import { type EmulatorClock, systemClock } from './clock.ts'
 import { DeviceNode } from './device-node.ts'
 import { DeviceRegistry } from './device-registry.ts'
 import { EventLog } from './event-log.ts'
 import { Gateway } from './gateway.ts'
-import { checkPlain } from './plain-login.ts'
+import { checkPlain, EXTERNAL_IDENTITY } from './plain-login.ts'
 import { ServiceNode } from './service-node.ts'
 
 /** How a {@link Hub} behaves. Defaults and ranges: `IotHubEmulatorOptions`. */
@@ -34,6 +35,8 @@ export class Hub {
   readonly registry: DeviceRegistry
   /** Telemetry. */
   readonly events: EventLog
+  /** Those that sign certificates of devices, PEM. */
+  readonly authorities: Set<string> = new Set()
   readonly #hubName: string
   readonly #options: HubOptions
   readonly #clock: EmulatorClock
@@ -76,7 +79,8 @@ export class Hub {
       channelMax: 8191,
       idleTimeOut: 240_000,
       limits: { maxSessions: 8192, maxLinks: 262_144 },
-      sasl: [plain, saslServer.anonymous(), saslServer.mssbcbs()],
+      // What a certificate proves is asked of each link.
+      sasl: [plain, saslServer.anonymous(), saslServer.mssbcbs(), saslServer.external(() => EXTERNAL_IDENTITY)],
       allowNoSasl: true,
     }
   }
@@ -85,7 +89,11 @@ export class Hub {
   serve(connection: Connection): void {
     if (this.#served.has(connection)) return
     this.#served.add(connection)
+    const { peerCertificate } = connection
     new Gateway(connection, {
+      certificate: peerCertificate && readClientCertificate(peerCertificate).catch(() => undefined),
+      isProven: (certificate, address) =>
+        'deviceId' in address && address.moduleId === undefined && this.#isProven(certificate, address.deviceId),
       clock: this.#clock,
       tokenSkewMs: this.#tokenSkewMs,
       service: this.#service,
@@ -141,6 +149,11 @@ export class Hub {
     for (const device of this.#devices.values()) device.close()
     for (const onClose of this.#onClose) onClose()
     this.#onClose.clear()
+  }
+
+  #isProven(certificate: ClientCertificate, deviceId: string): boolean {
+    const { x509 } = this.registry.device(deviceId) ?? {}
+    return x509 !== undefined && provesDevice(certificate, { deviceId, x509 }, this.authorities, this.#clock.now())
   }
 
   #tokenOptions(): { readonly now: number; readonly skewMs: number } {

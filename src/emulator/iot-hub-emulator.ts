@@ -16,11 +16,12 @@ import type { Transport } from '../io/transport.ts'
 import { commandTo } from '../iothub/addresses.ts'
 import { formatConnectionString } from '../iothub/connection-string.ts'
 import { type Certificate, createCertificate } from './certificate.ts'
+import { readClientCertificate, type X509Registration } from './client-certificate.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
 import type { TelemetryEvent } from './event-log.ts'
 import { Hub } from './hub.ts'
-import { memoryTransportPair } from './memory.ts'
+import { memoryTransportPair, showing } from './memory.ts'
 
 /** How an emulator is set up. */
 export interface IotHubEmulatorOptions {
@@ -119,7 +120,7 @@ export class IotHubEmulator implements AsyncDisposable {
   /**
    * The connection string of a device, or of the policy `service`.
    *
-   * @returns text with a key in it
+   * @returns text with a key in it, or `x509=true` for a device with a certificate
    * @throws {UsageError} if there is no such device
    */
   connectionString(who: { readonly deviceId: string } | { readonly service: true }): string {
@@ -139,21 +140,37 @@ export class IotHubEmulator implements AsyncDisposable {
     return formatConnectionString({
       kind: 'device',
       deviceId,
-      sharedAccessKey: device.primaryKey,
-      x509: false,
+      sharedAccessKey: device.x509 === undefined ? device.primaryKey : undefined,
+      x509: device.x509 !== undefined,
       ...common,
     })
   }
 
-  /** Adds a device, with fresh keys. @throws {UsageError} if the id is invalid or taken */
-  addDevice(deviceId: string): void {
-    this.#hub.registry.addDevice(deviceId)
+  /**
+   * Adds a device, with fresh keys.
+   *
+   * @param options  `x509`: it proves itself by a certificate instead, which is known by its thumbprint, or signed by an
+   *   authority that this hub trusts; see {@link IotHubEmulator.addAuthority}
+   * @throws {UsageError} if the id is invalid or taken, or a thumbprint is none
+   */
+  addDevice(deviceId: string, options: { readonly x509?: X509Registration | undefined } = {}): void {
+    this.#hub.registry.addDevice(deviceId, {}, options.x509)
   }
 
-  /** A transport whose other end this hub serves. It works whether or not the hub listens too. */
-  transport(): Transport {
+  /** Trusts an authority to sign certificates of devices. @param ca  PEM @throws {UsageError} it is no certificate */
+  async addAuthority(ca: string): Promise<void> {
+    await readClientCertificate(ca)
+    this.#hub.authorities.add(ca)
+  }
+
+  /**
+   * A transport whose other end this hub serves. It works whether or not the hub listens too.
+   *
+   * @param options  `certificate`: what the client shows, PEM, as it would in TLS; its key is not asked for
+   */
+  transport(options: { readonly certificate?: string | undefined } = {}): Transport {
     const [ours, theirs] = memoryTransportPair()
-    this.accept(theirs)
+    this.accept(options.certificate === undefined ? theirs : showing(theirs, derOf(options.certificate)))
     return ours
   }
 
@@ -221,7 +238,13 @@ function checkOptions(options: IotHubEmulatorOptions): void {
 function socketOptions(where: EmulatorListenOptions | 'memory', certificate: Certificate | undefined): ListenOptions {
   if (where === 'memory') return { port: null }
   const { host = '127.0.0.1', port = 0, tls = { cert: certificate?.cert, key: certificate?.key } } = where
-  return { host, port, tls }
+  // Asked for, not required: devices with keys have none. Whom one proves is asked of each link.
+  return { host, port, tls: { requestCert: true, rejectUnauthorized: false, ...tls } }
+}
+
+/** The first certificate of a PEM text. */
+function derOf(pem: string): Uint8Array {
+  return Buffer.from(/-----BEGIN CERTIFICATE-----([^-]*)/.exec(pem)?.[1] ?? '', 'base64')
 }
 
 function unknownDevice(deviceId: string): UsageError {

@@ -7,3 +7,17 @@ import type { Transport } from '../io/transport.ts'
 export function memoryTransportPair(): readonly [Transport, Transport] {
   return memoryPair()
 }
+
+/** A transport like the given one, over which the peer has shown a certificate, DER. */
+export function showing(transport: Transport, peerCertificate: Uint8Array | undefined): Transport {
+  return {
+    remoteAddress: transport.remoteAddress,
+    peerCertificate,
+    start: sink => transport.start(sink),
+    write: chunks => transport.write(chunks),
+    end: () => transport.end(),
+    destroy: error => transport.destroy(error),
+    pause: () => transport.pause?.(),
+    resume: () => transport.resume?.(),
+  }
+}

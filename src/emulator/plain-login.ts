@@ -42,9 +42,12 @@ export async function checkPlain(
   return JSON.stringify({ principal, expiresAt: token.expiresAt.getTime() })
 }
 
+/** The identity of whoever used EXTERNAL. Fixed: what the peer itself says must not be taken for a login. */
+export const EXTERNAL_IDENTITY = 'certificate'
+
 /** Reads what {@link checkPlain} gave; `undefined` for the identity of a connection that did not use PLAIN. */
 export function readIdentity(identity: string | undefined): PlainLogin | undefined {
-  if (identity === undefined) return undefined
+  if (identity === undefined || identity === EXTERNAL_IDENTITY) return undefined
   const { principal, expiresAt } = JSON.parse(identity) as { principal: Principal; expiresAt: number }
   return { principal, expiresAt: new Date(expiresAt) }
 }
