@@ -10,6 +10,8 @@ export type { TelemetryEvent } from './emulator/event-log.ts'
 export {
   type EmulatorListenOptions,
   type EmulatorMessage,
+  type EmulatorWebSocketOptions,
   IotHubEmulator,
   type IotHubEmulatorOptions,
 } from './emulator/iot-hub-emulator.ts'
+export type { WebSocketServerClass } from './emulator/websocket-listener.ts'

@@ -8,20 +8,18 @@
  */
 
 import type { TlsOptions } from 'node:tls'
-import type { Listener } from '../client/api.ts'
-import { listen } from '../client/listen.ts'
-import type { ListenOptions } from '../client/options.ts'
 import { AmqpCondition, RemoteError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
 import { commandTo } from '../iothub/addresses.ts'
 import { formatConnectionString } from '../iothub/connection-string.ts'
-import { type Certificate, createCertificate } from './certificate.ts'
 import { readClientCertificate, type X509Registration } from './client-certificate.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
 import type { TelemetryEvent } from './event-log.ts'
 import { Hub } from './hub.ts'
+import { type Listening, listenFor } from './listening.ts'
 import { memoryTransportPair, showing } from './memory.ts'
+import type { WebSocketServerClass } from './websocket-listener.ts'
 
 /** How an emulator is set up. */
 export interface IotHubEmulatorOptions {
@@ -36,6 +34,8 @@ export interface IotHubEmulatorOptions {
    * run, TLS options of your own. `'memory'`: nowhere, see {@link IotHubEmulator.transport}.
    */
   readonly listen?: EmulatorListenOptions | 'memory' | undefined
+  /** Where to listen for WebSockets, over TLS as above. Default: nowhere. */
+  readonly webSocket?: EmulatorWebSocketOptions | undefined
   /** Default: the clock of this machine. */
   readonly clock?: EmulatorClock | undefined
   /** How long a receiver may keep a message or a feedback batch, in ms, > 0. Default 60 000. */
@@ -57,6 +57,16 @@ export interface EmulatorListenOptions {
   readonly tls?: TlsOptions | undefined
 }
 
+/** Where an emulator listens for WebSockets, at `/$iothub/websocket` with the sub-protocol `AMQPWSB10`. */
+export interface EmulatorWebSocketOptions {
+  /** `WebSocketServer` of the package `ws`, or a class like it. */
+  readonly server: WebSocketServerClass
+  /** Default 127.0.0.1. */
+  readonly host?: string | undefined
+  /** Default any free one. Clients of Microsoft's know only 443. */
+  readonly port?: number | undefined
+}
+
 /** A message for a device, from behind the hub. */
 export interface EmulatorMessage {
   /** A string is sent as UTF-8. */
@@ -76,16 +86,19 @@ export class IotHubEmulator implements AsyncDisposable {
   readonly ca: string | undefined
   /** The port that is listened on; 0 for a hub in memory. */
   readonly port: number
+  /** The port that is listened on for WebSockets; 0 without. */
+  readonly webSocketPort: number
+  readonly #listening: Listening
   readonly #hostName: string
   readonly #hub: Hub
-  readonly #listener: Listener
 
-  private constructor(hub: Hub, listener: Listener, hostName: string, port: number, ca: string | undefined) {
-    this.ca = ca
-    this.port = port
+  private constructor(hub: Hub, listening: Listening, hostName: string) {
+    this.ca = listening.ca
+    this.port = listening.port
+    this.webSocketPort = listening.webSocketPort
+    this.#listening = listening
     this.#hostName = hostName
     this.#hub = hub
-    this.#listener = listener
   }
 
   /**
@@ -95,18 +108,11 @@ export class IotHubEmulator implements AsyncDisposable {
    * @throws {TransportError} the port is taken or may not be used
    */
   static async start(options: IotHubEmulatorOptions = {}): Promise<IotHubEmulator> {
-    const { hostName = 'localhost', listen: where = {} } = options
+    const { hostName = 'localhost' } = options
     checkOptions(options)
     const hub = new Hub(hostName, options)
     for (const deviceId of options.devices ?? ['device1']) hub.registry.addDevice(deviceId)
-    const isOwnTls = where !== 'memory' && where.tls === undefined
-    const certificate = isOwnTls ? await createCertificate({ hostNames: [hostName] }) : undefined
-    const listener = await listen({ ...hub.listenOptions(), ...socketOptions(where, certificate) })
-    listener.on('connection', connection => hub.serve(connection))
-    // A peer that fails its handshake is the peer's affair.
-    listener.on('error', () => {})
-    const port = where === 'memory' ? 0 : listener.port
-    return new IotHubEmulator(hub, listener, hostName, port, certificate?.ca)
+    return new IotHubEmulator(hub, await listenFor(hub, { ...options, hostName }), hostName)
   }
 
   /**
@@ -120,11 +126,16 @@ export class IotHubEmulator implements AsyncDisposable {
   /**
    * The connection string of a device, or of the policy `service`.
    *
+   * @param options  `webSocket`: with the port for WebSockets in it
    * @returns text with a key in it, or `x509=true` for a device with a certificate
    * @throws {UsageError} if there is no such device
    */
-  connectionString(who: { readonly deviceId: string } | { readonly service: true }): string {
-    const common = { hostName: this.#hostName, port: this.port === 0 ? undefined : this.port }
+  connectionString(
+    who: { readonly deviceId: string } | { readonly service: true },
+    options: { readonly webSocket?: boolean | undefined } = {},
+  ): string {
+    const port = options.webSocket ? this.webSocketPort : this.port
+    const common = { hostName: this.#hostName, port: port === 0 ? undefined : port }
     if ('service' in who) {
       const policy = this.#hub.registry.policy('service')
       return formatConnectionString({
@@ -179,11 +190,7 @@ export class IotHubEmulator implements AsyncDisposable {
    * the sub-protocol `AMQPWSB10`: `hub.accept(webSocketTransport(socket))`. It works whether or not the hub listens too.
    */
   accept(transport: Transport): void {
-    // A peer that fails its handshake is the peer's affair.
-    this.#listener.accept(transport).then(
-      connection => this.#hub.serve(connection),
-      () => {},
-    )
+    this.#listening.accept(transport)
   }
 
   /**
@@ -216,7 +223,7 @@ export class IotHubEmulator implements AsyncDisposable {
   /** Stops listening, closes every connection and ends the iterations over telemetry. */
   async close(): Promise<void> {
     this.#hub.close()
-    await this.#listener.close()
+    await this.#listening.close()
   }
 
   /** {@link close} */
@@ -233,13 +240,6 @@ function checkOptions(options: IotHubEmulatorOptions): void {
     if (!(value >= 0)) throw new UsageError(`IoT Hub emulator: ${name} must not be negative`)
   if (!(Number.isInteger(maxDeliveryCount) && maxDeliveryCount >= 1 && maxDeliveryCount <= 100))
     throw new UsageError('IoT Hub emulator: maxDeliveryCount must be 1 … 100')
-}
-
-function socketOptions(where: EmulatorListenOptions | 'memory', certificate: Certificate | undefined): ListenOptions {
-  if (where === 'memory') return { port: null }
-  const { host = '127.0.0.1', port = 0, tls = { cert: certificate?.cert, key: certificate?.key } } = where
-  // Asked for, not required: devices with keys have none. Whom one proves is asked of each link.
-  return { host, port, tls: { requestCert: true, rejectUnauthorized: false, ...tls } }
 }
 
 /** The first certificate of a PEM text. */

@@ -8,10 +8,14 @@ export function memoryTransportPair(): readonly [Transport, Transport] {
   return memoryPair()
 }
 
-/** A transport like the given one, over which the peer has shown a certificate, DER. */
-export function showing(transport: Transport, peerCertificate: Uint8Array | undefined): Transport {
+/** A transport like the given one, over which the peer has shown a certificate, DER. @param remoteAddress  of the peer */
+export function showing(
+  transport: Transport,
+  peerCertificate: Uint8Array | undefined,
+  remoteAddress: string | undefined = transport.remoteAddress,
+): Transport {
   return {
-    remoteAddress: transport.remoteAddress,
+    remoteAddress,
     peerCertificate,
     start: sink => transport.start(sink),
     write: chunks => transport.write(chunks),
