@@ -14,4 +14,10 @@ export {
   IotHubEmulator,
   type IotHubEmulatorOptions,
 } from './emulator/iot-hub-emulator.ts'
+export type {
+  DeviceEnrolment,
+  EmulatorProvisioning,
+  EnrolmentOptions,
+  GroupEnrolment,
+} from './emulator/provisioning-service.ts'
 export type { WebSocketServerClass } from './emulator/websocket-listener.ts'

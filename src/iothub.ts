@@ -25,8 +25,10 @@ export type {
   FeedbackStatus,
   Telemetry,
 } from './iothub/message-mapping.ts'
+export { type ProvisionedDevice, type ProvisionOptions, provision } from './iothub/provisioning.ts'
 export {
   createSasToken,
+  deriveDeviceKey,
   parseSasToken,
   type SasKeyRule,
   type SasToken,

@@ -112,6 +112,12 @@ export class DeviceRegistry {
     return device
   }
 
+  /** Gives a device other proofs; it keeps its modules and generation. @throws {UsageError} as {@link addDevice} does */
+  rekey(deviceId: string, keys: Partial<KeyPair>, x509?: X509Registration): void {
+    const device = this.#devices.get(deviceId)
+    if (device !== undefined) this.#devices.set(deviceId, { ...device, ...newKeys(keys), x509 })
+  }
+
   /**
    * Adds a module to a device.
    *

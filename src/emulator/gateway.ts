@@ -18,6 +18,7 @@ import type { EmulatorClock } from './clock.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { Authentication } from './device-registry.ts'
 import { readIdentity } from './plain-login.ts'
+import type { ProvisioningNode } from './provisioning-node.ts'
 import type { ServiceNode } from './service-node.ts'
 
 /** What a {@link Gateway} works with. */
@@ -26,6 +27,8 @@ export interface GatewayOptions {
   /** How long after its expiry a token still holds, in ms. */
   readonly tokenSkewMs: number
   readonly service: ServiceNode
+  /** Has addresses of its own, which it guards itself. */
+  readonly provisioning: ProvisioningNode
   /** The node of a device or module; `undefined` when it is not registered. */
   device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined
   /** The certificate that the peer showed in TLS. */
@@ -73,6 +76,7 @@ export class Gateway {
       this.#certificate = await this.#options.certificate
       const text = link.remoteRole === 'sender' ? link.target?.address : link.source?.address
       const address = text === undefined ? undefined : parseAddress(text)
+      if (address?.kind === 'provisioning') return await this.#options.provisioning.serve(link, address)
       const refusal = this.#refusal(link, address)
       if (address === undefined || refusal !== undefined) link.refuse(refusal ?? errors.notFound)
       else if (address.kind === 'cbs') await this.#serveCbs(link, address)

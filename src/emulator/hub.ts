@@ -16,6 +16,8 @@ import { DeviceRegistry } from './device-registry.ts'
 import { EventLog } from './event-log.ts'
 import { Gateway } from './gateway.ts'
 import { checkPlain, EXTERNAL_IDENTITY } from './plain-login.ts'
+import { checkProvisioningLogin, ProvisioningNode } from './provisioning-node.ts'
+import { ProvisioningService } from './provisioning-service.ts'
 import { ServiceNode } from './service-node.ts'
 
 /** How a {@link Hub} behaves. Defaults and ranges: `IotHubEmulatorOptions`. */
@@ -35,6 +37,8 @@ export class Hub {
   readonly registry: DeviceRegistry
   /** Telemetry. */
   readonly events: EventLog
+  /** Assigns devices to this hub. */
+  readonly provisioning: ProvisioningService
   /** Those that sign certificates of devices, PEM. */
   readonly authorities: Set<string> = new Set()
   readonly #hubName: string
@@ -54,6 +58,7 @@ export class Hub {
   constructor(hostName: string, options: HubOptions) {
     const { clock = systemClock, partitions, tokenSkewMs = 300_000, feedbackBatchMs = 15_000, lockMs } = options
     this.registry = new DeviceRegistry([hostName])
+    this.provisioning = new ProvisioningService(hostName, this.registry, clock, tokenSkewMs)
     this.events = new EventLog({ partitions })
     this.#hubName = hostName.split('.', 1)[0] ?? hostName
     this.#options = options
@@ -71,7 +76,9 @@ export class Hub {
   /** What the hub says of itself, as real gateways do, and whom it lets in. */
   listenOptions(): ListenOptions {
     const plain = saslServer.plain((username, password) =>
-      checkPlain(this.registry, this.#hubName, username, password, this.#tokenOptions()),
+      this.provisioning.isUser(username)
+        ? checkProvisioningLogin(this.provisioning, username, password)
+        : checkPlain(this.registry, this.#hubName, username, password, this.#tokenOptions()),
     )
     return {
       containerId: `DeviceGateway_${globalThis.crypto.randomUUID().replaceAll('-', '')}`,
@@ -89,9 +96,11 @@ export class Hub {
   serve(connection: Connection): void {
     if (this.#served.has(connection)) return
     this.#served.add(connection)
-    const { peerCertificate } = connection
+    const { peerCertificate, identity } = connection
+    const certificate = peerCertificate && readClientCertificate(peerCertificate).catch(() => undefined)
     new Gateway(connection, {
-      certificate: peerCertificate && readClientCertificate(peerCertificate).catch(() => undefined),
+      certificate,
+      provisioning: new ProvisioningNode(this.provisioning, identity, certificate),
       isProven: (certificate, address) =>
         'deviceId' in address && address.moduleId === undefined && this.#isProven(certificate, address.deviceId),
       clock: this.#clock,

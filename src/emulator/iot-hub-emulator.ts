@@ -19,6 +19,7 @@ import type { TelemetryEvent } from './event-log.ts'
 import { Hub } from './hub.ts'
 import { type Listening, listenFor } from './listening.ts'
 import { memoryTransportPair, showing } from './memory.ts'
+import type { EmulatorProvisioning } from './provisioning-service.ts'
 import type { WebSocketServerClass } from './websocket-listener.ts'
 
 /** How an emulator is set up. */
@@ -99,6 +100,9 @@ export class IotHubEmulator implements AsyncDisposable {
     this.#listening = listening
     this.#hostName = hostName
     this.#hub = hub
+    // As devices will write it into their connection strings.
+    const port = this.port || this.webSocketPort
+    hub.provisioning.host = port === 0 ? hostName : `${hostName}:${port}`
   }
 
   /**
@@ -121,6 +125,11 @@ export class IotHubEmulator implements AsyncDisposable {
    */
   get telemetry(): AsyncIterable<TelemetryEvent, undefined> {
     return this.#hub.events
+  }
+
+  /** A provisioning service that assigns devices to this hub, on the same ports. Nobody is enrolled at first. */
+  get provisioning(): EmulatorProvisioning {
+    return this.#hub.provisioning
   }
 
   /**

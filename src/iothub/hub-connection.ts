@@ -235,7 +235,7 @@ export class HubConnection implements AsyncDisposable {
 }
 
 /** Hubs know the name that the sub-protocol had before there was a standard, and no other. */
-const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
+export const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
   options && {
     class: options.class,
     path: options.path ?? '/$iothub/websocket',
@@ -243,7 +243,7 @@ const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions |
   }
 
 /** What hubs take to be the version of the client. */
-const attachProperties = { 'com.microsoft:client-version': 'fairlead/0.1.0' } as const
+export const attachProperties: Readonly<Record<string, string>> = { 'com.microsoft:client-version': 'fairlead/0.1.0' }
 
 const TOKEN_TYPE = 'servicebus.windows.net:sastoken'
 const TOKEN_LIFE_MS = 3_600_000
