@@ -2,12 +2,22 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /// <reference types="node" preserve="true" />
 
+export type { X509Registration } from './emulator/client-certificate.ts'
 export type { EmulatorClock } from './emulator/clock.ts'
 export type { FeedbackStatus } from './emulator/command-queue.ts'
+export { createDeviceAuthority, type DeviceAuthority, type DeviceCertificate } from './emulator/device-authority.ts'
 export type { TelemetryEvent } from './emulator/event-log.ts'
 export {
   type EmulatorListenOptions,
   type EmulatorMessage,
+  type EmulatorWebSocketOptions,
   IotHubEmulator,
   type IotHubEmulatorOptions,
 } from './emulator/iot-hub-emulator.ts'
+export type {
+  DeviceEnrolment,
+  EmulatorProvisioning,
+  EnrolmentOptions,
+  GroupEnrolment,
+} from './emulator/provisioning-service.ts'
+export type { WebSocketServerClass } from './emulator/websocket-listener.ts'

@@ -25,8 +25,10 @@ export type {
   FeedbackStatus,
   Telemetry,
 } from './iothub/message-mapping.ts'
+export { type ProvisionedDevice, type ProvisionOptions, provision } from './iothub/provisioning.ts'
 export {
   createSasToken,
+  deriveDeviceKey,
   parseSasToken,
   type SasKeyRule,
   type SasToken,
@@ -36,3 +38,4 @@ export {
   verifySasToken,
 } from './iothub/sas.ts'
 export { type FeedbackBatch, ServiceClient, type ServiceCredentials } from './iothub/service-client.ts'
+export type { X509Credential } from './iothub/x509.ts'

@@ -15,12 +15,16 @@ import {
   verifySasToken,
 } from '../iothub/sas.ts'
 import type { HubRight, Principal } from './access.ts'
+import { checkRegistration, type X509Registration } from './client-certificate.ts'
 
 /** Two keys, either of which signs; base64. Secret. */
 export interface KeyPair {
   readonly primaryKey: string
   readonly secondaryKey: string
 }
+
+/** What an identity proves itself by. */
+type Credentials = KeyPair & { readonly x509?: X509Registration | undefined }
 
 /** A module of a device. */
 export interface ModuleIdentity extends KeyPair {
@@ -32,6 +36,8 @@ export interface ModuleIdentity extends KeyPair {
 
 /** A device. */
 export interface DeviceIdentity extends KeyPair {
+  /** Of a device that proves itself by a certificate: its keys then sign nothing. */
+  readonly x509?: X509Registration | undefined
   readonly deviceId: string
   /** Differs between a device and a later one of the same id; decimal text. */
   readonly generationId: string
@@ -94,14 +100,22 @@ export class DeviceRegistry {
    *
    * @param deviceId  1 … 128 ASCII letters, digits and ``- : . + % _ # * ? ! ( ) , = @ $ '``
    * @param keys      base64; each default is 32 random bytes
-   * @throws {UsageError} if the id is invalid or taken, or a key is not base64
+   * @param x509      how it proves itself, in place of keys
+   * @throws {UsageError} if the id is invalid or taken, a key is not base64, or a thumbprint is none
    */
-  addDevice(deviceId: string, keys: Partial<KeyPair> = {}): DeviceIdentity {
+  addDevice(deviceId: string, keys: Partial<KeyPair> = {}, x509?: X509Registration): DeviceIdentity {
     checkId(deviceId, 'device')
+    if (x509 !== undefined) checkRegistration(x509)
     if (this.#devices.has(deviceId)) throw new UsageError(`device registry: device '${deviceId}' exists`)
-    const device = { deviceId, generationId: this.#nextGeneration(), ...newKeys(keys), modules: new Map() }
+    const device = { deviceId, generationId: this.#nextGeneration(), ...newKeys(keys), x509, modules: new Map() }
     this.#devices.set(deviceId, device)
     return device
+  }
+
+  /** Gives a device other proofs; it keeps its modules and generation. @throws {UsageError} as {@link addDevice} does */
+  rekey(deviceId: string, keys: Partial<KeyPair>, x509?: X509Registration): void {
+    const device = this.#devices.get(deviceId)
+    if (device !== undefined) this.#devices.set(deviceId, { ...device, ...newKeys(keys), x509 })
   }
 
   /**
@@ -157,10 +171,11 @@ export class DeviceRegistry {
     return this.keysOf(principal) === undefined ? 'unknown' : principal
   }
 
-  /** The keys that may sign for a principal; `undefined` if its identity or policy does not exist (any more). */
+  /** The keys that may sign for a principal, none for a device with a certificate; `undefined` if its identity or policy does not exist (any more). */
   keysOf(principal: Principal): readonly string[] | undefined {
-    const pair = principal.kind === 'device' ? this.#identity(principal) : this.#policies.get(principal.policy)
-    return pair && [pair.primaryKey, pair.secondaryKey]
+    const pair: Credentials | undefined =
+      principal.kind === 'device' ? this.#identity(principal) : this.#policies.get(principal.policy)
+    return pair && (pair.x509 === undefined ? [pair.primaryKey, pair.secondaryKey] : [])
   }
 
   /**
@@ -191,7 +206,7 @@ export class DeviceRegistry {
     return verdict.ok ? { ok: true, principal, token } : verdict
   }
 
-  #identity({ deviceId, moduleId }: { deviceId: string; moduleId: string | undefined }): KeyPair | undefined {
+  #identity({ deviceId, moduleId }: { deviceId: string; moduleId: string | undefined }): Credentials | undefined {
     return moduleId === undefined ? this.device(deviceId) : this.module(deviceId, moduleId)
   }
 

@@ -13,10 +13,12 @@ import { AmqpCondition } from '../errors.ts'
 import { type HubAddress, parseAddress } from '../iothub/addresses.ts'
 import { Authorisation } from './authorisation.ts'
 import { CbsNode } from './cbs-node.ts'
+import type { ClientCertificate } from './client-certificate.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { Authentication } from './device-registry.ts'
 import { readIdentity } from './plain-login.ts'
+import type { ProvisioningNode } from './provisioning-node.ts'
 import type { ServiceNode } from './service-node.ts'
 
 /** What a {@link Gateway} works with. */
@@ -25,8 +27,14 @@ export interface GatewayOptions {
   /** How long after its expiry a token still holds, in ms. */
   readonly tokenSkewMs: number
   readonly service: ServiceNode
+  /** Has addresses of its own, which it guards itself. */
+  readonly provisioning: ProvisioningNode
   /** The node of a device or module; `undefined` when it is not registered. */
   device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined
+  /** The certificate that the peer showed in TLS. */
+  readonly certificate: Promise<ClientCertificate | undefined> | undefined
+  /** Whether it proves the device of an address. */
+  isProven(certificate: ClientCertificate, address: HubAddress): boolean
   /** Verifies a token. */
   authenticate(token: string): Promise<Authentication>
 }
@@ -40,6 +48,7 @@ export class Gateway {
   readonly #isPlain: boolean
   readonly #links = new Map<Link, HubAddress>()
   #cbsLinks = 0
+  #certificate: ClientCertificate | undefined
 
   constructor(connection: Connection, options: GatewayOptions) {
     this.#connection = connection
@@ -64,8 +73,10 @@ export class Gateway {
 
   async #onLink(link: IncomingLink): Promise<void> {
     try {
+      this.#certificate = await this.#options.certificate
       const text = link.remoteRole === 'sender' ? link.target?.address : link.source?.address
       const address = text === undefined ? undefined : parseAddress(text)
+      if (address?.kind === 'provisioning') return await this.#options.provisioning.serve(link, address)
       const refusal = this.#refusal(link, address)
       if (address === undefined || refusal !== undefined) link.refuse(refusal ?? errors.notFound)
       else if (address.kind === 'cbs') await this.#serveCbs(link, address)
@@ -82,7 +93,7 @@ export class Gateway {
     const roles = servedRoles[address.kind]
     if (roles === undefined) return errors.notFound
     if (address.kind === 'cbs' && this.#cbsLinks >= MAX_CBS_LINKS) return errors.tooManyCbs
-    if (!this.#authorisation.allows(address)) return errors.unauthorized
+    if (!this.#allows(address)) return errors.unauthorized
     if ('deviceId' in address && this.#options.device(address.deviceId, address.moduleId) === undefined)
       return { condition: AmqpCondition.notFound, description: 'there is no such device or module' }
     if (roles.includes(link.remoteRole)) return undefined
@@ -123,6 +134,12 @@ export class Gateway {
     }
   }
 
+  /** By a token, or by the certificate. */
+  #allows(address: HubAddress): boolean {
+    if (this.#authorisation.allows(address)) return true
+    return this.#certificate !== undefined && this.#options.isProven(this.#certificate, address)
+  }
+
   #watch(link: Link, address: HubAddress): void {
     this.#links.set(link, address)
     void link.closed.then(() => this.#links.delete(link))
@@ -134,7 +151,7 @@ export class Gateway {
       return
     }
     for (const [link, address] of this.#links) {
-      if (!this.#authorisation.allows(address)) link.close({ error: errors.expired }).catch(() => {})
+      if (!this.#allows(address)) link.close({ error: errors.expired }).catch(() => {})
     }
   }
 }
@@ -169,7 +186,10 @@ const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly Incoming
 const errors = {
   notFound: { condition: AmqpCondition.notFound, description: 'the address is none of this hub' },
   notImplemented: { condition: AmqpCondition.notImplemented, description: 'the emulator does not serve this address' },
-  unauthorized: { condition: AmqpCondition.unauthorizedAccess, description: 'no token covers this address' },
+  unauthorized: {
+    condition: AmqpCondition.unauthorizedAccess,
+    description: 'no token or certificate covers this address',
+  },
   wrongRole: { condition: AmqpCondition.notAllowed, description: 'the address does not serve links of this role' },
   tooManyCbs: {
     condition: AmqpCondition.resourceLimitExceeded,

@@ -9,12 +9,15 @@ import type { Connection } from '../client/api.ts'
 import type { ListenOptions } from '../client/options.ts'
 import { saslServer } from '../client/sasl.ts'
 import { ClosedError } from '../errors.ts'
+import { type ClientCertificate, provesDevice, readClientCertificate } from './client-certificate.ts'
 import { type EmulatorClock, systemClock } from './clock.ts'
 import { DeviceNode } from './device-node.ts'
 import { DeviceRegistry } from './device-registry.ts'
 import { EventLog } from './event-log.ts'
 import { Gateway } from './gateway.ts'
-import { checkPlain } from './plain-login.ts'
+import { checkPlain, EXTERNAL_IDENTITY } from './plain-login.ts'
+import { checkProvisioningLogin, ProvisioningNode } from './provisioning-node.ts'
+import { ProvisioningService } from './provisioning-service.ts'
 import { ServiceNode } from './service-node.ts'
 
 /** How a {@link Hub} behaves. Defaults and ranges: `IotHubEmulatorOptions`. */
@@ -34,6 +37,10 @@ export class Hub {
   readonly registry: DeviceRegistry
   /** Telemetry. */
   readonly events: EventLog
+  /** Assigns devices to this hub. */
+  readonly provisioning: ProvisioningService
+  /** Those that sign certificates of devices, PEM. */
+  readonly authorities: Set<string> = new Set()
   readonly #hubName: string
   readonly #options: HubOptions
   readonly #clock: EmulatorClock
@@ -51,6 +58,7 @@ export class Hub {
   constructor(hostName: string, options: HubOptions) {
     const { clock = systemClock, partitions, tokenSkewMs = 300_000, feedbackBatchMs = 15_000, lockMs } = options
     this.registry = new DeviceRegistry([hostName])
+    this.provisioning = new ProvisioningService(hostName, this.registry, clock, tokenSkewMs)
     this.events = new EventLog({ partitions })
     this.#hubName = hostName.split('.', 1)[0] ?? hostName
     this.#options = options
@@ -68,7 +76,9 @@ export class Hub {
   /** What the hub says of itself, as real gateways do, and whom it lets in. */
   listenOptions(): ListenOptions {
     const plain = saslServer.plain((username, password) =>
-      checkPlain(this.registry, this.#hubName, username, password, this.#tokenOptions()),
+      this.provisioning.isUser(username)
+        ? checkProvisioningLogin(this.provisioning, username, password)
+        : checkPlain(this.registry, this.#hubName, username, password, this.#tokenOptions()),
     )
     return {
       containerId: `DeviceGateway_${globalThis.crypto.randomUUID().replaceAll('-', '')}`,
@@ -76,7 +86,8 @@ export class Hub {
       channelMax: 8191,
       idleTimeOut: 240_000,
       limits: { maxSessions: 8192, maxLinks: 262_144 },
-      sasl: [plain, saslServer.anonymous(), saslServer.mssbcbs()],
+      // What a certificate proves is asked of each link.
+      sasl: [plain, saslServer.anonymous(), saslServer.mssbcbs(), saslServer.external(() => EXTERNAL_IDENTITY)],
       allowNoSasl: true,
     }
   }
@@ -85,7 +96,13 @@ export class Hub {
   serve(connection: Connection): void {
     if (this.#served.has(connection)) return
     this.#served.add(connection)
+    const { peerCertificate, identity } = connection
+    const certificate = peerCertificate && readClientCertificate(peerCertificate).catch(() => undefined)
     new Gateway(connection, {
+      certificate,
+      provisioning: new ProvisioningNode(this.provisioning, identity, certificate),
+      isProven: (certificate, address) =>
+        'deviceId' in address && address.moduleId === undefined && this.#isProven(certificate, address.deviceId),
       clock: this.#clock,
       tokenSkewMs: this.#tokenSkewMs,
       service: this.#service,
@@ -141,6 +158,11 @@ export class Hub {
     for (const device of this.#devices.values()) device.close()
     for (const onClose of this.#onClose) onClose()
     this.#onClose.clear()
+  }
+
+  #isProven(certificate: ClientCertificate, deviceId: string): boolean {
+    const { x509 } = this.registry.device(deviceId) ?? {}
+    return x509 !== undefined && provesDevice(certificate, { deviceId, x509 }, this.authorities, this.#clock.now())
   }
 
   #tokenOptions(): { readonly now: number; readonly skewMs: number } {

@@ -8,19 +8,19 @@
  */
 
 import type { TlsOptions } from 'node:tls'
-import type { Listener } from '../client/api.ts'
-import { listen } from '../client/listen.ts'
-import type { ListenOptions } from '../client/options.ts'
 import { AmqpCondition, RemoteError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
 import { commandTo } from '../iothub/addresses.ts'
 import { formatConnectionString } from '../iothub/connection-string.ts'
-import { type Certificate, createCertificate } from './certificate.ts'
+import { readClientCertificate, type X509Registration } from './client-certificate.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
 import type { TelemetryEvent } from './event-log.ts'
 import { Hub } from './hub.ts'
-import { memoryTransportPair } from './memory.ts'
+import { type Listening, listenFor } from './listening.ts'
+import { memoryTransportPair, showing } from './memory.ts'
+import type { EmulatorProvisioning } from './provisioning-service.ts'
+import type { WebSocketServerClass } from './websocket-listener.ts'
 
 /** How an emulator is set up. */
 export interface IotHubEmulatorOptions {
@@ -35,6 +35,8 @@ export interface IotHubEmulatorOptions {
    * run, TLS options of your own. `'memory'`: nowhere, see {@link IotHubEmulator.transport}.
    */
   readonly listen?: EmulatorListenOptions | 'memory' | undefined
+  /** Where to listen for WebSockets, over TLS as above. Default: nowhere. */
+  readonly webSocket?: EmulatorWebSocketOptions | undefined
   /** Default: the clock of this machine. */
   readonly clock?: EmulatorClock | undefined
   /** How long a receiver may keep a message or a feedback batch, in ms, > 0. Default 60 000. */
@@ -56,6 +58,16 @@ export interface EmulatorListenOptions {
   readonly tls?: TlsOptions | undefined
 }
 
+/** Where an emulator listens for WebSockets, at `/$iothub/websocket` with the sub-protocol `AMQPWSB10`. */
+export interface EmulatorWebSocketOptions {
+  /** `WebSocketServer` of the package `ws`, or a class like it. */
+  readonly server: WebSocketServerClass
+  /** Default 127.0.0.1. */
+  readonly host?: string | undefined
+  /** Default any free one. Clients of Microsoft's know only 443. */
+  readonly port?: number | undefined
+}
+
 /** A message for a device, from behind the hub. */
 export interface EmulatorMessage {
   /** A string is sent as UTF-8. */
@@ -75,16 +87,22 @@ export class IotHubEmulator implements AsyncDisposable {
   readonly ca: string | undefined
   /** The port that is listened on; 0 for a hub in memory. */
   readonly port: number
+  /** The port that is listened on for WebSockets; 0 without. */
+  readonly webSocketPort: number
+  readonly #listening: Listening
   readonly #hostName: string
   readonly #hub: Hub
-  readonly #listener: Listener
 
-  private constructor(hub: Hub, listener: Listener, hostName: string, port: number, ca: string | undefined) {
-    this.ca = ca
-    this.port = port
+  private constructor(hub: Hub, listening: Listening, hostName: string) {
+    this.ca = listening.ca
+    this.port = listening.port
+    this.webSocketPort = listening.webSocketPort
+    this.#listening = listening
     this.#hostName = hostName
     this.#hub = hub
-    this.#listener = listener
+    // As devices will write it into their connection strings.
+    const port = this.port || this.webSocketPort
+    hub.provisioning.host = port === 0 ? hostName : `${hostName}:${port}`
   }
 
   /**
@@ -94,18 +112,11 @@ export class IotHubEmulator implements AsyncDisposable {
    * @throws {TransportError} the port is taken or may not be used
    */
   static async start(options: IotHubEmulatorOptions = {}): Promise<IotHubEmulator> {
-    const { hostName = 'localhost', listen: where = {} } = options
+    const { hostName = 'localhost' } = options
     checkOptions(options)
     const hub = new Hub(hostName, options)
     for (const deviceId of options.devices ?? ['device1']) hub.registry.addDevice(deviceId)
-    const isOwnTls = where !== 'memory' && where.tls === undefined
-    const certificate = isOwnTls ? await createCertificate({ hostNames: [hostName] }) : undefined
-    const listener = await listen({ ...hub.listenOptions(), ...socketOptions(where, certificate) })
-    listener.on('connection', connection => hub.serve(connection))
-    // A peer that fails its handshake is the peer's affair.
-    listener.on('error', () => {})
-    const port = where === 'memory' ? 0 : listener.port
-    return new IotHubEmulator(hub, listener, hostName, port, certificate?.ca)
+    return new IotHubEmulator(hub, await listenFor(hub, { ...options, hostName }), hostName)
   }
 
   /**
@@ -116,14 +127,24 @@ export class IotHubEmulator implements AsyncDisposable {
     return this.#hub.events
   }
 
+  /** A provisioning service that assigns devices to this hub, on the same ports. Nobody is enrolled at first. */
+  get provisioning(): EmulatorProvisioning {
+    return this.#hub.provisioning
+  }
+
   /**
    * The connection string of a device, or of the policy `service`.
    *
-   * @returns text with a key in it
+   * @param options  `webSocket`: with the port for WebSockets in it
+   * @returns text with a key in it, or `x509=true` for a device with a certificate
    * @throws {UsageError} if there is no such device
    */
-  connectionString(who: { readonly deviceId: string } | { readonly service: true }): string {
-    const common = { hostName: this.#hostName, port: this.port === 0 ? undefined : this.port }
+  connectionString(
+    who: { readonly deviceId: string } | { readonly service: true },
+    options: { readonly webSocket?: boolean | undefined } = {},
+  ): string {
+    const port = options.webSocket ? this.webSocketPort : this.port
+    const common = { hostName: this.#hostName, port: port === 0 ? undefined : port }
     if ('service' in who) {
       const policy = this.#hub.registry.policy('service')
       return formatConnectionString({
@@ -139,21 +160,37 @@ export class IotHubEmulator implements AsyncDisposable {
     return formatConnectionString({
       kind: 'device',
       deviceId,
-      sharedAccessKey: device.primaryKey,
-      x509: false,
+      sharedAccessKey: device.x509 === undefined ? device.primaryKey : undefined,
+      x509: device.x509 !== undefined,
       ...common,
     })
   }
 
-  /** Adds a device, with fresh keys. @throws {UsageError} if the id is invalid or taken */
-  addDevice(deviceId: string): void {
-    this.#hub.registry.addDevice(deviceId)
+  /**
+   * Adds a device, with fresh keys.
+   *
+   * @param options  `x509`: it proves itself by a certificate instead, which is known by its thumbprint, or signed by an
+   *   authority that this hub trusts; see {@link IotHubEmulator.addAuthority}
+   * @throws {UsageError} if the id is invalid or taken, or a thumbprint is none
+   */
+  addDevice(deviceId: string, options: { readonly x509?: X509Registration | undefined } = {}): void {
+    this.#hub.registry.addDevice(deviceId, {}, options.x509)
   }
 
-  /** A transport whose other end this hub serves. It works whether or not the hub listens too. */
-  transport(): Transport {
+  /** Trusts an authority to sign certificates of devices. @param ca  PEM @throws {UsageError} it is no certificate */
+  async addAuthority(ca: string): Promise<void> {
+    await readClientCertificate(ca)
+    this.#hub.authorities.add(ca)
+  }
+
+  /**
+   * A transport whose other end this hub serves. It works whether or not the hub listens too.
+   *
+   * @param options  `certificate`: what the client shows, PEM, as it would in TLS; its key is not asked for
+   */
+  transport(options: { readonly certificate?: string | undefined } = {}): Transport {
     const [ours, theirs] = memoryTransportPair()
-    this.accept(theirs)
+    this.accept(options.certificate === undefined ? theirs : showing(theirs, derOf(options.certificate)))
     return ours
   }
 
@@ -162,11 +199,7 @@ export class IotHubEmulator implements AsyncDisposable {
    * the sub-protocol `AMQPWSB10`: `hub.accept(webSocketTransport(socket))`. It works whether or not the hub listens too.
    */
   accept(transport: Transport): void {
-    // A peer that fails its handshake is the peer's affair.
-    this.#listener.accept(transport).then(
-      connection => this.#hub.serve(connection),
-      () => {},
-    )
+    this.#listening.accept(transport)
   }
 
   /**
@@ -199,7 +232,7 @@ export class IotHubEmulator implements AsyncDisposable {
   /** Stops listening, closes every connection and ends the iterations over telemetry. */
   async close(): Promise<void> {
     this.#hub.close()
-    await this.#listener.close()
+    await this.#listening.close()
   }
 
   /** {@link close} */
@@ -218,10 +251,9 @@ function checkOptions(options: IotHubEmulatorOptions): void {
     throw new UsageError('IoT Hub emulator: maxDeliveryCount must be 1 … 100')
 }
 
-function socketOptions(where: EmulatorListenOptions | 'memory', certificate: Certificate | undefined): ListenOptions {
-  if (where === 'memory') return { port: null }
-  const { host = '127.0.0.1', port = 0, tls = { cert: certificate?.cert, key: certificate?.key } } = where
-  return { host, port, tls }
+/** The first certificate of a PEM text. */
+function derOf(pem: string): Uint8Array {
+  return Buffer.from(/-----BEGIN CERTIFICATE-----([^-]*)/.exec(pem)?.[1] ?? '', 'base64')
 }
 
 function unknownDevice(deviceId: string): UsageError {

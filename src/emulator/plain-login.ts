@@ -7,6 +7,7 @@
 
 import type { Principal } from './access.ts'
 import type { DeviceRegistry } from './device-registry.ts'
+import { isProvisioningIdentity } from './provisioning-node.ts'
 
 /** Who logged in, and how long the token is good for. */
 export interface PlainLogin {
@@ -42,9 +43,12 @@ export async function checkPlain(
   return JSON.stringify({ principal, expiresAt: token.expiresAt.getTime() })
 }
 
-/** Reads what {@link checkPlain} gave; `undefined` for the identity of a connection that did not use PLAIN. */
+/** The identity of whoever used EXTERNAL. Fixed: what the peer itself says must not be taken for a login. */
+export const EXTERNAL_IDENTITY = 'certificate'
+
+/** Reads what {@link checkPlain} gave; `undefined` for the identity of a connection that did not log in to the hub so. */
 export function readIdentity(identity: string | undefined): PlainLogin | undefined {
-  if (identity === undefined) return undefined
+  if (identity === undefined || identity === EXTERNAL_IDENTITY || isProvisioningIdentity(identity)) return undefined
   const { principal, expiresAt } = JSON.parse(identity) as { principal: Principal; expiresAt: number }
   return { principal, expiresAt: new Date(expiresAt) }
 }

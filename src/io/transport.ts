@@ -19,6 +19,8 @@ export interface TransportSink {
 export interface Transport {
   /** `host:port` of the peer, for people; `undefined` where that says nothing. */
   readonly remoteAddress?: string | undefined
+  /** DER of the certificate that the peer showed, where there is TLS and it showed one. */
+  readonly peerCertificate?: Uint8Array | undefined
   /** Begins delivery. Called once, before anything else. */
   start(sink: TransportSink): void
   /**

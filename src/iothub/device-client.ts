@@ -24,6 +24,7 @@ import {
   splitHost,
 } from './hub-connection.ts'
 import { type CommandContent, readCommand, type Telemetry, telemetryMessage } from './message-mapping.ts'
+import type { X509Credential } from './x509.ts'
 
 /** Who a device is and how it proves it; what a connection string says, taken apart. */
 export interface DeviceCredentials {
@@ -34,7 +35,9 @@ export interface DeviceCredentials {
   /** For a module of the device. */
   readonly moduleId?: string | undefined
   /** Its own key, or a source of tokens for `{hostName}/devices/{deviceId}[/modules/{moduleId}]`. */
-  readonly sas: SasCredential
+  readonly sas?: SasCredential | undefined
+  /** Its certificate, in place of `sas`. */
+  readonly x509?: X509Credential | undefined
   /** Policy that the key belongs to; leave out for the device's own key. */
   readonly keyName?: string | undefined
   /** Connect here instead of to the hub; may end in `:port`. Tokens keep naming the hub. */
@@ -68,10 +71,14 @@ export class DeviceClient implements AsyncDisposable {
   }
 
   /**
-   * Connects a device to its hub and authenticates it, by a token that is valid for an hour.
+   * Connects a device to its hub and authenticates it, by a token that is valid for an hour, or by its certificate. Whom
+   * a certificate proves, a hub asks at the first link: one that it does not know fails what is done first, as with
+   * `amqp:unauthorized-access`.
    *
-   * @param credentials  a connection string with `DeviceId`, or its parts
-   * @throws {UsageError} the connection string is not a device's, or lacks a key or token; the key is not base64
+   * @param credentials  a connection string with `DeviceId`, or its parts. With `x509=true` the certificate and its key
+   *   are in `options.tls`: `{ cert, key }` or `{ pfx }`
+   * @throws {UsageError} the connection string is not a device's, or lacks a key or token; the key is not base64; there is
+   *   no certificate
    * @throws {RemoteError} the hub refused the token (CBS): condition `amqp:unauthorized-access`
    * @throws {SaslError} the hub refused the token (PLAIN)
    * @throws {TransportError} the hub cannot be reached, or its certificate is not trusted
@@ -136,7 +143,8 @@ export class DeviceClient implements AsyncDisposable {
 const COMMAND_WINDOW = 10
 
 /** Credentials, with the port off the host names. */
-interface Identity extends Pick<DeviceCredentials, 'deviceId' | 'moduleId' | 'sas' | 'keyName'> {
+interface Identity extends Pick<DeviceCredentials, 'deviceId' | 'moduleId' | 'keyName'> {
+  readonly credential: HubLogin['credential']
   readonly hub: HostAndPort
   readonly gateway: HostAndPort | undefined
 }
@@ -146,17 +154,17 @@ function parseCredentials(text: string): Identity {
   if (fields.kind !== 'device') throw new UsageError('connection string: DeviceId is missing')
   const { deviceId, moduleId, keyName, hostName, port, gatewayHostName, gatewayPort } = fields
   const gateway = gatewayHostName === undefined ? undefined : { host: gatewayHostName, port: gatewayPort }
-  return { deviceId, moduleId, sas: credentialOf(fields), keyName, hub: { host: hostName, port }, gateway }
+  return { deviceId, moduleId, credential: credentialOf(fields), keyName, hub: { host: hostName, port }, gateway }
 }
 
 function readCredentials(credentials: DeviceCredentials): Identity {
   checkCredentials(credentials)
-  const { hostName, gatewayHostName, ...rest } = credentials
+  const { hostName, gatewayHostName, sas, x509, ...rest } = credentials
   const gateway = gatewayHostName === undefined ? undefined : splitHost(gatewayHostName)
-  return { ...rest, hub: splitHost(hostName), gateway }
+  return { ...rest, credential: sas ?? { x509 }, hub: splitHost(hostName), gateway }
 }
 
-function loginOf({ deviceId, moduleId, sas, keyName, hub, gateway }: Identity): HubLogin {
+function loginOf({ deviceId, moduleId, credential, keyName, hub, gateway }: Identity): HubLogin {
   const hubName = hubNameOf(hub.host)
   const identity = moduleId === undefined ? deviceId : `${deviceId}/modules/${moduleId}`
   return {
@@ -165,7 +173,7 @@ function loginOf({ deviceId, moduleId, sas, keyName, hub, gateway }: Identity): 
     resource: `${hub.host}/devices/${identity}`,
     user: keyName === undefined ? `${identity}@sas.${hubName}` : `${keyName}@sas.root.${hubName}`,
     keyName,
-    credential: sas,
+    credential,
   }
 }
 

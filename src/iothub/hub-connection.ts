@@ -2,8 +2,8 @@
  * One authenticated connection to a hub, as the device and the service client use it: where to connect, how to prove
  * who it is, and links that are attached when first used and shared by all who use them.
  *
- * It authenticates by CBS, or by SASL PLAIN, where user names have the form that hubs expect. It does not reconnect and
- * does not renew tokens. Facts: spec-notes/iothub.md, SASL, SAS tokens, CBS. §2.6.3, §5.3
+ * It authenticates by CBS, by SASL PLAIN, where user names have the form that hubs expect, or by a certificate in TLS. It
+ * does not reconnect and does not renew tokens. Facts: spec-notes/iothub.md, SASL, SAS tokens, CBS. §2.6.3, §5.3
  */
 
 import { CbsSession } from '../cbs/cbs-session.ts'
@@ -15,6 +15,7 @@ import { ClosedError, SaslError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
 import type { ConnectionString } from './connection-string.ts'
 import { createSasToken, parseSasToken } from './sas.ts'
+import { withCertificate, type X509Credential } from './x509.ts'
 
 /** How to connect to a hub. */
 export interface IotHubOptions extends Abortable {
@@ -26,7 +27,10 @@ export interface IotHubOptions extends Abortable {
   readonly webSocket?: WebSocketOptions | undefined
   /** Makes the connection in place of a socket; see `ConnectOptions.proxy`. */
   readonly proxy?: ConnectOptions['proxy']
-  /** `'cbs'`: ANONYMOUS, then a token to `$cbs`; `'plain'`: the token is the password of SASL PLAIN. Default `'cbs'`. */
+  /**
+   * `'cbs'`: ANONYMOUS, then a token to `$cbs`; `'plain'`: the token is the password of SASL PLAIN. Default `'cbs'`. Not
+   * for devices with a certificate, which have no token.
+   */
   readonly auth?: 'cbs' | 'plain' | undefined
   /** Sees every frame, both ways; see `ConnectionOptions.trace`. */
   readonly trace?: ConnectionOptions['trace']
@@ -55,7 +59,8 @@ export interface HubLogin extends HostAndPort {
   readonly user: string
   /** Policy that a key belongs to; `undefined` for a device's own. */
   readonly keyName: string | undefined
-  readonly credential: SasCredential
+  /** `x509` without a certificate: it is in the options for TLS. */
+  readonly credential: SasCredential | { readonly x509: X509Credential | undefined }
 }
 
 /** The label before the first dot of a host, by which a hub is called in user names. */
@@ -72,20 +77,28 @@ export function splitHost(text: string): HostAndPort {
 }
 
 /** @throws {UsageError} these are no credentials at all, as when an environment variable is not set */
-export function checkCredentials(credentials: { readonly hostName: string; readonly sas: SasCredential }): void {
+export function checkCredentials(credentials: {
+  readonly hostName: string
+  readonly sas?: SasCredential | undefined
+  readonly x509?: X509Credential | undefined
+}): void {
   if (typeof credentials !== 'object' || credentials === null)
     throw new UsageError(`IoT Hub: needs a connection string or credentials, not ${credentials}`)
   if (typeof credentials.hostName !== 'string') throw new UsageError('IoT Hub: credentials need a hostName')
-  if (typeof credentials.sas !== 'object' || credentials.sas === null)
+  const { sas, x509 } = credentials
+  if (sas && x509) throw new UsageError('IoT Hub: `sas` and `x509` exclude each other')
+  if (x509 && (x509.cert === undefined || x509.key === undefined))
+    throw new UsageError('IoT Hub: `x509` needs { cert, key }')
+  if (!x509 && (typeof sas !== 'object' || sas === null))
     throw new UsageError('IoT Hub: credentials need `sas`: { key } or { token }')
 }
 
-/** The credential in a connection string. @throws {UsageError} if there is none but a certificate */
-export function credentialOf(fields: ConnectionString): SasCredential {
+/** The credential in a connection string; a certificate is elsewhere. */
+export function credentialOf(fields: ConnectionString): HubLogin['credential'] {
   const { sharedAccessKey, sharedAccessSignature } = fields
   if (sharedAccessKey !== undefined) return { key: sharedAccessKey }
   if (sharedAccessSignature !== undefined) return { token: () => sharedAccessSignature }
-  throw new UsageError('connection string: x509=true is not supported')
+  return { x509: undefined }
 }
 
 /** A link that is attached on first use, shared, and attached again on the next use after it has ended. */
@@ -144,21 +157,25 @@ export class HubConnection implements AsyncDisposable {
    * Cancellation drops the connection.
    */
   static async open(login: HubLogin, options: IotHubOptions = {}): Promise<HubConnection> {
-    const { auth = 'cbs', tls, transport, webSocket, proxy, signal, trace } = options
+    const { tls, transport, webSocket, proxy, signal, trace } = options
     signal?.throwIfAborted()
-    const token = await untilAborted(makeToken(login), signal)
+    const { credential } = login
+    const auth = authOf(credential, options)
+    // Over a transport that is given, whoever made it has shown the certificate.
+    const security = 'x509' in credential && !transport ? withCertificate(tls, credential.x509) : (tls ?? true)
+    const token = 'x509' in credential ? undefined : await untilAborted(makeToken(login, credential), signal)
     const connection = await connect({
       host: login.host,
       port: login.port,
-      ...(transport === undefined ? { tls: tls ?? true, webSocket: hubWebSocket(webSocket), proxy } : { transport }),
-      sasl: auth === 'plain' ? sasl.plain(login.user, token.value) : sasl.anonymous(),
+      ...(transport === undefined ? { tls: security, webSocket: hubWebSocket(webSocket), proxy } : { transport }),
+      sasl: !token ? false : auth === 'plain' ? sasl.plain(login.user, token.value) : sasl.anonymous(),
       signal,
       trace,
     }).catch(error => {
       throw named(error, login.who)
     })
     try {
-      if (auth === 'cbs') {
+      if (token && auth === 'cbs') {
         const cbs = await CbsSession.attach(connection, { signal })
         await cbs.putToken(login.resource, token, { signal })
       }
@@ -218,7 +235,7 @@ export class HubConnection implements AsyncDisposable {
 }
 
 /** Hubs know the name that the sub-protocol had before there was a standard, and no other. */
-const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
+export const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
   options && {
     class: options.class,
     path: options.path ?? '/$iothub/websocket',
@@ -226,16 +243,21 @@ const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions |
   }
 
 /** What hubs take to be the version of the client. */
-const attachProperties = { 'com.microsoft:client-version': 'fairlead/0.1.0' } as const
+export const attachProperties: Readonly<Record<string, string>> = { 'com.microsoft:client-version': 'fairlead/0.1.0' }
 
 const TOKEN_TYPE = 'servicebus.windows.net:sastoken'
 const TOKEN_LIFE_MS = 3_600_000
 
-async function makeToken({ credential, resource, keyName }: HubLogin): Promise<{
-  readonly type: string
-  readonly value: string
-  readonly expiresAt: Date
-}> {
+function authOf(credential: HubLogin['credential'], { auth }: IotHubOptions): 'cbs' | 'plain' {
+  if (auth !== undefined && 'x509' in credential)
+    throw new UsageError('IoT Hub: a device with a certificate has no token, and so no `auth`')
+  return auth ?? 'cbs'
+}
+
+async function makeToken(
+  { resource, keyName }: HubLogin,
+  credential: SasCredential,
+): Promise<{ readonly type: string; readonly value: string; readonly expiresAt: Date }> {
   if ('token' in credential) {
     const value = await credential.token()
     return { type: TOKEN_TYPE, value, expiresAt: parseSasToken(value).expiresAt }

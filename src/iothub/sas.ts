@@ -78,6 +78,18 @@ export async function createSasToken(init: SasTokenInit): Promise<string> {
 }
 
 /**
+ * The key of a device, derived from that of its enrolment group, as the Device Provisioning Service does it.
+ *
+ * @param groupKey        base64
+ * @param registrationId  as the device will give it
+ * @returns base64. Secret
+ * @throws {UsageError} if the key is not base64
+ */
+export async function deriveDeviceKey(groupKey: string, registrationId: string): Promise<string> {
+  return hmac(keyBytes(groupKey, 'iothub'), registrationId)
+}
+
+/**
  * Reads a token without verifying it. Pairs may come in any order; unknown ones are passed over.
  *
  * @throws {UsageError} naming the part that is missing, given twice or malformed; never quoting the token

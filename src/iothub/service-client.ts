@@ -142,7 +142,7 @@ function readLogin(credentials: ServiceCredentials): HubLogin {
   return loginOf(splitHost(hostName), keyName, sas)
 }
 
-function loginOf({ host, port }: HostAndPort, keyName: string, credential: SasCredential): HubLogin {
+function loginOf({ host, port }: HostAndPort, keyName: string, credential: HubLogin['credential']): HubLogin {
   const hub = hubNameOf(host)
   const who = `policy '${keyName}' of hub '${hub}'`
   return { who, host, port, resource: host, user: `${keyName}@sas.root.${hub}`, keyName, credential }
