@@ -25,6 +25,7 @@ export type {
   FeedbackStatus,
   Telemetry,
 } from './iothub/message-mapping.ts'
+export type { MethodHandler, MethodRegistration, MethodRequest, MethodResponse } from './iothub/methods.ts'
 export {
   createSasToken,
   parseSasToken,

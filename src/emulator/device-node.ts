@@ -1,13 +1,12 @@
 /**
  * The nodes of one device or module in an emulated hub: telemetry goes into the event log, cloud-to-device messages wait
- * in a queue for its link.
- *
- * Methods and twin have addresses of their own and are not here. Facts: spec-notes/iothub.md, device links.
+ * in a queue for its link. Methods and twin have nodes of their own. Facts: spec-notes/iothub.md, device links.
  */
 
 import type { Receiver, Sender } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
 import { AmqpCondition, LinkCondition } from '../errors.ts'
+import type { DeviceNode as DeviceAddressKind } from '../iothub/addresses.ts'
 import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import { type AmqpValue, ubyte, ulong } from '../types/values.ts'
 import type { EmulatorClock } from './clock.ts'
@@ -15,6 +14,7 @@ import type { CommandQueueOptions, FeedbackStatus, LockedCommand } from './comma
 import type { EventLog } from './event-log.ts'
 import type { Acknowledgement } from './feedback.ts'
 import { bodyBytes, contentSize, idText, receiveAll, stringProperties } from './message-content.ts'
+import { MethodNode } from './method-node.ts'
 import { OutgoingNode } from './outgoing-node.ts'
 
 /** A cloud-to-device message as it was queued. */
@@ -50,6 +50,8 @@ const MAX_TELEMETRY_SIZE = 256 * 1024
 
 /** One device or module. */
 export class DeviceNode {
+  /** Direct methods. */
+  readonly methods: MethodNode
   readonly #identity: DeviceNodeIdentity
   readonly #options: DeviceNodeOptions
   readonly #commands: OutgoingNode<Command>
@@ -57,6 +59,7 @@ export class DeviceNode {
   constructor(identity: DeviceNodeIdentity, options: DeviceNodeOptions) {
     this.#identity = identity
     this.#options = options
+    this.methods = new MethodNode(options.clock)
     this.#commands = new OutgoingNode({
       clock: options.clock,
       queue: options.queue,
@@ -68,14 +71,16 @@ export class DeviceNode {
     })
   }
 
-  /** Takes the telemetry of a link until it ends. */
-  receiveTelemetry(receiver: Receiver): void {
-    void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat))
+  /** Takes what the device sends on a link to one of its addresses, until the link ends. */
+  receive(kind: DeviceAddressKind, receiver: Receiver): void {
+    if (kind === 'device-methods') this.methods.receiveAnswers(receiver)
+    else void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat))
   }
 
-  /** Sends cloud-to-device messages on a link until it ends. */
-  sendCommands(sender: Sender): void {
-    this.#commands.serve(sender)
+  /** Sends what the device receives from one of its addresses, until the link ends. */
+  send(kind: DeviceAddressKind, sender: Sender): void {
+    if (kind === 'device-methods') this.methods.sendCalls(sender)
+    else this.#commands.serve(sender)
   }
 
   /**
@@ -88,9 +93,10 @@ export class DeviceNode {
     return this.#commands.enqueue(command, expiresAt)
   }
 
-  /** Stops its timer. */
+  /** Stops its timers and ends what waits. */
   close(): void {
     this.#commands.close()
+    this.methods.close()
   }
 
   #take(message: Message, messageFormat: number): ErrorInit | undefined {

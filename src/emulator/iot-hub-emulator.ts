@@ -18,8 +18,10 @@ import { formatConnectionString } from '../iothub/connection-string.ts'
 import { type Certificate, createCertificate } from './certificate.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
+import type { DeviceNode } from './device-node.ts'
 import type { TelemetryEvent } from './event-log.ts'
 import { Hub } from './hub.ts'
+import { type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
 import { memoryTransportPair } from './memory.ts'
 
 /** How an emulator is set up. */
@@ -135,7 +137,7 @@ export class IotHubEmulator implements AsyncDisposable {
     }
     const { deviceId } = who
     const device = this.#hub.registry.device(deviceId)
-    if (device === undefined) throw unknownDevice(deviceId)
+    if (device === undefined) throw new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, undefined)}`)
     return formatConnectionString({
       kind: 'device',
       deviceId,
@@ -177,8 +179,7 @@ export class IotHubEmulator implements AsyncDisposable {
    * @throws {ClosedError} the hub was closed first
    */
   async sendToDevice(deviceId: string, message: EmulatorMessage): Promise<FeedbackStatus> {
-    const device = this.#hub.device(deviceId, undefined)
-    if (device === undefined) throw unknownDevice(deviceId)
+    const device = this.#node(deviceId, undefined)
     const { body, messageId, correlationId, contentType, contentEncoding, expiry } = message
     return await this.#hub.untilClosed<FeedbackStatus>((resolve, reject) => {
       const isQueued = device.enqueue(
@@ -196,6 +197,31 @@ export class IotHubEmulator implements AsyncDisposable {
     })
   }
 
+  /**
+   * Calls a direct method of a device or module and waits for its answer.
+   *
+   * @param payload  anything that JSON can say, up to 128 KiB; `undefined` becomes `null`
+   * @throws {UsageError} there is no such device or module, or an argument is out of range
+   * @throws {RemoteError} `amqp:not-found` (error-code 404103): the device takes no calls, or went away;
+   *   `com.microsoft:timeout` (504101): it did not answer in time
+   * @throws {ClosedError} the hub was closed first
+   */
+  async invokeMethod(
+    deviceId: string,
+    name: string,
+    payload?: unknown,
+    options: InvokeMethodOptions = {},
+  ): Promise<MethodAnswer> {
+    const { moduleId } = options
+    return await invokeMethod(
+      this.#node(deviceId, moduleId).methods,
+      nameOf(deviceId, moduleId),
+      name,
+      payload,
+      options,
+    )
+  }
+
   /** Stops listening, closes every connection and ends the iterations over telemetry. */
   async close(): Promise<void> {
     this.#hub.close()
@@ -205,6 +231,12 @@ export class IotHubEmulator implements AsyncDisposable {
   /** {@link close} */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  #node(deviceId: string, moduleId: string | undefined): DeviceNode {
+    const node = this.#hub.device(deviceId, moduleId)
+    if (node === undefined) throw new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, moduleId)}`)
+    return node
   }
 }
 
@@ -224,6 +256,6 @@ function socketOptions(where: EmulatorListenOptions | 'memory', certificate: Cer
   return { host, port, tls }
 }
 
-function unknownDevice(deviceId: string): UsageError {
-  return new UsageError(`IoT Hub emulator: there is no device '${deviceId}'`)
+function nameOf(deviceId: string, moduleId: string | undefined): string {
+  return moduleId === undefined ? `device '${deviceId}'` : `module '${moduleId}' of device '${deviceId}'`
 }

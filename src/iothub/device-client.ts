@@ -1,5 +1,5 @@
 /**
- * The device side of an IoT Hub: telemetry to the cloud, and messages from it.
+ * The device side of an IoT Hub: telemetry to the cloud, messages and calls from it.
  *
  * Links are attached when first used. The client does not reconnect: when `closed` resolves, make another one.
  * Facts: spec-notes/iothub.md, device links.
@@ -24,6 +24,7 @@ import {
   splitHost,
 } from './hub-connection.ts'
 import { type CommandContent, readCommand, type Telemetry, telemetryMessage } from './message-mapping.ts'
+import { type MethodHandler, MethodHandlers, type MethodRegistration } from './methods.ts'
 
 /** Who a device is and how it proves it; what a connection string says, taken apart. */
 export interface DeviceCredentials {
@@ -58,12 +59,14 @@ export class DeviceClient implements AsyncDisposable {
   readonly #hub: HubConnection
   readonly #telemetry: SharedLink<Sender>
   readonly #commands: SharedLink<Receiver>
+  readonly #methods: MethodHandlers
 
   private constructor(hub: HubConnection, { deviceId, moduleId }: Identity) {
     const addresses = deviceAddresses(deviceId, moduleId)
     this.#hub = hub
     this.#telemetry = hub.sender(addresses.telemetry)
     this.#commands = hub.receiver(addresses.commands, COMMAND_WINDOW)
+    this.#methods = new MethodHandlers(hub.pair({ address: addresses.methods, kind: 'methods' }))
     this.closed = hub.closed
   }
 
@@ -119,6 +122,30 @@ export class DeviceClient implements AsyncDisposable {
       if (content === undefined) await delivery.reject({ condition: AmqpCondition.decodeError })
       else yield settleable(delivery, content)
     }
+  }
+
+  /**
+   * Answers calls of a direct method, or, without a name, of all that have no handler of their own. A method without
+   * any is answered with status 501. Calls are handled as they come, up to 100 at a time.
+   *
+   * @param name  as the caller says it; case-sensitive
+   * @returns when the hub knows that the device takes calls
+   * @throws {UsageError} the method has a handler already
+   * @throws {RemoteError} the hub refused the links
+   * @throws {ClosedError} the connection ended first
+   *
+   * Cancellation takes the handler away.
+   */
+  onMethod(name: string, handler: MethodHandler, options?: Abortable): Promise<MethodRegistration>
+  onMethod(handler: MethodHandler, options?: Abortable): Promise<MethodRegistration>
+  onMethod(
+    first: string | MethodHandler,
+    second?: MethodHandler | Abortable,
+    third: Abortable = {},
+  ): Promise<MethodRegistration> {
+    return typeof first === 'string'
+      ? this.#methods.add(first, second as MethodHandler, third)
+      : this.#methods.add(undefined, first, (second as Abortable | undefined) ?? {})
   }
 
   /** Sends what is queued, then closes the connection. */
