@@ -12,3 +12,4 @@ export {
   IotHubEmulator,
   type IotHubEmulatorOptions,
 } from './emulator/iot-hub-emulator.ts'
+export type { TwinView, UpdateDesiredOptions } from './emulator/twin-view.ts'

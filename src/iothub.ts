@@ -17,6 +17,7 @@ export {
 } from './iothub/connection-string.ts'
 export { type CloudToDeviceMessage, DeviceClient, type DeviceCredentials } from './iothub/device-client.ts'
 export type { IotHubOptions, SasCredential } from './iothub/hub-connection.ts'
+export type { JsonObject } from './iothub/merge-patch.ts'
 export type {
   Acknowledgement,
   CloudMessage,
@@ -37,3 +38,4 @@ export {
   verifySasToken,
 } from './iothub/sas.ts'
 export { type FeedbackBatch, ServiceClient, type ServiceCredentials } from './iothub/service-client.ts'
+export { type DesiredChange, Twin } from './iothub/twin.ts'

@@ -3,7 +3,7 @@
  * in a queue for its link. Methods and twin have nodes of their own. Facts: spec-notes/iothub.md, device links.
  */
 
-import type { Receiver, Sender } from '../client/api.ts'
+import type { Link, Receiver, Sender } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
 import { AmqpCondition, LinkCondition } from '../errors.ts'
 import type { DeviceNode as DeviceAddressKind } from '../iothub/addresses.ts'
@@ -16,6 +16,7 @@ import type { Acknowledgement } from './feedback.ts'
 import { bodyBytes, contentSize, idText, receiveAll, stringProperties } from './message-content.ts'
 import { MethodNode } from './method-node.ts'
 import { OutgoingNode } from './outgoing-node.ts'
+import { TwinNode } from './twin-node.ts'
 
 /** A cloud-to-device message as it was queued. */
 export interface Command {
@@ -52,14 +53,18 @@ const MAX_TELEMETRY_SIZE = 256 * 1024
 export class DeviceNode {
   /** Direct methods. */
   readonly methods: MethodNode
-  readonly #identity: DeviceNodeIdentity
+  /** The twin. */
+  readonly twin: TwinNode
+  readonly identity: DeviceNodeIdentity
+  #links = 0
   readonly #options: DeviceNodeOptions
   readonly #commands: OutgoingNode<Command>
 
   constructor(identity: DeviceNodeIdentity, options: DeviceNodeOptions) {
-    this.#identity = identity
+    this.identity = identity
     this.#options = options
     this.methods = new MethodNode(options.clock)
+    this.twin = new TwinNode(options.clock)
     this.#commands = new OutgoingNode({
       clock: options.clock,
       queue: options.queue,
@@ -71,15 +76,24 @@ export class DeviceNode {
     })
   }
 
+  /** Whether the device has a link to any of its addresses. */
+  get isConnected(): boolean {
+    return this.#links > 0
+  }
+
   /** Takes what the device sends on a link to one of its addresses, until the link ends. */
   receive(kind: DeviceAddressKind, receiver: Receiver): void {
+    this.#count(receiver)
     if (kind === 'device-methods') this.methods.receiveAnswers(receiver)
+    else if (kind === 'device-twin') this.twin.receiveRequests(receiver)
     else void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat))
   }
 
   /** Sends what the device receives from one of its addresses, until the link ends. */
   send(kind: DeviceAddressKind, sender: Sender): void {
+    this.#count(sender)
     if (kind === 'device-methods') this.methods.sendCalls(sender)
+    else if (kind === 'device-twin') this.twin.sendAnswers(sender)
     else this.#commands.serve(sender)
   }
 
@@ -99,6 +113,11 @@ export class DeviceNode {
     this.methods.close()
   }
 
+  #count(link: Link): void {
+    this.#links++
+    void link.closed.then(() => this.#links--)
+  }
+
   #take(message: Message, messageFormat: number): ErrorInit | undefined {
     if (messageFormat !== 0)
       return { condition: AmqpCondition.notImplemented, description: 'batches are not supported' }
@@ -112,7 +131,7 @@ export class DeviceNode {
     const { messageId, correlationId, userId, contentType, contentEncoding } = message.properties ?? {}
     this.#options.events.append(
       {
-        ...this.#identity,
+        ...this.identity,
         messageId: idText(messageId),
         correlationId: idText(correlationId),
         userId: userId?.slice(),

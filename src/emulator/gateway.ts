@@ -157,7 +157,7 @@ const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly Incoming
   'device-telemetry': ['sender'],
   'device-commands': ['receiver'],
   'device-methods': ['sender', 'receiver'],
-  'device-twin': [],
+  'device-twin': ['sender', 'receiver'],
   'service-commands': ['sender'],
   'service-feedback': ['receiver'],
   'service-file-notifications': [],

@@ -2,8 +2,8 @@
  * An IoT Hub in this process: devices and back ends connect to it over TLS or over transports in memory, with the
  * connection strings that it makes for them, and programs look in from behind.
  *
- * It serves telemetry, cloud-to-device messages and feedback, with authentication by CBS or SASL PLAIN. Methods, twins
- * and the Event Hubs endpoint are refused as not implemented. It keeps everything in memory and is meant for tests and
+ * It serves telemetry, cloud-to-device messages and feedback, direct methods and twins, with authentication by CBS or
+ * SASL PLAIN. The Event Hubs endpoint is refused as not implemented. It keeps everything in memory and is meant for tests and
  * demonstrations, on loopback. Facts: spec-notes/iothub.md
  */
 
@@ -23,6 +23,7 @@ import type { TelemetryEvent } from './event-log.ts'
 import { Hub } from './hub.ts'
 import { type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
 import { memoryTransportPair } from './memory.ts'
+import { type TwinView, twinView, type UpdateDesiredOptions, updateDesired } from './twin-view.ts'
 
 /** How an emulator is set up. */
 export interface IotHubEmulatorOptions {
@@ -220,6 +221,29 @@ export class IotHubEmulator implements AsyncDisposable {
       payload,
       options,
     )
+  }
+
+  /**
+   * The twin of a device or module as back ends have it, as it stands. A copy.
+   *
+   * @throws {UsageError} there is no such device or module
+   */
+  twin(deviceId: string, options: { readonly moduleId?: string | undefined } = {}): TwinView {
+    return twinView(this.#node(deviceId, options.moduleId))
+  }
+
+  /**
+   * Patches the desired properties of a device or module: objects are merged, `null` removes, all else replaces. A
+   * device that has subscribed is told.
+   *
+   * @param options  `etag`: only if the twin has it
+   * @returns the new version of the desired properties
+   * @throws {UsageError} there is no such device or module, or the patch is not what a twin takes
+   * @throws {RemoteError} `com.microsoft:precondition-failed`: the twin has another etag
+   */
+  updateDesired(deviceId: string, patch: object, options: UpdateDesiredOptions = {}): number {
+    const { moduleId, etag } = options
+    return updateDesired(this.#node(deviceId, moduleId).twin, nameOf(deviceId, moduleId), patch, etag)
   }
 
   /** Stops listening, closes every connection and ends the iterations over telemetry. */

@@ -9,6 +9,7 @@
 import type { Receiver, Sender } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
 import { AmqpCondition, LinkCondition } from '../errors.ts'
+import { readJsonBody } from '../iothub/json-body.ts'
 import type { Message } from '../message/message.ts'
 import { Uuid } from '../types/values.ts'
 import type { EmulatorClock } from './clock.ts'
@@ -132,18 +133,9 @@ export class MethodNode {
       const description = `the payload has ${body.length} bytes, more than ${MAX_METHOD_PAYLOAD}`
       return { condition: LinkCondition.messageSizeExceeded, description }
     }
-    const payload = parsed(new TextDecoder().decode(body))
-    if (payload === undefined) return invalid('the payload is not JSON')
-    this.#pending.get(id)?.({ result: 'answered', status, payload: payload.value })
-    return undefined
-  }
-}
-
-function parsed(text: string): { readonly value: unknown } | undefined {
-  if (text.trim() === '') return { value: null }
-  try {
-    return { value: JSON.parse(text) }
-  } catch {
+    const json = readJsonBody(message.body)
+    if (!json.isValid) return invalid('the payload is not JSON')
+    this.#pending.get(id)?.({ result: 'answered', status, payload: json.value ?? null })
     return undefined
   }
 }

@@ -259,7 +259,8 @@ function named(error: unknown, who: string): unknown {
   return error instanceof SaslError ? new SaslError(`${who}: ${error.message}`, error.outcome, error) : error
 }
 
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+/** The promise, or the reason of the signal, whichever comes first. */
+export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason)

@@ -35,11 +35,6 @@ export function jsonBytes(value: unknown, what: string): Uint8Array {
   return new TextEncoder().encode(text)
 }
 
-/** Whether a value is a JSON object: neither `null` nor an array. */
-export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 function bodyText(body: Body): string | undefined {
   if (typeof body === 'string') return body
   if (body instanceof Uint8Array) return decodeUtf8([body])

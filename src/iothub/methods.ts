@@ -11,8 +11,9 @@ import { AmqpCondition, DecodeError, EncodeError, UsageError } from '../errors.t
 import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import { int, Uuid } from '../types/values.ts'
 import type { SharedLink } from './hub-connection.ts'
-import { isObject, jsonBytes, readJsonBody } from './json-body.ts'
+import { jsonBytes, readJsonBody } from './json-body.ts'
 import type { LinkPair } from './link-pair.ts'
+import { isJsonObject } from './merge-patch.ts'
 
 /** A call of a direct method. */
 export interface MethodRequest {
@@ -116,7 +117,7 @@ export class MethodHandlers {
     if (handler === undefined) return { status: 501 }
     try {
       const response = await handler(request)
-      if (!isObject(response) || !isInt(response.status))
+      if (!isJsonObject(response) || !isInt(response.status))
         throw new UsageError(`the handler of method '${request.name}' must return { status, payload }, status an int`)
       return response
     } catch (error) {

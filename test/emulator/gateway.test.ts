@@ -128,7 +128,7 @@ describe('a link', () => {
     ['/devices/d1/modules/m/messages/events', 'amqp:unauthorized-access'],
     ['/devices/d1/messages/devicebound', 'amqp:not-allowed'],
     ['/devices/d1/methods/devicebound', 'attached'],
-    ['/devices/d1/twin', 'amqp:not-implemented'],
+    ['/devices/d1/twin', 'attached'],
     ['/devices/d1/other', 'amqp:not-found'],
     ['eh/ConsumerGroups/$Default/Partitions/0', 'amqp:not-found'],
     ['', 'amqp:not-found'],
