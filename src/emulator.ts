@@ -7,6 +7,7 @@ export type { EmulatorClock } from './emulator/clock.ts'
 export type { FeedbackStatus } from './emulator/command-queue.ts'
 export { createDeviceAuthority, type DeviceAuthority, type DeviceCertificate } from './emulator/device-authority.ts'
 export type { TelemetryEvent } from './emulator/event-log.ts'
+export type { InvokeMethodOptions, MethodAnswer } from './emulator/invocation.ts'
 export {
   type EmulatorListenOptions,
   type EmulatorMessage,
@@ -20,4 +21,5 @@ export type {
   EnrolmentOptions,
   GroupEnrolment,
 } from './emulator/provisioning-service.ts'
+export type { TwinView, UpdateDesiredOptions } from './emulator/twin-view.ts'
 export type { WebSocketServerClass } from './emulator/websocket-listener.ts'

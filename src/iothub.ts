@@ -17,6 +17,7 @@ export {
 } from './iothub/connection-string.ts'
 export { type CloudToDeviceMessage, DeviceClient, type DeviceCredentials } from './iothub/device-client.ts'
 export type { IotHubOptions, SasCredential } from './iothub/hub-connection.ts'
+export type { JsonObject } from './iothub/merge-patch.ts'
 export type {
   Acknowledgement,
   CloudMessage,
@@ -25,6 +26,7 @@ export type {
   FeedbackStatus,
   Telemetry,
 } from './iothub/message-mapping.ts'
+export type { MethodHandler, MethodRegistration, MethodRequest, MethodResponse } from './iothub/methods.ts'
 export { type ProvisionedDevice, type ProvisionOptions, provision } from './iothub/provisioning.ts'
 export {
   createSasToken,
@@ -38,4 +40,5 @@ export {
   verifySasToken,
 } from './iothub/sas.ts'
 export { type FeedbackBatch, ServiceClient, type ServiceCredentials } from './iothub/service-client.ts'
+export { type DesiredChange, Twin } from './iothub/twin.ts'
 export type { X509Credential } from './iothub/x509.ts'

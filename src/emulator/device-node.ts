@@ -1,13 +1,12 @@
 /**
  * The nodes of one device or module in an emulated hub: telemetry goes into the event log, cloud-to-device messages wait
- * in a queue for its link.
- *
- * Methods and twin have addresses of their own and are not here. Facts: spec-notes/iothub.md, device links.
+ * in a queue for its link. Methods and twin have nodes of their own. Facts: spec-notes/iothub.md, device links.
  */
 
-import type { Receiver, Sender } from '../client/api.ts'
+import type { Link, Receiver, Sender } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
 import { AmqpCondition, LinkCondition } from '../errors.ts'
+import type { DeviceNode as DeviceAddressKind } from '../iothub/addresses.ts'
 import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import { type AmqpValue, ubyte, ulong } from '../types/values.ts'
 import type { EmulatorClock } from './clock.ts'
@@ -15,7 +14,9 @@ import type { CommandQueueOptions, FeedbackStatus, LockedCommand } from './comma
 import type { EventLog } from './event-log.ts'
 import type { Acknowledgement } from './feedback.ts'
 import { bodyBytes, contentSize, idText, receiveAll, stringProperties } from './message-content.ts'
+import { MethodNode } from './method-node.ts'
 import { OutgoingNode } from './outgoing-node.ts'
+import { TwinNode } from './twin-node.ts'
 
 /** A cloud-to-device message as it was queued. */
 export interface Command {
@@ -50,13 +51,20 @@ const MAX_TELEMETRY_SIZE = 256 * 1024
 
 /** One device or module. */
 export class DeviceNode {
-  readonly #identity: DeviceNodeIdentity
+  /** Direct methods. */
+  readonly methods: MethodNode
+  /** The twin. */
+  readonly twin: TwinNode
+  readonly identity: DeviceNodeIdentity
+  #links = 0
   readonly #options: DeviceNodeOptions
   readonly #commands: OutgoingNode<Command>
 
   constructor(identity: DeviceNodeIdentity, options: DeviceNodeOptions) {
-    this.#identity = identity
+    this.identity = identity
     this.#options = options
+    this.methods = new MethodNode(options.clock)
+    this.twin = new TwinNode(options.clock)
     this.#commands = new OutgoingNode({
       clock: options.clock,
       queue: options.queue,
@@ -68,14 +76,25 @@ export class DeviceNode {
     })
   }
 
-  /** Takes the telemetry of a link until it ends. */
-  receiveTelemetry(receiver: Receiver): void {
-    void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat))
+  /** Whether the device has a link to any of its addresses. */
+  get isConnected(): boolean {
+    return this.#links > 0
   }
 
-  /** Sends cloud-to-device messages on a link until it ends. */
-  sendCommands(sender: Sender): void {
-    this.#commands.serve(sender)
+  /** Takes what the device sends on a link to one of its addresses, until the link ends. */
+  receive(kind: DeviceAddressKind, receiver: Receiver): void {
+    this.#count(receiver)
+    if (kind === 'device-methods') this.methods.receiveAnswers(receiver)
+    else if (kind === 'device-twin') this.twin.receiveRequests(receiver)
+    else void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat))
+  }
+
+  /** Sends what the device receives from one of its addresses, until the link ends. */
+  send(kind: DeviceAddressKind, sender: Sender): void {
+    this.#count(sender)
+    if (kind === 'device-methods') this.methods.sendCalls(sender)
+    else if (kind === 'device-twin') this.twin.sendAnswers(sender)
+    else this.#commands.serve(sender)
   }
 
   /**
@@ -88,9 +107,15 @@ export class DeviceNode {
     return this.#commands.enqueue(command, expiresAt)
   }
 
-  /** Stops its timer. */
+  /** Stops its timers and ends what waits. */
   close(): void {
     this.#commands.close()
+    this.methods.close()
+  }
+
+  #count(link: Link): void {
+    this.#links++
+    void link.closed.then(() => this.#links--)
   }
 
   #take(message: Message, messageFormat: number): ErrorInit | undefined {
@@ -106,7 +131,7 @@ export class DeviceNode {
     const { messageId, correlationId, userId, contentType, contentEncoding } = message.properties ?? {}
     this.#options.events.append(
       {
-        ...this.#identity,
+        ...this.identity,
         messageId: idText(messageId),
         correlationId: idText(correlationId),
         userId: userId?.slice(),

@@ -121,14 +121,14 @@ export class Gateway {
       const receiver = await link.accept({ credit: { window }, settle: 'first', maxMessageSize: MAX_MESSAGE_SIZE })
       this.#watch(receiver, address)
       if (isCbs) void this.#cbs.receiveRequests(receiver)
-      else if (device !== undefined) device.receiveTelemetry(receiver)
+      else if ('deviceId' in address) device?.receive(address.kind, receiver)
       else service.receiveCommands(receiver)
       return receiver
     } else {
       const sender = await link.accept({ settle: link.sndSettleMode, maxMessageSize: MAX_MESSAGE_SIZE })
       this.#watch(sender, address)
       if (isCbs) this.#cbs.sendAnswers(sender)
-      else if (device !== undefined) device.sendCommands(sender)
+      else if ('deviceId' in address) device?.send(address.kind, sender)
       else service.sendFeedback(sender)
       return sender
     }
@@ -173,8 +173,8 @@ const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly Incoming
   cbs: ['sender', 'receiver'],
   'device-telemetry': ['sender'],
   'device-commands': ['receiver'],
-  'device-methods': [],
-  'device-twin': [],
+  'device-methods': ['sender', 'receiver'],
+  'device-twin': ['sender', 'receiver'],
   'service-commands': ['sender'],
   'service-feedback': ['receiver'],
   'service-file-notifications': [],

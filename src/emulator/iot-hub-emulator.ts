@@ -2,8 +2,8 @@
  * An IoT Hub in this process: devices and back ends connect to it over TLS or over transports in memory, with the
  * connection strings that it makes for them, and programs look in from behind.
  *
- * It serves telemetry, cloud-to-device messages and feedback, with authentication by CBS or SASL PLAIN. Methods, twins
- * and the Event Hubs endpoint are refused as not implemented. It keeps everything in memory and is meant for tests and
+ * It serves telemetry, cloud-to-device messages and feedback, direct methods and twins, with authentication by CBS or
+ * SASL PLAIN. The Event Hubs endpoint is refused as not implemented. It keeps everything in memory and is meant for tests and
  * demonstrations, on loopback. Facts: spec-notes/iothub.md
  */
 
@@ -15,11 +15,14 @@ import { formatConnectionString } from '../iothub/connection-string.ts'
 import { readClientCertificate, type X509Registration } from './client-certificate.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
+import type { DeviceNode } from './device-node.ts'
 import type { TelemetryEvent } from './event-log.ts'
 import { Hub } from './hub.ts'
+import { type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
 import { type Listening, listenFor } from './listening.ts'
 import { memoryTransportPair, showing } from './memory.ts'
 import type { EmulatorProvisioning } from './provisioning-service.ts'
+import { type TwinView, twinView, type UpdateDesiredOptions, updateDesired } from './twin-view.ts'
 import type { WebSocketServerClass } from './websocket-listener.ts'
 
 /** How an emulator is set up. */
@@ -156,7 +159,7 @@ export class IotHubEmulator implements AsyncDisposable {
     }
     const { deviceId } = who
     const device = this.#hub.registry.device(deviceId)
-    if (device === undefined) throw unknownDevice(deviceId)
+    if (device === undefined) throw new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, undefined)}`)
     return formatConnectionString({
       kind: 'device',
       deviceId,
@@ -210,8 +213,7 @@ export class IotHubEmulator implements AsyncDisposable {
    * @throws {ClosedError} the hub was closed first
    */
   async sendToDevice(deviceId: string, message: EmulatorMessage): Promise<FeedbackStatus> {
-    const device = this.#hub.device(deviceId, undefined)
-    if (device === undefined) throw unknownDevice(deviceId)
+    const device = this.#node(deviceId, undefined)
     const { body, messageId, correlationId, contentType, contentEncoding, expiry } = message
     return await this.#hub.untilClosed<FeedbackStatus>((resolve, reject) => {
       const isQueued = device.enqueue(
@@ -229,6 +231,54 @@ export class IotHubEmulator implements AsyncDisposable {
     })
   }
 
+  /**
+   * Calls a direct method of a device or module and waits for its answer.
+   *
+   * @param payload  anything that JSON can say, up to 128 KiB; `undefined` becomes `null`
+   * @throws {UsageError} there is no such device or module, or an argument is out of range
+   * @throws {RemoteError} `amqp:not-found` (error-code 404103): the device takes no calls, or went away;
+   *   `com.microsoft:timeout` (504101): it did not answer in time
+   * @throws {ClosedError} the hub was closed first
+   */
+  async invokeMethod(
+    deviceId: string,
+    name: string,
+    payload?: unknown,
+    options: InvokeMethodOptions = {},
+  ): Promise<MethodAnswer> {
+    const { moduleId } = options
+    return await invokeMethod(
+      this.#node(deviceId, moduleId).methods,
+      nameOf(deviceId, moduleId),
+      name,
+      payload,
+      options,
+    )
+  }
+
+  /**
+   * The twin of a device or module as back ends have it, as it stands. A copy.
+   *
+   * @throws {UsageError} there is no such device or module
+   */
+  twin(deviceId: string, options: { readonly moduleId?: string | undefined } = {}): TwinView {
+    return twinView(this.#node(deviceId, options.moduleId))
+  }
+
+  /**
+   * Patches the desired properties of a device or module: objects are merged, `null` removes, all else replaces. A
+   * device that has subscribed is told.
+   *
+   * @param options  `etag`: only if the twin has it
+   * @returns the new version of the desired properties
+   * @throws {UsageError} there is no such device or module, or the patch is not what a twin takes
+   * @throws {RemoteError} `com.microsoft:precondition-failed`: the twin has another etag
+   */
+  updateDesired(deviceId: string, patch: object, options: UpdateDesiredOptions = {}): number {
+    const { moduleId, etag } = options
+    return updateDesired(this.#node(deviceId, moduleId).twin, nameOf(deviceId, moduleId), patch, etag)
+  }
+
   /** Stops listening, closes every connection and ends the iterations over telemetry. */
   async close(): Promise<void> {
     this.#hub.close()
@@ -238,6 +288,12 @@ export class IotHubEmulator implements AsyncDisposable {
   /** {@link close} */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  #node(deviceId: string, moduleId: string | undefined): DeviceNode {
+    const node = this.#hub.device(deviceId, moduleId)
+    if (node === undefined) throw new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, moduleId)}`)
+    return node
   }
 }
 
@@ -256,6 +312,6 @@ function derOf(pem: string): Uint8Array {
   return Buffer.from(/-----BEGIN CERTIFICATE-----([^-]*)/.exec(pem)?.[1] ?? '', 'base64')
 }
 
-function unknownDevice(deviceId: string): UsageError {
-  return new UsageError(`IoT Hub emulator: there is no device '${deviceId}'`)
+function nameOf(deviceId: string, moduleId: string | undefined): string {
+  return moduleId === undefined ? `device '${deviceId}'` : `module '${moduleId}' of device '${deviceId}'`
 }

@@ -1,5 +1,5 @@
 /**
- * The device side of an IoT Hub: telemetry to the cloud, and messages from it.
+ * The device side of an IoT Hub: telemetry to the cloud, messages and calls from it, and its twin.
  *
  * Links are attached when first used. The client does not reconnect: when `closed` resolves, make another one.
  * Facts: spec-notes/iothub.md, device links.
@@ -20,10 +20,13 @@ import {
   hubNameOf,
   type IotHubOptions,
   type SasCredential,
-  type SharedLink,
+  SharedLink,
   splitHost,
 } from './hub-connection.ts'
+import type { LinkPair } from './link-pair.ts'
 import { type CommandContent, readCommand, type Telemetry, telemetryMessage } from './message-mapping.ts'
+import { type MethodHandler, MethodHandlers, type MethodRegistration } from './methods.ts'
+import { Twin } from './twin.ts'
 import type { X509Credential } from './x509.ts'
 
 /** Who a device is and how it proves it; what a connection string says, taken apart. */
@@ -61,12 +64,22 @@ export class DeviceClient implements AsyncDisposable {
   readonly #hub: HubConnection
   readonly #telemetry: SharedLink<Sender>
   readonly #commands: SharedLink<Receiver>
+  readonly #methods: MethodHandlers
+  readonly #twin: SharedLink<Twin>
 
   private constructor(hub: HubConnection, { deviceId, moduleId }: Identity) {
     const addresses = deviceAddresses(deviceId, moduleId)
     this.#hub = hub
     this.#telemetry = hub.sender(addresses.telemetry)
     this.#commands = hub.receiver(addresses.commands, COMMAND_WINDOW)
+    this.#methods = new MethodHandlers(hub.pair({ address: addresses.methods, kind: 'methods' }))
+    const twin = hub.pair({
+      address: addresses.twin,
+      kind: 'twin',
+      sender: { settle: 'settled' },
+      receiver: { sndSettleMode: 'settled', credit: { window: TWIN_WINDOW } },
+    })
+    this.#twin = new SharedLink(() => openTwin(twin))
     this.closed = hub.closed
   }
 
@@ -128,6 +141,43 @@ export class DeviceClient implements AsyncDisposable {
     }
   }
 
+  /**
+   * Answers calls of a direct method, or, without a name, of all that have no handler of their own. A method without
+   * any is answered with status 501. Calls are handled as they come, up to 100 at a time.
+   *
+   * @param name  as the caller says it; case-sensitive
+   * @returns when the hub knows that the device takes calls
+   * @throws {UsageError} the method has a handler already
+   * @throws {RemoteError} the hub refused the links
+   * @throws {ClosedError} the connection ended first
+   *
+   * Cancellation takes the handler away.
+   */
+  onMethod(name: string, handler: MethodHandler, options?: Abortable): Promise<MethodRegistration>
+  onMethod(handler: MethodHandler, options?: Abortable): Promise<MethodRegistration>
+  onMethod(
+    first: string | MethodHandler,
+    second?: MethodHandler | Abortable,
+    third: Abortable = {},
+  ): Promise<MethodRegistration> {
+    return typeof first === 'string'
+      ? this.#methods.add(first, second as MethodHandler, third)
+      : this.#methods.add(undefined, first, (second as Abortable | undefined) ?? {})
+  }
+
+  /**
+   * The twin, subscribed to and read. Asked again, it is the same object, as long as its links stand.
+   *
+   * @throws {RemoteError} the hub refused the links, or answered with an error; then `info` has its `status`
+   * @throws {ProtocolError} what it answered is no twin
+   * @throws {ClosedError} the connection ended first
+   *
+   * Cancellation stops waiting.
+   */
+  twin(options: Abortable = {}): Promise<Twin> {
+    return this.#twin.get(options)
+  }
+
   /** Sends what is queued, then closes the connection. */
   async close(): Promise<void> {
     await this.#hub.close()
@@ -141,6 +191,9 @@ export class DeviceClient implements AsyncDisposable {
 
 /** A hub queues at most 50 messages for a device; each that is sent ahead of its use runs down its lock. */
 const COMMAND_WINDOW = 10
+
+/** Notifications, and answers to ourselves: nothing is locked. */
+const TWIN_WINDOW = 100
 
 /** Credentials, with the port off the host names. */
 interface Identity extends Pick<DeviceCredentials, 'deviceId' | 'moduleId' | 'keyName'> {
@@ -174,6 +227,18 @@ function loginOf({ deviceId, moduleId, credential, keyName, hub, gateway }: Iden
     user: keyName === undefined ? `${identity}@sas.${hubName}` : `${keyName}@sas.root.${hubName}`,
     keyName,
     credential,
+  }
+}
+
+async function openTwin(links: SharedLink<LinkPair>): Promise<Twin> {
+  try {
+    return await Twin.open(await links.get())
+  } catch (error) {
+    links
+      .take()
+      ?.then(pair => pair.close())
+      .catch(() => {})
+    throw error
   }
 }
 
