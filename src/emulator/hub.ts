@@ -12,6 +12,7 @@ import { ClosedError } from '../errors.ts'
 import { type EmulatorClock, systemClock } from './clock.ts'
 import { DeviceNode } from './device-node.ts'
 import { DeviceRegistry } from './device-registry.ts'
+import { EventHubNode } from './event-hub-node.ts'
 import { EventLog } from './event-log.ts'
 import { Gateway } from './gateway.ts'
 import { checkPlain } from './plain-login.ts'
@@ -26,6 +27,8 @@ export interface HubOptions {
   readonly timeToLiveMs?: number | undefined
   readonly feedbackBatchMs?: number | undefined
   readonly tokenSkewMs?: number | undefined
+  readonly consumerGroups?: readonly string[] | undefined
+  readonly eventHubHostName?: string | undefined
 }
 
 /** One hub. */
@@ -34,6 +37,8 @@ export class Hub {
   readonly registry: DeviceRegistry
   /** Telemetry. */
   readonly events: EventLog
+  /** Where services read it. */
+  readonly eventHub: EventHubNode
   readonly #hubName: string
   readonly #options: HubOptions
   readonly #clock: EmulatorClock
@@ -50,9 +55,17 @@ export class Hub {
    */
   constructor(hostName: string, options: HubOptions) {
     const { clock = systemClock, partitions, tokenSkewMs = 300_000, feedbackBatchMs = 15_000, lockMs } = options
-    this.registry = new DeviceRegistry([hostName])
-    this.events = new EventLog({ partitions })
     this.#hubName = hostName.split('.', 1)[0] ?? hostName
+    const eventHub = { hostName: options.eventHubHostName ?? hostName, name: `iothub-ehub-${this.#hubName}` }
+    this.registry = new DeviceRegistry([hostName], eventHub)
+    this.events = new EventLog({ partitions })
+    this.eventHub = new EventHubNode({
+      ...eventHub,
+      clock,
+      log: this.events,
+      hubHostName: hostName,
+      consumerGroups: options.consumerGroups ?? [],
+    })
     this.#options = options
     this.#clock = clock
     this.#tokenSkewMs = tokenSkewMs
@@ -89,6 +102,7 @@ export class Hub {
       clock: this.#clock,
       tokenSkewMs: this.#tokenSkewMs,
       service: this.#service,
+      eventHub: this.eventHub,
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
       authenticate: token => this.registry.authenticate(token, this.#tokenOptions()),
     })

@@ -2,8 +2,8 @@
  * An IoT Hub in this process: devices and back ends connect to it over TLS or over transports in memory, with the
  * connection strings that it makes for them, and programs look in from behind.
  *
- * It serves telemetry, cloud-to-device messages and feedback, with authentication by CBS or SASL PLAIN. Methods, twins
- * and the Event Hubs endpoint are refused as not implemented. It keeps everything in memory and is meant for tests and
+ * It serves telemetry at both ends, cloud-to-device messages and feedback, with authentication by CBS or SASL PLAIN.
+ * Methods and twins are refused as not implemented. It keeps everything in memory and is meant for tests and
  * demonstrations, on loopback. Facts: spec-notes/iothub.md
  */
 
@@ -30,6 +30,13 @@ export interface IotHubEmulatorOptions {
   readonly hostName?: string | undefined
   /** Partitions of the telemetry log, 1 … 32. Default 4. */
   readonly partitions?: number | undefined
+  /** Consumer groups that telemetry may be read in, beside `$Default`. Case is left aside. Default: none. */
+  readonly consumerGroups?: readonly string[] | undefined
+  /**
+   * The host that redirects to the built-in event hub name, without port. It must lead to this listener, and is told
+   * apart from the hub by the name that a peer opens. Default: the hub's, where one name serves for both.
+   */
+  readonly eventHubHostName?: string | undefined
   /**
    * Where to listen: host (default 127.0.0.1), port (default any free one) and, instead of a certificate made for the
    * run, TLS options of your own. `'memory'`: nowhere, see {@link IotHubEmulator.transport}.
@@ -99,12 +106,14 @@ export class IotHubEmulator implements AsyncDisposable {
     const hub = new Hub(hostName, options)
     for (const deviceId of options.devices ?? ['device1']) hub.registry.addDevice(deviceId)
     const isOwnTls = where !== 'memory' && where.tls === undefined
-    const certificate = isOwnTls ? await createCertificate({ hostNames: [hostName] }) : undefined
+    const hostNames = [hostName, ...(options.eventHubHostName === undefined ? [] : [options.eventHubHostName])]
+    const certificate = isOwnTls ? await createCertificate({ hostNames }) : undefined
     const listener = await listen({ ...hub.listenOptions(), ...socketOptions(where, certificate) })
     listener.on('connection', connection => hub.serve(connection))
     // A peer that fails its handshake is the peer's affair.
     listener.on('error', () => {})
     const port = where === 'memory' ? 0 : listener.port
+    if (port !== 0) hub.eventHub.port = port
     return new IotHubEmulator(hub, listener, hostName, port, certificate?.ca)
   }
 
