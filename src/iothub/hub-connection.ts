@@ -7,21 +7,32 @@
  */
 
 import { CbsSession } from '../cbs/cbs-session.ts'
-import type { Closure, Connection, Delivery, Link, Receiver, Sender } from '../client/api.ts'
+import type { Closure, Connection, Delivery, Link, Receiver, RequestLink, Sender } from '../client/api.ts'
 import { connect } from '../client/connect.ts'
-import type { Abortable, ConnectionOptions, ConnectOptions, WebSocketOptions } from '../client/options.ts'
+import type {
+  Abortable,
+  ConnectionOptions,
+  ConnectOptions,
+  ReceiverOptions,
+  RequestLinkOptions,
+  SourceInit,
+  WebSocketOptions,
+} from '../client/options.ts'
 import { sasl } from '../client/sasl.ts'
 import { ClosedError, SaslError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
 import type { ConnectionString } from './connection-string.ts'
-import { createSasToken, parseSasToken } from './sas.ts'
+import { createSasToken, isInScope, parseSasToken, type SasKeyRule } from './sas.ts'
 
 /** How to connect to a hub. */
 export interface IotHubOptions extends Abortable {
   /** Options for `node:tls`, e.g. `{ ca }`. TLS is always used, except over a `transport`. */
   readonly tls?: import('node:tls').ConnectionOptions | undefined
-  /** Instead of a socket. The caller vouches for its privacy. */
-  readonly transport?: Transport | undefined
+  /**
+   * Instead of a socket. The caller vouches for its privacy. A function is asked for each host: telemetry is read from
+   * another than the hub's.
+   */
+  readonly transport?: Transport | ((host: string) => Transport) | undefined
   /** Over a WebSocket, to port 443 and the path of a hub; `{}` where the platform has a WebSocket. */
   readonly webSocket?: WebSocketOptions | undefined
   /** Makes the connection in place of a socket; see `ConnectOptions.proxy`. */
@@ -36,8 +47,15 @@ export interface IotHubOptions extends Abortable {
 export type SasCredential =
   /** Base64. Secret. */
   | { readonly key: string }
-  /** Gives a token that is valid now. It may be called again when that one has expired. */
-  | { token(): string | Promise<string> }
+  /** Gives a token that is valid now, for what is asked. It may be called again when that one has expired. */
+  | { token(request: TokenRequest): string | Promise<string> }
+
+/** What a token is needed for. */
+export interface TokenRequest {
+  /** As in `SasTokenInit`: the hub or device, or, for reading telemetry, the event hub. */
+  readonly resourceUri: string
+  readonly keyRule: SasKeyRule
+}
 
 /** Where to connect to. An IPv6 address stands without brackets; no port means 5671. */
 export interface HostAndPort {
@@ -56,6 +74,8 @@ export interface HubLogin extends HostAndPort {
   /** Policy that a key belongs to; `undefined` for a device's own. */
   readonly keyName: string | undefined
   readonly credential: SasCredential
+  /** How tokens are signed. Default `'iothub'`. */
+  readonly keyRule?: SasKeyRule | undefined
 }
 
 /** The label before the first dot of a host, by which a hub is called in user names. */
@@ -150,7 +170,9 @@ export class HubConnection implements AsyncDisposable {
     const connection = await connect({
       host: login.host,
       port: login.port,
-      ...(transport === undefined ? { tls: tls ?? true, webSocket: hubWebSocket(webSocket), proxy } : { transport }),
+      ...(transport === undefined
+        ? { tls: tls ?? true, webSocket: hubWebSocket(webSocket), proxy }
+        : { transport: typeof transport === 'function' ? transport(login.host) : transport }),
       sasl: auth === 'plain' ? sasl.plain(login.user, token.value) : sasl.anonymous(),
       signal,
       trace,
@@ -184,6 +206,17 @@ export class HubConnection implements AsyncDisposable {
     return new SharedLink(() =>
       this.#connection.receiver(address, { credit: { window }, properties: attachProperties }),
     )
+  }
+
+  /** A receiver of the caller's own, attached now. Errors and cancellation as with `Connection.receiver`. */
+  attachReceiver(source: string | SourceInit, options: ReceiverOptions): Promise<Receiver> {
+    const properties = { ...attachProperties, ...options.properties }
+    return this.#connection.receiver(source, { ...options, properties })
+  }
+
+  /** A pair of links for requests. Errors and cancellation as with `Connection.request`. */
+  request(address: string, options: RequestLinkOptions): Promise<RequestLink> {
+    return this.#connection.request(address, options)
   }
 
   /**
@@ -231,17 +264,20 @@ const attachProperties = { 'com.microsoft:client-version': 'fairlead/0.1.0' } as
 const TOKEN_TYPE = 'servicebus.windows.net:sastoken'
 const TOKEN_LIFE_MS = 3_600_000
 
-async function makeToken({ credential, resource, keyName }: HubLogin): Promise<{
+async function makeToken({ credential, resource, keyName, keyRule = 'iothub' }: HubLogin): Promise<{
   readonly type: string
   readonly value: string
   readonly expiresAt: Date
 }> {
   if ('token' in credential) {
-    const value = await credential.token()
-    return { type: TOKEN_TYPE, value, expiresAt: parseSasToken(value).expiresAt }
+    const value = await credential.token({ resourceUri: resource, keyRule })
+    const { sr, expiresAt } = parseSasToken(value)
+    if (keyRule === 'eventhub' && !isInScope(sr, resource))
+      throw new UsageError(`IoT Hub: telemetry needs a token for ${resource}, which is not the one that was given`)
+    return { type: TOKEN_TYPE, value, expiresAt }
   }
   const expiresAt = new Date(Date.now() + TOKEN_LIFE_MS)
-  const value = await createSasToken({ resourceUri: resource, key: credential.key, keyName, expiresAt })
+  const value = await createSasToken({ resourceUri: resource, key: credential.key, keyName, expiresAt, keyRule })
   return { type: TOKEN_TYPE, value, expiresAt }
 }
 
@@ -250,7 +286,8 @@ function named(error: unknown, who: string): unknown {
   return error instanceof SaslError ? new SaslError(`${who}: ${error.message}`, error.outcome, error) : error
 }
 
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+/** Rejects with `signal.reason` when that fires first. */
+export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason)
