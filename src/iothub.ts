@@ -16,7 +16,14 @@ export {
   type ServiceConnectionString,
 } from './iothub/connection-string.ts'
 export { type CloudToDeviceMessage, DeviceClient, type DeviceCredentials } from './iothub/device-client.ts'
-export type { IotHubOptions, SasCredential } from './iothub/hub-connection.ts'
+export type { EventHubInfo, PartitionInfo, TelemetryOptions } from './iothub/event-hub.ts'
+export type {
+  TelemetryAuthentication,
+  TelemetryEvent,
+  TelemetryPosition,
+  TelemetryStart,
+} from './iothub/event-mapping.ts'
+export type { IotHubOptions, SasCredential, TokenRequest } from './iothub/hub-connection.ts'
 export type { JsonObject } from './iothub/merge-patch.ts'
 export type {
   Acknowledgement,

@@ -17,6 +17,8 @@ import type { ClientCertificate } from './client-certificate.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { Authentication } from './device-registry.ts'
+import { type EventHubNode, isRedirected, type PartitionAddress } from './event-hub-node.ts'
+import { ManagementNode } from './management-node.ts'
 import { readIdentity } from './plain-login.ts'
 import type { ProvisioningNode } from './provisioning-node.ts'
 import type { ServiceNode } from './service-node.ts'
@@ -29,6 +31,7 @@ export interface GatewayOptions {
   readonly service: ServiceNode
   /** Has addresses of its own, which it guards itself. */
   readonly provisioning: ProvisioningNode
+  readonly eventHub: EventHubNode
   /** The node of a device or module; `undefined` when it is not registered. */
   device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined
   /** The certificate that the peer showed in TLS. */
@@ -45,6 +48,7 @@ export class Gateway {
   readonly #options: GatewayOptions
   readonly #authorisation: Authorisation
   readonly #cbs: CbsNode
+  readonly #management: ManagementNode
   readonly #isPlain: boolean
   readonly #links = new Map<Link, HubAddress>()
   #cbsLinks = 0
@@ -56,6 +60,7 @@ export class Gateway {
     this.#authorisation = new Authorisation(options.clock, options.tokenSkewMs, () => this.#onTokenLost())
     this.#cbs = new CbsNode(token => options.authenticate(token), this.#authorisation)
     const login = readIdentity(connection.identity)
+    this.#management = new ManagementNode(options.eventHub)
     this.#isPlain = login !== undefined
     if (login !== undefined) this.#authorisation.grant(login.principal, login.expiresAt)
     connection.on('session', session => void this.#onSession(session))
@@ -80,6 +85,8 @@ export class Gateway {
       const refusal = this.#refusal(link, address)
       if (address === undefined || refusal !== undefined) link.refuse(refusal ?? errors.notFound)
       else if (address.kind === 'cbs') await this.#serveCbs(link, address)
+      else if (isRedirected(address)) await this.#options.eventHub.redirect(link, address)
+      else if (address.kind === 'event-hub-partition') await this.#serveTelemetry(link, address)
       else await this.#serve(link, address)
     } catch {
       // It ended before it was attached.
@@ -92,6 +99,7 @@ export class Gateway {
     if (address === undefined) return errors.notFound
     const roles = servedRoles[address.kind]
     if (roles === undefined) return errors.notFound
+    if (!this.#options.eventHub.isServedAt(address, this.#connection.remote.hostname)) return errors.notFound
     if (address.kind === 'cbs' && this.#cbsLinks >= MAX_CBS_LINKS) return errors.tooManyCbs
     if (!this.#allows(address)) return errors.unauthorized
     if ('deviceId' in address && this.#options.device(address.deviceId, address.moduleId) === undefined)
@@ -111,16 +119,24 @@ export class Gateway {
     }
   }
 
+  async #serveTelemetry(link: IncomingLink, address: PartitionAddress): Promise<void> {
+    if (link.remoteRole !== 'receiver') return
+    const sender = await this.#options.eventHub.serve(link, address, MAX_MESSAGE_SIZE)
+    if (sender !== undefined) this.#watch(sender, address)
+  }
+
   async #serve(link: IncomingLink, address: HubAddress): Promise<Link> {
     const { service } = this.#options
     const device = 'deviceId' in address ? this.#options.device(address.deviceId, address.moduleId) : undefined
     const isCbs = address.kind === 'cbs'
+    const isManagement = address.kind === 'event-hub-management'
     if (link.remoteRole === 'sender') {
-      const window = isCbs ? CBS_CREDIT : CREDIT
+      const window = isCbs || isManagement ? CBS_CREDIT : CREDIT
       // Some clients ask for settle-mode second and then wait for us to settle first: so say which it is.
       const receiver = await link.accept({ credit: { window }, settle: 'first', maxMessageSize: MAX_MESSAGE_SIZE })
       this.#watch(receiver, address)
       if (isCbs) void this.#cbs.receiveRequests(receiver)
+      else if (isManagement) void this.#management.receiveRequests(receiver)
       else if ('deviceId' in address) device?.receive(address.kind, receiver)
       else service.receiveCommands(receiver)
       return receiver
@@ -128,6 +144,7 @@ export class Gateway {
       const sender = await link.accept({ settle: link.sndSettleMode, maxMessageSize: MAX_MESSAGE_SIZE })
       this.#watch(sender, address)
       if (isCbs) this.#cbs.sendAnswers(sender)
+      else if (isManagement) this.#management.sendAnswers(sender)
       else if ('deviceId' in address) device?.send(address.kind, sender)
       else service.sendFeedback(sender)
       return sender
@@ -178,9 +195,11 @@ const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly Incoming
   'service-commands': ['sender'],
   'service-feedback': ['receiver'],
   'service-file-notifications': [],
-  'telemetry-root': [],
-  'telemetry-management': [],
-  'telemetry-partition': [],
+  'telemetry-root': ['sender', 'receiver'],
+  'telemetry-management': ['sender', 'receiver'],
+  'telemetry-partition': ['receiver'],
+  'event-hub-partition': ['receiver'],
+  'event-hub-management': ['sender', 'receiver'],
 }
 
 const errors = {

@@ -13,6 +13,7 @@ import { type ClientCertificate, provesDevice, readClientCertificate } from './c
 import { type EmulatorClock, systemClock } from './clock.ts'
 import { DeviceNode } from './device-node.ts'
 import { DeviceRegistry } from './device-registry.ts'
+import { EventHubNode } from './event-hub-node.ts'
 import { EventLog } from './event-log.ts'
 import { Gateway } from './gateway.ts'
 import { checkPlain, EXTERNAL_IDENTITY } from './plain-login.ts'
@@ -29,6 +30,8 @@ export interface HubOptions {
   readonly timeToLiveMs?: number | undefined
   readonly feedbackBatchMs?: number | undefined
   readonly tokenSkewMs?: number | undefined
+  readonly consumerGroups?: readonly string[] | undefined
+  readonly eventHubHostName?: string | undefined
 }
 
 /** One hub. */
@@ -41,6 +44,8 @@ export class Hub {
   readonly provisioning: ProvisioningService
   /** Those that sign certificates of devices, PEM. */
   readonly authorities: Set<string> = new Set()
+  /** Where services read it. */
+  readonly eventHub: EventHubNode
   readonly #hubName: string
   readonly #options: HubOptions
   readonly #clock: EmulatorClock
@@ -57,10 +62,18 @@ export class Hub {
    */
   constructor(hostName: string, options: HubOptions) {
     const { clock = systemClock, partitions, tokenSkewMs = 300_000, feedbackBatchMs = 15_000, lockMs } = options
-    this.registry = new DeviceRegistry([hostName])
+    this.#hubName = hostName.split('.', 1)[0] ?? hostName
+    const eventHub = { hostName: options.eventHubHostName ?? hostName, name: `iothub-ehub-${this.#hubName}` }
+    this.registry = new DeviceRegistry([hostName], eventHub)
     this.provisioning = new ProvisioningService(hostName, this.registry, clock, tokenSkewMs)
     this.events = new EventLog({ partitions })
-    this.#hubName = hostName.split('.', 1)[0] ?? hostName
+    this.eventHub = new EventHubNode({
+      ...eventHub,
+      clock,
+      log: this.events,
+      hubHostName: hostName,
+      consumerGroups: options.consumerGroups ?? [],
+    })
     this.#options = options
     this.#clock = clock
     this.#tokenSkewMs = tokenSkewMs
@@ -106,6 +119,7 @@ export class Hub {
       clock: this.#clock,
       tokenSkewMs: this.#tokenSkewMs,
       service: this.#service,
+      eventHub: this.eventHub,
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
       authenticate: token => this.registry.authenticate(token, this.#tokenOptions()),
     })

@@ -2,8 +2,8 @@
  * An IoT Hub in this process: devices and back ends connect to it over TLS or over transports in memory, with the
  * connection strings that it makes for them, and programs look in from behind.
  *
- * It serves telemetry, cloud-to-device messages and feedback, direct methods and twins, with authentication by CBS or
- * SASL PLAIN. The Event Hubs endpoint is refused as not implemented. It keeps everything in memory and is meant for tests and
+ * It serves telemetry at both ends, cloud-to-device messages and feedback, direct methods and twins, with authentication
+ * by CBS, SASL PLAIN or certificates. It keeps everything in memory and is meant for tests and
  * demonstrations, on loopback. Facts: spec-notes/iothub.md
  */
 
@@ -33,6 +33,13 @@ export interface IotHubEmulatorOptions {
   readonly hostName?: string | undefined
   /** Partitions of the telemetry log, 1 … 32. Default 4. */
   readonly partitions?: number | undefined
+  /** Consumer groups that telemetry may be read in, beside `$Default`. Case is left aside. Default: none. */
+  readonly consumerGroups?: readonly string[] | undefined
+  /**
+   * The host that redirects to the built-in event hub name, without port. It must lead to this listener, and is told
+   * apart from the hub by the name that a peer opens. Default: the hub's, where one name serves for both.
+   */
+  readonly eventHubHostName?: string | undefined
   /**
    * Where to listen: host (default 127.0.0.1), port (default any free one) and, instead of a certificate made for the
    * run, TLS options of your own. `'memory'`: nowhere, see {@link IotHubEmulator.transport}.

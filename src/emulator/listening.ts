@@ -36,14 +36,16 @@ export async function listenFor(
   hub: Hub,
   options: {
     readonly hostName: string
+    readonly eventHubHostName?: string | undefined
     readonly listen?: EmulatorListenOptions | 'memory' | undefined
     readonly webSocket?: EmulatorWebSocketOptions | undefined
   },
 ): Promise<Listening> {
-  const { hostName, listen: where = {}, webSocket } = options
+  const { hostName, eventHubHostName, listen: where = {}, webSocket } = options
   const given = where === 'memory' ? undefined : where.tls
   const isOwnTls = given === undefined && (where !== 'memory' || webSocket !== undefined)
-  const certificate = isOwnTls ? await createCertificate({ hostNames: [hostName] }) : undefined
+  const hostNames = eventHubHostName === undefined ? [hostName] : [hostName, eventHubHostName]
+  const certificate = isOwnTls ? await createCertificate({ hostNames }) : undefined
   const identity = given ?? { cert: certificate?.cert, key: certificate?.key }
   // Asked for, not required: devices with keys have none. Whom one proves is asked of each link.
   const tls: TlsOptions = { requestCert: true, rejectUnauthorized: false, ...identity }
@@ -58,6 +60,7 @@ export async function listenFor(
     await listener.close()
     throw error
   })
+  if (where !== 'memory') hub.eventHub.port = listener.port
   return {
     ca: certificate?.ca,
     port: where === 'memory' ? 0 : listener.port,

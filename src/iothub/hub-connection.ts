@@ -7,23 +7,34 @@
  */
 
 import { CbsSession } from '../cbs/cbs-session.ts'
-import type { Closure, Connection, Delivery, Receiver, Sender } from '../client/api.ts'
+import type { Closure, Connection, Delivery, Receiver, RequestLink, Sender } from '../client/api.ts'
 import { connect } from '../client/connect.ts'
-import type { Abortable, ConnectionOptions, ConnectOptions, WebSocketOptions } from '../client/options.ts'
+import type {
+  Abortable,
+  ConnectionOptions,
+  ConnectOptions,
+  ReceiverOptions,
+  RequestLinkOptions,
+  SourceInit,
+  WebSocketOptions,
+} from '../client/options.ts'
 import { sasl } from '../client/sasl.ts'
 import { ClosedError, SaslError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
 import type { ConnectionString } from './connection-string.ts'
 import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
-import { createSasToken, parseSasToken } from './sas.ts'
+import { createSasToken, isInScope, parseSasToken, type SasKeyRule } from './sas.ts'
 import { withCertificate, type X509Credential } from './x509.ts'
 
 /** How to connect to a hub. */
 export interface IotHubOptions extends Abortable {
   /** Options for `node:tls`, e.g. `{ ca }`. TLS is always used, except over a `transport`. */
   readonly tls?: import('node:tls').ConnectionOptions | undefined
-  /** Instead of a socket. The caller vouches for its privacy. */
-  readonly transport?: Transport | undefined
+  /**
+   * Instead of a socket. The caller vouches for its privacy. A function is asked for each host: telemetry is read from
+   * another than the hub's.
+   */
+  readonly transport?: Transport | ((host: string) => Transport) | undefined
   /** Over a WebSocket, to port 443 and the path of a hub; `{}` where the platform has a WebSocket. */
   readonly webSocket?: WebSocketOptions | undefined
   /** Makes the connection in place of a socket; see `ConnectOptions.proxy`. */
@@ -41,8 +52,15 @@ export interface IotHubOptions extends Abortable {
 export type SasCredential =
   /** Base64. Secret. */
   | { readonly key: string }
-  /** Gives a token that is valid now. It may be called again when that one has expired. */
-  | { token(): string | Promise<string> }
+  /** Gives a token that is valid now, for what is asked. It may be called again when that one has expired. */
+  | { token(request: TokenRequest): string | Promise<string> }
+
+/** What a token is needed for. */
+export interface TokenRequest {
+  /** As in `SasTokenInit`: the hub or device, or, for reading telemetry, the event hub. */
+  readonly resourceUri: string
+  readonly keyRule: SasKeyRule
+}
 
 /** Where to connect to. An IPv6 address stands without brackets; no port means 5671. */
 export interface HostAndPort {
@@ -62,6 +80,8 @@ export interface HubLogin extends HostAndPort {
   readonly keyName: string | undefined
   /** `x509` without a certificate: it is in the options for TLS. */
   readonly credential: SasCredential | { readonly x509: X509Credential | undefined }
+  /** How tokens are signed. Default `'iothub'`. */
+  readonly keyRule?: SasKeyRule | undefined
 }
 
 /** The label before the first dot of a host, by which a hub is called in user names. */
@@ -161,17 +181,15 @@ export class HubConnection implements AsyncDisposable {
    * Cancellation drops the connection.
    */
   static async open(login: HubLogin, options: IotHubOptions = {}): Promise<HubConnection> {
-    const { tls, transport, webSocket, proxy, signal, trace } = options
+    const { signal, trace } = options
     signal?.throwIfAborted()
     const { credential } = login
     const auth = authOf(credential, options)
-    // Over a transport that is given, whoever made it has shown the certificate.
-    const security = 'x509' in credential && !transport ? withCertificate(tls, credential.x509) : (tls ?? true)
     const token = 'x509' in credential ? undefined : await untilAborted(makeToken(login, credential), signal)
     const connection = await connect({
       host: login.host,
       port: login.port,
-      ...(transport === undefined ? { tls: security, webSocket: hubWebSocket(webSocket), proxy } : { transport }),
+      ...wayTo(login.host, options, 'x509' in credential ? credential.x509 : 'none'),
       sasl: !token ? false : auth === 'plain' ? sasl.plain(login.user, token.value) : sasl.anonymous(),
       signal,
       trace,
@@ -212,6 +230,17 @@ export class HubConnection implements AsyncDisposable {
     return new SharedLink(() => attachLinkPair(this.#connection, { ...init, properties: attachProperties }))
   }
 
+  /** A receiver of the caller's own, attached now. Errors and cancellation as with `Connection.receiver`. */
+  attachReceiver(source: string | SourceInit, options: ReceiverOptions): Promise<Receiver> {
+    const properties = { ...attachProperties, ...options.properties }
+    return this.#connection.receiver(source, { ...options, properties })
+  }
+
+  /** A pair of links for requests. Errors and cancellation as with `Connection.request`. */
+  request(address: string, options: RequestLinkOptions): Promise<RequestLink> {
+    return this.#connection.request(address, options)
+  }
+
   /**
    * What arrives on a link, until this connection is closed at this end.
    *
@@ -244,7 +273,7 @@ export class HubConnection implements AsyncDisposable {
 }
 
 /** Hubs know the name that the sub-protocol had before there was a standard, and no other. */
-export const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
+const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
   options && {
     class: options.class,
     path: options.path ?? '/$iothub/websocket',
@@ -257,6 +286,17 @@ export const attachProperties: Readonly<Record<string, string>> = { 'com.microso
 const TOKEN_TYPE = 'servicebus.windows.net:sastoken'
 const TOKEN_LIFE_MS = 3_600_000
 
+/** How to reach a host. Over a transport that is given, whoever made it has shown the certificate. */
+export function wayTo(
+  host: string,
+  { tls, transport, webSocket, proxy }: IotHubOptions,
+  certificate: X509Credential | undefined | 'none',
+): Pick<ConnectOptions, 'tls' | 'transport' | 'webSocket' | 'proxy'> {
+  if (transport) return { transport: typeof transport === 'function' ? transport(host) : transport }
+  const security = certificate === 'none' ? (tls ?? true) : withCertificate(tls, certificate)
+  return { tls: security, webSocket: hubWebSocket(webSocket), proxy }
+}
+
 function authOf(credential: HubLogin['credential'], { auth }: IotHubOptions): 'cbs' | 'plain' {
   if (auth !== undefined && 'x509' in credential)
     throw new UsageError('IoT Hub: a device with a certificate has no token, and so no `auth`')
@@ -264,15 +304,18 @@ function authOf(credential: HubLogin['credential'], { auth }: IotHubOptions): 'c
 }
 
 async function makeToken(
-  { resource, keyName }: HubLogin,
+  { resource, keyName, keyRule = 'iothub' }: HubLogin,
   credential: SasCredential,
 ): Promise<{ readonly type: string; readonly value: string; readonly expiresAt: Date }> {
   if ('token' in credential) {
-    const value = await credential.token()
-    return { type: TOKEN_TYPE, value, expiresAt: parseSasToken(value).expiresAt }
+    const value = await credential.token({ resourceUri: resource, keyRule })
+    const { sr, expiresAt } = parseSasToken(value)
+    if (keyRule === 'eventhub' && !isInScope(sr, resource))
+      throw new UsageError(`IoT Hub: telemetry needs a token for ${resource}, which is not the one that was given`)
+    return { type: TOKEN_TYPE, value, expiresAt }
   }
   const expiresAt = new Date(Date.now() + TOKEN_LIFE_MS)
-  const value = await createSasToken({ resourceUri: resource, key: credential.key, keyName, expiresAt })
+  const value = await createSasToken({ resourceUri: resource, key: credential.key, keyName, expiresAt, keyRule })
   return { type: TOKEN_TYPE, value, expiresAt }
 }
 

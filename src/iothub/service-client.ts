@@ -1,5 +1,5 @@
 /**
- * The back-end side of an IoT Hub: messages to devices, and feedback on them.
+ * The back-end side of an IoT Hub: messages to devices, feedback on them, and telemetry.
  *
  * Links are attached when first used. The client does not reconnect: when `closed` resolves, make another one.
  * Facts: spec-notes/iothub.md, service links.
@@ -11,6 +11,8 @@ import { assertAccepted } from '../client/outcome.ts'
 import { AmqpCondition, UsageError } from '../errors.ts'
 import { serviceAddresses } from './addresses.ts'
 import { parseConnectionString } from './connection-string.ts'
+import { EventHub, type EventHubInfo, type PartitionInfo, type TelemetryOptions } from './event-hub.ts'
+import type { TelemetryEvent } from './event-mapping.ts'
 import {
   checkCredentials,
   credentialOf,
@@ -49,11 +51,13 @@ export class ServiceClient implements AsyncDisposable {
   /** Resolves when the connection has ended: by whom, and why. */
   readonly closed: Promise<Closure>
   readonly #hub: HubConnection
+  readonly #eventHub: EventHub
   readonly #commands: SharedLink<Sender>
   readonly #feedback: SharedLink<Receiver>
 
-  private constructor(hub: HubConnection) {
+  private constructor(hub: HubConnection, eventHub: EventHub) {
     this.#hub = hub
+    this.#eventHub = eventHub
     this.#commands = hub.sender(serviceAddresses.commands)
     this.#feedback = hub.receiver(serviceAddresses.feedback, FEEDBACK_WINDOW)
     this.closed = hub.closed
@@ -72,7 +76,8 @@ export class ServiceClient implements AsyncDisposable {
    */
   static async connect(credentials: string | ServiceCredentials, options: IotHubOptions = {}): Promise<ServiceClient> {
     const login = typeof credentials === 'string' ? parseLogin(credentials) : readLogin(credentials)
-    return new ServiceClient(await HubConnection.open(login, options))
+    const hub = await HubConnection.open(login, options)
+    return new ServiceClient(hub, new EventHub(hub, login, options))
   }
 
   /**
@@ -115,9 +120,46 @@ export class ServiceClient implements AsyncDisposable {
     }
   }
 
-  /** Sends what is queued, then closes the connection. */
+  /**
+   * Telemetry of all devices, from the event hub that the hub redirects to: another host, with a connection and a token
+   * of its own, opened when first used. Reading takes nothing away; store the `position` of an event to read on behind
+   * it another time.
+   *
+   * The loop ends when this client is closed. Leaving it closes its links. An event that cannot be read is passed over.
+   *
+   * @throws {UsageError} an option is out of range; the credential is a token for the hub alone, or `transport` is not a
+   *   function of the host
+   * @throws {RemoteError} one of the hosts refused: `amqp:unauthorized-access`; `amqp:not-found` for a consumer group,
+   *   `com.microsoft:argument-out-of-range` for a partition, `com.microsoft:argument-error` for a place that does not
+   *   exist; `amqp:link:stolen` where a reader of a higher owner level is, `amqp:resource-limit-exceeded` where five are
+   * @throws {ClosedError} link or connection ended; its `condition` is `amqp:link:stolen` when another reader took over
+   * @throws {TransportError} the event hub cannot be reached, or its certificate is not trusted
+   *
+   * Cancellation ends the loop with `signal.reason`.
+   */
+  telemetry(options: TelemetryOptions = {}): AsyncGenerator<TelemetryEvent, undefined, undefined> {
+    return this.#eventHub.telemetry(options)
+  }
+
+  /**
+   * What the event hub of this hub is. Errors as with {@link ServiceClient.telemetry}.
+   *
+   * @throws {ProtocolError} the answer is not as it should be
+   *
+   * Cancellation stops waiting.
+   */
+  eventHub(options: Abortable = {}): Promise<EventHubInfo> {
+    return this.#eventHub.info(options)
+  }
+
+  /** How its partitions stand, all of them. Errors and cancellation as with {@link ServiceClient.eventHub}. */
+  partitions(options: Abortable = {}): Promise<readonly PartitionInfo[]> {
+    return this.#eventHub.partitions(options)
+  }
+
+  /** Sends what is queued, then closes the connections. */
   async close(): Promise<void> {
-    await this.#hub.close()
+    await Promise.all([this.#eventHub.close(), this.#hub.close()])
   }
 
   /** {@link close} */
