@@ -429,7 +429,7 @@ export class SenderEndpoint extends LinkEndpoint {
   }
 
   protected resume(unsettled: readonly UnsettledEntry[] | undefined): void {
-    this.mustReattach = !this.mapComplete || !this.remoteMapComplete
+    this.mustReattach = this.mapsIncomplete
     const plan = planRecovery(this, this.adopted, unsettled, !this.mustReattach)
     const left = new Set([...plan.queue, ...plan.held])
     for (const delivery of this.adopted) if (!left.has(delivery)) this.tags.free(delivery.tag)
