@@ -22,6 +22,7 @@ export type {
   StreamedInit,
 } from './client/api.ts'
 export type { Acquired, CoordinatedTransaction, Retirement, Transaction } from './client/api-transactions.ts'
+export type { ConnectionState, ReconnectOptions, ReopenedConnection } from './client/back-off.ts'
 export { connect } from './client/connect.ts'
 export type {
   ConnectionLabel,

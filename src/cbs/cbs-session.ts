@@ -33,12 +33,14 @@ export class CbsSession implements AsyncDisposable {
   /**
    * Begins a session and attaches a sender and a receiver to `$cbs`.
    *
+   * @param connection  or what `reconnect.onReopened` is given, before anything is restored
+   *
    * @throws {RemoteError} the peer refused a link, as one without a `$cbs` node does
    * @throws {ClosedError} the connection ended first
    *
    * Cancellation ends the session.
    */
-  static async attach(connection: Connection, options: Abortable = {}): Promise<CbsSession> {
+  static async attach(connection: Pick<Connection, 'request'>, options: Abortable = {}): Promise<CbsSession> {
     const { signal } = options
     return new CbsSession(await connection.request(NODE, { signal, replyTo: REPLY_TO, check }))
   }

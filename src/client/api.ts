@@ -82,6 +82,7 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
    * rejects when the connection ends first. Forgetting it crashes nothing.
    */
   readonly opened: Promise<void>
+  /** Resolves when it has ended for good: with `reconnect` not when it is lost. */
   readonly closed: Promise<Closure>
   /** Who authenticated, on the accepting side; `undefined` without SASL or when anonymous. */
   readonly identity: string | undefined

@@ -2,6 +2,7 @@
 
 import { DEFAULT_LIMITS } from '../engine/limits.ts'
 import { UsageError } from '../errors.ts'
+import { backOffOf, type ReconnectOptions } from './back-off.ts'
 import { checkSignal } from './operation.ts'
 import type { ConnectionOptions, ConnectOptions, ListenOptions } from './options.ts'
 
@@ -27,6 +28,8 @@ const CONNECT: Names<Omit<ConnectOptions, keyof ConnectionOptions>> = {
   host: 0,
   port: 0,
   tls: 0,
+  hosts: 0,
+  reconnect: 0,
   transport: 0,
   webSocket: 0,
   proxy: 0,
@@ -34,6 +37,17 @@ const CONNECT: Names<Omit<ConnectOptions, keyof ConnectionOptions>> = {
   allowInsecureAuth: 0,
   pipeline: 0,
   followRedirects: 0,
+}
+
+const RECONNECT: Names<ReconnectOptions> = {
+  initialMs: 0,
+  maxMs: 0,
+  stableMs: 0,
+  attempts: 0,
+  resend: 0,
+  resume: 0,
+  onReopened: 0,
+  onStateChange: 0,
 }
 
 const LISTEN: Names<Omit<ListenOptions, keyof ConnectionOptions>> = {
@@ -53,6 +67,14 @@ const LISTEN: Names<Omit<ListenOptions, keyof ConnectionOptions>> = {
 export function checkConnectOptions(options: ConnectOptions): void {
   check('connect', options, CONNECT)
   checkPort(options.port, 1)
+  const { reconnect, transport } = options
+  if (reconnect === undefined || reconnect === false) return
+  if (typeof reconnect !== 'object' || reconnect === null)
+    throw new UsageError('reconnect is an object of options, {} for the defaults, or false')
+  checkNames('option of reconnect', reconnect, RECONNECT)
+  backOffOf(reconnect)
+  if (typeof transport === 'object')
+    throw new UsageError('a transport is used up when it is lost: with `reconnect`, give a function that makes one')
 }
 
 /** @throws {UsageError} for what `listen` cannot work with */

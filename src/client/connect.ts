@@ -1,19 +1,22 @@
 /** connect: a URL or options → an open connection; TLS, where it is, before anything of AMQP. §2.4.1 §5.2.1 */
 
 import { DEFAULT_LIMITS } from '../engine/limits.ts'
-import { TransportError, UsageError } from '../errors.ts'
+import { ClosedError, type RemoteError, UsageError } from '../errors.ts'
 import { connectThrough } from '../io/proxy.ts'
 import { connectSocket } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import { connectWebSocket } from '../io/websocket.ts'
 import type { Connection } from './api.ts'
 import type { Security } from './authentication.ts'
+import { isLasting } from './back-off.ts'
 import { checkConnectOptions } from './check-options.ts'
 import { ClientConnection } from './connection.ts'
 import type { Carrier } from './line.ts'
+import { shared } from './operation.ts'
 import type { ConnectOptions } from './options.ts'
-import { PipelinedConnection, refusesPipelining, type SecondTry } from './pipeline.ts'
-import { following } from './redirect.ts'
+import { refusesPipelining } from './pipeline.ts'
+import { Recovery, type Route } from './recovery.ts'
+import { isRedirect, redirectTarget } from './redirect.ts'
 import { anonymous } from './sasl/anonymous.ts'
 import { external } from './sasl/external.ts'
 import type { SaslMechanism } from './sasl/mechanism.ts'
@@ -32,6 +35,9 @@ import { plain } from './sasl/plain.ts'
  * @throws {RemoteError} the peer closed the connection; with `followRedirects`, also one redirect too many
  * @throws {ProtocolError} the peer does not speak AMQP 1.0
  *
+ * With `hosts` each is tried once, in order, and the last error is thrown; one that another host would not mend, such as
+ * a refused password, is thrown at once. With `reconnect` a connection that is lost later is made again.
+ *
  * With `pipeline` it resolves when the transport stands; what then fails rejects `connection.opened`.
  *
  * Whenever it rejects, the transport is dropped, also one that was given.
@@ -42,7 +48,42 @@ export async function connect(
   options: Omit<Partial<ConnectOptions>, 'host' | 'port'> = {},
 ): Promise<Connection> {
   const settings = settingsOf(target, options)
-  return settings.followRedirects ? following(settings, dial) : dial(settings)
+  const routes = routesOf(settings)
+  const recovery = settings.reconnect
+    ? new Recovery(settings.reconnect, routes, settings.followRedirects ?? 0)
+    : undefined
+  let failure: unknown
+  for (const route of routes) {
+    try {
+      return await following(route, settings, recovery)
+    } catch (error) {
+      if (settings.signal?.aborted || isLasting(error)) throw error
+      failure = error
+    }
+  }
+  throw failure
+}
+
+/** Connects by a route, and again wherever that redirects to. @throws {RemoteError} one redirect too many */
+async function following(first: Way, settings: ConnectOptions, recovery: Recovery | undefined): Promise<Connection> {
+  const { followRedirects = 0, signal } = settings
+  let route = first
+  for (let left = followRedirects; ; left--) {
+    if (followRedirects === 0) recovery?.arm(route)
+    const connection = await once(route, recovery)
+    if (followRedirects === 0) return connection
+    const { line } = connection
+    await line.settled(signal)
+    const error = line.closure?.error
+    if (!isRedirect(error)) {
+      if (recovery && line.closure) throw error ?? new ClosedError('connection', 'connection', undefined, 'remote')
+      recovery?.arm(route)
+      return connection
+    }
+    const next = left > 0 && route.redirected(error)
+    if (!next) throw error
+    route = next
+  }
 }
 
 /** The options of a target, checked and overridden. @throws {UsageError} */
@@ -59,7 +100,7 @@ function settingsOf(
   try {
     checkConnectOptions(settings)
   } catch (error) {
-    settings.transport?.destroy()
+    if (typeof settings.transport === 'object') settings.transport.destroy()
     throw error
   }
   if (!Number.isInteger(followRedirects) || followRedirects < 0)
@@ -74,49 +115,66 @@ function settingsOf(
   return settings
 }
 
-/** Connects once. */
-async function dial(settings: ConnectOptions): Promise<Connection> {
-  const { host, signal, pipeline } = settings
-  signal?.throwIfAborted()
-  const how = security(settings)
-  const tls = settings.transport ? undefined : tlsOptions(settings)
+/** A way to the peer, and what is said there. */
+interface Way extends Route {
+  readonly settings: ConnectOptions
+  /** `host:port` */
+  readonly where: string
+  redirected(error: RemoteError): Way | undefined
+}
+
+/** The ways to the hosts of the options, in order. @throws {UsageError} a host is not understood */
+function routesOf(settings: ConnectOptions): [Way, ...Way[]] {
+  const { hosts = [], transport } = settings
+  if (!Array.isArray(hosts)) throw new UsageError('hosts is a list of `host` or `host:port`')
+  const further = hosts.map(text => hostAndPort(text))
+  if (transport) return [wayTo(settings)]
+  return [wayTo(settings), ...further.map(({ host, port = settings.port }) => wayTo({ ...settings, host, port }))]
+}
+
+/** One of the further hosts. @throws {UsageError} */
+function hostAndPort(text: unknown): { host: string; port: number | undefined } {
+  const parts = typeof text === 'string' && /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text)
+  if (parts)
+    return { host: (parts[1] ?? parts[2]) as string, port: parts[3] === undefined ? undefined : Number(parts[3]) }
+  throw new UsageError(`hosts has \`host\`, \`host:port\` or \`[address]:port\`, not ${String(text)}`)
+}
+
+function wayTo(settings: ConnectOptions): Way {
+  const { host, transport: given, webSocket } = settings
+  const tls = given ? undefined : tlsOptions(settings)
   const port = settings.port ?? defaultPort(settings, tls !== undefined)
   const where = `${host}:${port}`
-  const peer = settings.transport ? settings.transport.remoteAddress : where
-  const secure = tls !== undefined || settings.transport !== undefined
-  const make = async (cancel: AbortSignal | undefined): Promise<ClientConnection> => {
-    const transport = settings.transport ?? (await reach({ ...settings, signal: cancel }, host, port, tls))
-    return build({ transport, host, peer, secure, security: how }, settings)
+  return {
+    settings,
+    where,
+    async dial(signal, isRefed) {
+      signal?.throwIfAborted()
+      const how = await security(settings, signal)
+      if (!given) {
+        const transport = await reach(settings, { host, port, isRefed }, tls, signal)
+        return { transport, host, peer: where, secure: tls !== undefined, bare: !tls && !webSocket, security: how }
+      }
+      const transport = typeof given === 'function' ? await given() : given
+      return { transport, host, peer: transport.remoteAddress, secure: true, security: how }
+    },
+    // A transport that was given leads to one peer only.
+    redirected(error) {
+      const redirect = given ? undefined : error.redirect
+      return redirect && wayTo(redirectTarget(redirect, settings, error))
+    },
   }
-  const connection = await make(signal)
-  const opening = { settings, connection, where, secure }
-  if (!pipeline) return opened(opening, signal)
-  const second: SecondTry = {
-    peer: where,
-    dial: async cancel => opened({ ...opening, connection: await make(cancel) }, cancel),
-  }
-  return new PipelinedConnection(connection, !refusesPipelining(second.peer), settings.transport ? undefined : second)
 }
 
-/** A connection that is to be opened. */
-interface Opening {
-  readonly settings: ConnectOptions
-  readonly connection: ClientConnection
-  readonly where: string
-  readonly secure: boolean
-}
-
-async function opened(opening: Opening, signal: AbortSignal | undefined): Promise<ClientConnection> {
-  const { settings, connection, where, secure } = opening
-  try {
-    await connection.line.start(signal)
-  } catch (error) {
-    if (secure || settings.webSocket || !(error instanceof TransportError) || !connection.line.endedUnheard) throw error
-    // A server that speaks TLS answers our header with an alert.
-    throw new TransportError(
-      `${where} ended the connection before the AMQP header; if this is a TLS port, use amqps://`,
-      error.cause ?? error,
-    )
+/** Connects once. */
+async function once(way: Way, recovery: Recovery | undefined): Promise<ClientConnection> {
+  const { settings, where } = way
+  const { signal, pipeline, transport } = settings
+  const connection = build(await way.dial(signal, true), settings, recovery)
+  if (!pipeline) await connection.line.start(signal)
+  else {
+    const second = { peer: where, dial: (cancel: AbortSignal) => way.dial(cancel, true) }
+    connection.pipeline(!refusesPipelining(where), typeof transport === 'object' ? undefined : second)
   }
   return connection
 }
@@ -124,19 +182,24 @@ async function opened(opening: Opening, signal: AbortSignal | undefined): Promis
 type TlsOptions = import('node:tls').ConnectionOptions | undefined
 
 /** A transport to the host: by a WebSocket, through a proxy, or by a socket. */
-async function reach(settings: ConnectOptions, host: string, port: number, tls: TlsOptions): Promise<Transport> {
-  const { webSocket, proxy, signal } = settings
+async function reach(
+  settings: ConnectOptions,
+  to: { readonly host: string; readonly port: number; readonly isRefed: boolean },
+  tls: TlsOptions,
+  signal: AbortSignal | undefined,
+): Promise<Transport> {
+  const { webSocket, proxy } = settings
   const withinMs = settings.limits?.handshakeMs ?? DEFAULT_LIMITS.handshakeMs
   if (webSocket) {
     if (proxy)
       throw new UsageError('a WebSocket class makes its own connections: `proxy` and `webSocket` exclude each other')
     const { class: Class, path = '/', protocols = ['amqp'] } = webSocket
-    return connectWebSocket({ host, port, path, tls, protocols, class: Class, withinMs, signal })
+    return connectWebSocket({ ...to, path, tls, protocols, class: Class, withinMs, signal })
   }
   const began = performance.now()
-  const through = proxy && (await connectThrough(proxy, { host, port, withinMs }, signal))
+  const through = proxy && (await connectThrough(proxy, { ...to, withinMs }, signal))
   const left = Math.ceil(withinMs - (performance.now() - began))
-  return connectSocket({ host, port, tls, withinMs: left, signal, through })
+  return connectSocket({ ...to, tls, withinMs: left, signal, through })
 }
 
 const defaultPort = ({ webSocket }: ConnectOptions, tls: boolean): number =>
@@ -149,9 +212,9 @@ function pathOf({ webSocket }: ConnectOptions, parsed: ConnectOptions): string {
   return path
 }
 
-function build(carrier: Carrier, settings: ConnectOptions): ClientConnection {
+function build(carrier: Carrier, settings: ConnectOptions, recovery: Recovery | undefined): ClientConnection {
   try {
-    return new ClientConnection(carrier, settings)
+    return new ClientConnection(carrier, settings, recovery)
   } catch (error) {
     carrier.transport.destroy()
     throw error
@@ -204,8 +267,12 @@ const unchosen = (tls: ConnectOptions['tls']): readonly SaslMechanism[] =>
     ? [external(), anonymous()]
     : [anonymous()]
 
-function security({ host, hostname = host, tls, sasl = unchosen(tls), allowInsecureAuth }: ConnectOptions): Security {
-  const chosen = typeof sasl === 'function' ? sasl(hostname) : sasl
+/** How to authenticate, asked anew each time. */
+async function security(
+  { host, hostname = host, tls, sasl = unchosen(tls), allowInsecureAuth }: ConnectOptions,
+  signal: AbortSignal | undefined,
+): Promise<Security> {
+  const chosen = typeof sasl === 'function' ? await shared(Promise.resolve(sasl(hostname)), signal) : sasl
   if (chosen === false) return { role: 'none' }
   const mechanisms: readonly SaslMechanism[] = Array.isArray(chosen) ? chosen : [chosen as SaslMechanism]
   if (mechanisms.some(mechanism => typeof mechanism?.start !== 'function'))

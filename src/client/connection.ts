@@ -1,4 +1,4 @@
-/** Connection: sessions over a line, at either end. §2.4 */
+/** Connection: sessions over a line, at either end; where that is made again, over one line after another. §2.4 */
 
 import type { Open } from '../definitions/performatives.ts'
 import type { Engine } from '../engine/engine.ts'
@@ -7,7 +7,6 @@ import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
 import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
 import { AmqpCondition, type AmqpError, ClosedError } from '../errors.ts'
-import type { DriverOwner } from '../io/driver.ts'
 import type {
   Closure,
   Connection,
@@ -26,7 +25,8 @@ import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { incomingSession } from './incoming-session.ts'
 import { inspectAs } from './inspect.ts'
-import { type Carrier, Line } from './line.ts'
+import type { Carrier, Line } from './line.ts'
+import { Lines, type LinesOwner } from './lines.ts'
 import { onLinkEvent } from './link-events.ts'
 import { abortable, deferred, handled, shared, throwIfAborted, within } from './operation.ts'
 import type {
@@ -40,7 +40,9 @@ import type {
   SourceInit,
   TargetInit,
 } from './options.ts'
+import type { SecondTry } from './pipeline.ts'
 import type { ClientReceiver } from './receiver.ts'
+import type { Recovery } from './recovery.ts'
 import { attachRequestLink } from './request-link.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
@@ -53,27 +55,26 @@ type ConnectionEvents = { closed: Closure; session: IncomingSession }
 /** Connections of this process so far. */
 let count = 0
 
-export class ClientConnection extends Emitter<ConnectionEvents> implements Connection, DriverOwner, SessionOwner {
+export class ClientConnection extends Emitter<ConnectionEvents> implements Connection, LinesOwner, SessionOwner {
   static {
     inspectAs(ClientConnection.prototype, 'Connection', of => ({
       containerId: of.#containerId,
       remote: of.#remote?.containerId,
-      state: of.#closure ? 'ended' : of.#remote ? 'open' : 'opening',
+      state: of.#closure ? 'ended' : of.#remote ? (of.#lines.isDown ? 'reconnecting' : 'open') : 'opening',
     }))
   }
 
   readonly id: number = ++count
-  /** What users know it as. */
-  api: Connection = this
-  readonly line: Line
   readonly flushed: Set<() => void> = new Set()
   readonly coordinator: Coordinator | undefined
+  readonly recovery: Recovery | undefined
   readonly #options: ConnectionOptions
   readonly #closed = deferred<Closure>()
   readonly #sessions = new Set<ClientSession>()
   #closure: Closure | undefined
   #remote: RemoteOpen | undefined
   #shared: Promise<Session> | undefined
+  readonly #lines: Lines
   readonly #containerId: string
   readonly #incoming = new IncomingQueue<IncomingSession>(
     session => {
@@ -84,16 +85,37 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
     session => session.refuse({ condition: AmqpCondition.notAllowed, description: 'nobody here takes sessions' }),
   )
 
-  /** @throws {UsageError} what cannot be opened with; the transport is left to the caller */
+  /**
+   * @param recovery  makes the connection again when it is lost; without it a loss is the end
+   * @throws {UsageError} what cannot be opened with; the transport is left to the caller
+   */
   constructor(
     carrier: Carrier,
     options: ConnectionOptions & { coordinates?: (owner: ClientConnection) => Coordinator },
+    recovery?: Recovery,
   ) {
     super()
     this.#options = options
+    this.recovery = recovery
     this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
     this.coordinator = options.coordinates?.(this)
-    this.line = new Line(carrier, options, this.#containerId, this)
+    this.#lines = new Lines(this, carrier, options, this.#containerId, recovery)
+  }
+
+  /**
+   * Starts without waiting, and sends what may be sent before the peer answers. §2.4.2
+   * @param second  what to do when the peer does not take that; `undefined` where there is no other way to it
+   */
+  pipeline(pipelines: boolean, second: SecondTry | undefined): void {
+    this.#lines.pipeline(pipelines, second)
+  }
+
+  get api(): Connection {
+    return this
+  }
+
+  get line(): Line {
+    return this.#lines.line
   }
 
   get engine(): Engine {
@@ -101,7 +123,7 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
   }
 
   get opened(): Promise<void> {
-    return this.line.opened
+    return this.#lines.opened
   }
 
   get remote(): RemoteOpen {
@@ -150,9 +172,9 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
   async session(options: SessionOptions = {}): Promise<Session> {
     throwIfAborted(options)
     this.#checkOpen()
-    const session = this.#adopt(this.engine.connection.session())
-    await session.begin(options, true)
-    return session
+    if (!this.#mayBegin) await this.whenUp(options)
+    this.#checkOpen()
+    return this.#begin(options, true)
   }
 
   async sender(target: string | TargetInit | null, options: SenderOptions = {}): Promise<Sender> {
@@ -169,6 +191,7 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
   }
 
   async transaction(options: Parameters<Session['transaction']>[0] = {}): Promise<Transaction> {
+    if (this.#lines.isDown) await this.whenUp(options)
     return (await this.#sharedSession(options)).transaction(options)
   }
 
@@ -176,7 +199,8 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
   #sharedSession(options: Abortable): Promise<Session> {
     throwIfAborted(options)
     if (!this.#shared) {
-      const begun = this.#remote ? this.session() : this.#early()
+      // Its links need not wait for the peer's begin, nor for its open. §2.4.2
+      const begun = this.#lines.isDown && this.#mayBegin ? this.#begin({}, false) : this.session()
       this.#shared = begun
       const forget = () => {
         if (this.#shared === begun) this.#shared = undefined
@@ -186,12 +210,27 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
     return shared(this.#shared, options.signal)
   }
 
-  /** A session whose links need not wait for the peer's begin, nor for its open. §2.4.2 */
-  async #early(): Promise<Session> {
-    this.#checkOpen()
+  async #begin(options: SessionOptions, wait: boolean, passing = false): Promise<ClientSession> {
+    if (!passing) this.#checkOpen()
     const session = this.#adopt(this.engine.connection.session())
-    await session.begin({}, false)
+    session.isPassing = passing
+    await session.begin(options, wait)
     return session
+  }
+
+  /** Whether a session can be begun now: before the open one, since every peer has one channel. §2.4.1 */
+  get #mayBegin(): boolean {
+    const { isDown, isRemaking, pipelines } = this.#lines
+    if (isDown) return pipelines && !isRemaking && this.#sessions.size === 0
+    return !this.survives || !this.engine.connection.hasEnded
+  }
+
+  whenUp(options: Abortable): Promise<void> {
+    return this.#lines.whenUp(options)
+  }
+
+  get survives(): boolean {
+    return this.#lines.survives
   }
 
   #adopt(endpoint: SessionEndpoint): ClientSession {
@@ -234,7 +273,7 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
   #checkOpen(): void {
     if (this.#closure) throw new ClosedError('connection', 'connection', this.#closure.error, this.#closure.by)
     const { hasEnded, isClosing, cause } = this.engine.connection
-    if (hasEnded || isClosing) throw new ClosedError('connection', 'connection', cause)
+    if (isClosing || (hasEnded && !this.survives)) throw new ClosedError('connection', 'connection', cause)
   }
 
   // ---- closing -------------------------------------------------------------------------------------------------
@@ -242,7 +281,8 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
   async close(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
     throwIfAborted(options)
     if (this.#closure) return
-    if (!options.error) await within(this.#whenSettled(), this.settleMs, options.signal)
+    this.#lines.isLeaving = true
+    if (!options.error && !this.#lines.isRemaking) await within(this.#whenSettled(), this.settleMs, options.signal)
     await this.closeNow(options)
   }
 
@@ -253,6 +293,8 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
   /** Closes without waiting for outcomes. */
   async closeNow(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
     if (this.#closure) return
+    this.#lines.isLeaving = true
+    if (this.#lines.isRemaking) return this.end({ by: 'local', error: undefined })
     const { connection } = this.engine
     if (!connection.isClosing && !connection.hasEnded) connection.close(options.error && errorFields(options.error))
     this.touch()
@@ -267,15 +309,17 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
 
   /** Drops the transport at once; everything that waits fails with the error. */
   destroy(error?: AmqpError): void {
+    this.#lines.isLeaving = true
+    if (this.#lines.isRemaking) this.end({ by: 'transport', error })
     this.line.destroy(error)
   }
 
   ref(): void {
-    this.line.ref()
+    this.#lines.ref()
   }
 
   unref(): void {
-    this.line.unref()
+    this.#lines.unref()
   }
 
   // ---- what the engine tells -----------------------------------------------------------------------------------
@@ -300,7 +344,7 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
       case 'connection.opened':
         return this.#onOpened(event.open)
       case 'connection.closed':
-        return this.#onClosed({ by: event.by, error: event.error })
+        return this.#closure ? undefined : this.#lines.onClosed({ by: event.by, error: event.error })
       case 'session.begun':
         this.tellState('session', String(event.session.remoteChannel), 'opened')
         return this.#onBegun(event.session)
@@ -338,6 +382,7 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
   #onOpened(open: Open): void {
     this.tellState('connection', open.containerId, 'opened')
     this.#remote = remoteOpen(open)
+    this.#lines.onOpened()
   }
 
   #onBegun(endpoint: SessionEndpoint): void {
@@ -345,15 +390,46 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
     if (session) return session.onBegun()
     // Links that the peer attaches right behind its begin belong to the session that will answer it.
     const incoming = this.#adopt(endpoint)
-    const offer = incomingSession(this.api, incoming)
+    const offer = incomingSession(this, incoming)
     this.#incoming.push(offer, () => incoming.hasEnded)
   }
 
-  #onClosed(closure: Closure): void {
+  // ---- a line that is lost, and another ------------------------------------------------------------------------
+
+  suspend(closure: Closure): void {
+    if (this.#remote) this.tellState('connection', this.#remote.containerId, 'ended', closure)
+    // What cannot survive has ended before anything is said of what can: transactions decide on their messages.
+    for (const session of [...this.#sessions]) session.endMortal(closure)
+    for (const session of [...this.#sessions]) session.suspend(closure)
+  }
+
+  resume(): void {
+    const { line, recovery } = this
+    const sessions = [...this.#sessions].filter(session => session.isSuspended)
+    for (const session of sessions) session.resume(this.engine.connection.session())
+    void recovery?.restored(sessions, () => this.line === line && !line.closure)
+  }
+
+  endPassing(closure: Closure): void {
+    const { remoteOpen: open } = this.engine.connection
+    if (open) this.tellState('connection', open.containerId, 'ended', closure)
+    for (const session of [...this.#sessions]) if (!session.isSuspended) session.onClosed(closure)
+  }
+
+  prepare(line: Line, signal: AbortSignal): Promise<void> {
+    const session = (options: SessionOptions = {}): Promise<Session> => this.#begin(options, true, true)
+    const { remote, remoteAddress } = this
+    const request = (address: string, options: RequestLinkOptions = {}): Promise<RequestLink> =>
+      attachRequestLink({ session }, address, options)
+    return this.recovery?.prepare({ remote, remoteAddress, session, request }, line, signal) ?? Promise.resolve()
+  }
+
+  end(closure: Closure): void {
     if (this.#closure) return
     this.#closure = closure
-    this.tellState('connection', this.#remote?.containerId ?? '', 'ended', closure)
+    if (!this.#lines.isRemaking) this.tellState('connection', this.#remote?.containerId ?? '', 'ended', closure)
     for (const session of [...this.#sessions]) session.onClosed(closure)
+    this.#lines.stop(closure)
     this.#incoming.end()
     this.#closed.resolve(closure)
     this.emit('closed', closure)

@@ -110,7 +110,7 @@ export class ClientDelivery implements Delivery {
 
   get state(): 'live' | 'settled' | 'lost' | 'aborted' {
     if (this.#incoming.localSettled || this.#incoming.remoteSettled) return 'settled'
-    return this.#receiver.hasEnded ? 'lost' : 'live'
+    return this.#receiver.isLost(this.#incoming) ? 'lost' : 'live'
   }
 
   get transaction(): CoordinatedTransaction | undefined {
@@ -153,7 +153,7 @@ export class ClientDelivery implements Delivery {
   /** Tells a state that is nobody's decision on a message: a coordinator's answers, and what it does of itself. */
   tell(state: DeliveryState): void {
     const incoming = this.#incoming
-    if (incoming.localSettled || incoming.remoteSettled || this.#receiver.hasEnded) return
+    if (incoming.localSettled || incoming.remoteSettled || this.#receiver.isLost(incoming)) return
     incoming.link.disposition(incoming, state)
     this.#receiver.touch()
   }
@@ -166,7 +166,8 @@ export class ClientDelivery implements Delivery {
     if (this.state === 'lost')
       return handled(Promise.reject(new ClosedError(incoming.link.label, 'link', this.#receiver.cause)))
     try {
-      incoming.link.disposition(incoming, state)
+      // While the link is being attached again, a decision waits to be told there. §2.6.13
+      incoming.link.disposition(incoming, state, incoming.remoteSettled || this.#receiver.isHere(incoming.link))
     } catch (error) {
       return handled(Promise.reject(error))
     }
@@ -216,7 +217,7 @@ export class ClientDelivery implements Delivery {
   /** The transaction is over that it was decided on under: the outcome holds, or it is undecided again. §4.4.4 */
   conclude(committed: boolean): void {
     const { localState: state, link, localSettled } = this.#incoming
-    if (localSettled || this.#receiver.hasEnded || state?.type !== 'transactional-state') return
+    if (localSettled || this.#receiver.isLost(this.#incoming) || state?.type !== 'transactional-state') return
     if (committed && state.outcome) link.disposition(this.#incoming, state.outcome)
     else link.revert(this.#incoming)
     this.#receiver.touch()

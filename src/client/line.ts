@@ -1,17 +1,19 @@
 /**
- * Line: what belongs to one network connection: engine, driver, transport, authentication. §2.4
+ * Line: what belongs to one network connection, and is replaced when that is lost: engine, driver, transport,
+ * authentication. §2.4
  *
- * It tells what happens on it to the connection that it carries, and how its own opening came out to whoever started it.
+ * It tells what happens on it to the connection that it carries, and how its opening came out to whoever started it.
  */
 
 import { Engine } from '../engine/engine.ts'
 import type { EngineEvent } from '../engine/events.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
 import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
-import { type AmqpError, ClosedError, type SaslError } from '../errors.ts'
+import { type AmqpError, ClosedError, type SaslError, TransportError } from '../errors.ts'
 import { Driver, type DriverOwner } from '../io/driver.ts'
 import type { SocketTransport } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
+import type { Closure } from './api.ts'
 import {
   type AuthenticationOwner,
   authenticationOf,
@@ -20,8 +22,9 @@ import {
   ServerAuthentication,
 } from './authentication.ts'
 import { isHeard, printsFrames } from './diagnostics.ts'
-import { abortable, deferred, handled } from './operation.ts'
+import { abortable, deferred, handled, within } from './operation.ts'
 import type { ConnectionOptions } from './options.ts'
+import { announcesClose, CLOSE_MS } from './redirect.ts'
 import { openInit } from './termini.ts'
 import { styleOf } from './wire-style.ts'
 
@@ -34,7 +37,14 @@ export interface Carrier {
   readonly peer: string | undefined
   /** Nobody else can read it. */
   readonly secure: boolean
+  /** Nothing lies between it and TCP, so that a server that speaks TLS would answer with an alert. */
+  readonly bare?: boolean | undefined
   readonly security: Security
+}
+
+/** Who hears what happens on a line. What one that has been replaced still has to tell is only for traces. */
+export interface LineOwner extends DriverOwner {
+  readonly line: Line
 }
 
 export class Line implements DriverOwner, AuthenticationOwner {
@@ -42,18 +52,25 @@ export class Line implements DriverOwner, AuthenticationOwner {
   readonly peer: string | undefined
   /** Resolves when both ends have opened. */
   readonly opened: Promise<void>
+  /** How it ended; `undefined` while it lives. */
+  closure: Closure | undefined
+  /** Resolves when it has ended. */
+  readonly closed: Promise<Closure>
+  readonly #carrier: Carrier
   readonly #transport: Transport
-  readonly #owner: DriverOwner
+  readonly #owner: LineOwner
   readonly #driver: Driver
   readonly #authentication: ClientAuthentication | ServerAuthentication | undefined
   readonly #opened = deferred<void>()
+  readonly #closed = deferred<Closure>()
   readonly #abort = new AbortController()
   /** Why authentication failed. */
   #saslError: SaslError | undefined
 
   /** @throws {UsageError} what cannot be opened with; the transport is left to the caller */
-  constructor(carrier: Carrier, options: ConnectionOptions, containerId: string, owner: DriverOwner) {
+  constructor(carrier: Carrier, options: ConnectionOptions, containerId: string, owner: LineOwner) {
     const { transport, host, peer, secure, security } = carrier
+    this.#carrier = carrier
     this.#transport = transport
     this.#owner = owner
     this.peer = peer
@@ -76,6 +93,7 @@ export class Line implements DriverOwner, AuthenticationOwner {
     })
     this.#driver = new Driver(this.engine, transport, this)
     this.opened = handled(this.#opened.promise)
+    this.closed = this.#closed.promise
     this.engine.connection.open(openInit({ ...options, hostname: hostname || undefined }, containerId))
   }
 
@@ -94,7 +112,19 @@ export class Line implements DriverOwner, AuthenticationOwner {
   /** Starts, and waits for the peer's open. Cancellation drops the transport. */
   async start(signal: AbortSignal | undefined): Promise<void> {
     this.launch(false)
-    await abortable(this.#opened, signal, () => this.destroy())
+    try {
+      await abortable(this.#opened, signal, () => this.destroy())
+    } catch (error) {
+      if (!this.#carrier.bare || !(error instanceof TransportError) || !this.#driver.endedUnheard) throw error
+      const what = 'ended the connection before the AMQP header; if this is a TLS port, use amqps://'
+      throw new TransportError(`${this.peer} ${what}`, error.cause ?? error)
+    }
+  }
+
+  /** Waits, where the peer has announced in its open that a close with the reason follows. */
+  async settled(signal: AbortSignal | undefined): Promise<void> {
+    const { remoteOpen } = this.engine.connection
+    if (remoteOpen && announcesClose(remoteOpen.properties)) await within(this.closed, CLOSE_MS, signal)
   }
 
   get identity(): string | undefined {
@@ -114,9 +144,9 @@ export class Line implements DriverOwner, AuthenticationOwner {
     return this.#driver.heardAt
   }
 
-  /** Whether the peer ended the transport before it had sent a whole protocol header. */
-  get endedUnheard(): boolean {
-    return this.#driver.endedUnheard
+  /** Whether it was a fault at this end that ended it, not the transport: the same would happen again. */
+  get isFaulty(): boolean {
+    return this.#driver.isFaulty
   }
 
   touch(): void {
@@ -161,6 +191,7 @@ export class Line implements DriverOwner, AuthenticationOwner {
   }
 
   onEvent(event: EngineEvent): void {
+    if (this.#owner.line !== this && event.type !== 'frame') return
     switch (event.type) {
       case 'sasl.mechanisms':
       case 'sasl.init':
@@ -173,8 +204,10 @@ export class Line implements DriverOwner, AuthenticationOwner {
         return this.#opened.resolve()
       case 'connection.closed': {
         const error = this.#saslError ?? event.error
+        this.closure = { by: event.by, error }
         this.#owner.onEvent({ ...event, error })
         this.#opened.reject(error ?? new ClosedError('connection, before it was open,', 'connection'))
+        this.#closed.resolve(this.closure)
         return this.#abort.abort(error)
       }
       default:

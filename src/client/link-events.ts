@@ -12,8 +12,8 @@ type LinkEvent = Extract<
 export function onLinkEvent(event: LinkEvent): void {
   switch (event.type) {
     case 'link.detached': {
-      const { by, error } = event
-      return (event.link.context as ClientSender | ClientReceiver | undefined)?.onClosed({ by, error })
+      const { link, closed, by, error } = event
+      return (link.context as ClientSender | ClientReceiver | undefined)?.onDetached(link, closed, { by, error })
     }
     case 'link.flow':
       return (event.link.context as ClientSender | undefined)?.onFlow()

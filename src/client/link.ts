@@ -1,14 +1,17 @@
 /** What senders and receivers have in common: attaching, detaching, closing, ending once. §2.6 */
 
-import type { LinkEndpoint } from '../engine/link-endpoint.ts'
-import { type AmqpError, ClosedError } from '../errors.ts'
+import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
+import type { SessionEndpoint } from '../engine/session-endpoint.ts'
+import { type AmqpError, ClosedError, LinkCondition } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
+import { waitBefore } from './back-off.ts'
 import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ErrorInit, SourceInit, TargetInit } from './options.ts'
+import type { Recovery } from './recovery.ts'
 import { errorFields, orEmpty, sourceInit, targetInit } from './termini.ts'
 
 /** What a link needs of its session. */
@@ -24,6 +27,12 @@ export interface LinkOwner {
   readonly settleMs: number
   /** Whoever keeps the peer's transactions; none where they are not offered. §4.5 */
   readonly coordinator: Coordinator | undefined
+  /** How a lost connection is made again; none where it is not. */
+  readonly recovery: Recovery | undefined
+  /** Whether the session goes on over another line. */
+  readonly survives: boolean
+  /** The session as it is now: another after the connection has been made again. */
+  readonly endpoint: SessionEndpoint
   /** The link has ended. */
   forget(link: ClientLink<never>): void
   /** For who traces. */
@@ -31,7 +40,8 @@ export interface LinkOwner {
 }
 
 export abstract class ClientLink<Events extends { closed: Closure }> extends Emitter<Events> {
-  readonly endpoint: LinkEndpoint
+  /** Another one each time the link is attached. */
+  endpoint: LinkEndpoint
   protected readonly owner: LinkOwner
   #closure: Closure | undefined
   /** The link is being closed from this end: nothing new begins. */
@@ -39,6 +49,19 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   #closed: Deferred<Closure> | undefined
   #attaching: Deferred<void> | undefined
   #properties: ReadonlyMap<AmqpValue, AmqpValue> | undefined
+  /** How it was attached, where it can be attached again. */
+  #init: AttachInit | undefined
+  /** It has been lost, and is not yet attached again. */
+  #isSuspended = false
+  #isLeaving = false
+  /** Why it was suspended last. */
+  #loss: AmqpError | undefined
+  /** Times in a row that the peer has forced it off, since when, and what waits for the next attach. */
+  #forced = 0
+  #attachedAt = 0
+  #timer: ReturnType<typeof setTimeout> | undefined
+  /** Who waits for the link to be attached again. */
+  #reattached: Deferred<void> | undefined
 
   constructor(owner: LinkOwner, endpoint: LinkEndpoint) {
     super()
@@ -75,12 +98,116 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
 
   /** It has ended, or what carries it has: told here already, or about to be. */
   protected get isOver(): boolean {
-    const { hasEnded, session } = this.endpoint
-    return this.#closure !== undefined || hasEnded || session.hasEnded || session.connection.hasEnded
+    return this.#closure !== undefined || (!this.survives && !this.isUsable)
   }
 
+  /** Whether the endpoint and what carries it are there. */
+  protected get isUsable(): boolean {
+    const { hasEnded, session } = this.endpoint
+    return !hasEnded && !session.hasEnded && !session.connection.hasEnded
+  }
+
+  // ---- a link that is lost and attached again ------------------------------------------------------------------
+
+  /** Told how it is being attached: it can be attached again like that. */
+  keep(init: AttachInit): void {
+    this.#init = init
+  }
+
+  /** Whether it outlives what carries it. */
+  get survives(): boolean {
+    return this.#init !== undefined && !this.#closure && !this.isClosing && !this.#isLeaving && this.owner.survives
+  }
+
+  /** Nothing can be sent or settled on it just now, and it will be attached again. */
+  get isDown(): boolean {
+    if (this.#isSuspended) return true
+    return this.survives && (!this.isUsable || (this.isReattaching && !this.endpoint.isAttached))
+  }
+
+  protected get loss(): AmqpError | undefined {
+    return this.#loss
+  }
+
+  /** What carries it is gone, or the peer has forced it off: it waits to be attached again. */
+  suspend(closure: Closure): void {
+    if (!this.survives) return this.onClosed(closure)
+    if (!this.#isSuspended) this.#tellEnd(closure)
+    this.#isSuspended = true
+    this.#loss = closure.error
+    this.suspended(new ClosedError(`the connection of ${this.endpoint.label}`, 'connection', closure.error, closure.by))
+  }
+
+  /** Whether it waits to be attached, on the session as it is now. */
+  get needsAttach(): boolean {
+    const { endpoint, session } = { endpoint: this.endpoint, session: this.owner.endpoint }
+    return this.#isSuspended && !this.#closure && (endpoint.hasEnded || endpoint.session !== session)
+  }
+
+  /** Attaches again, under the same name. §2.6.4 */
+  reattach(): void {
+    if (!this.needsAttach || !this.owner.endpoint.maySend) return
+    try {
+      this.endpoint = this.renewed()
+      this.endpoint.context = this
+      this.endpoint.attach(this.#init ?? {})
+    } catch (error) {
+      if (this.endpoint.session === this.owner.endpoint) this.owner.endpoint.releaseLink(this.endpoint)
+      return this.onClosed({ by: 'local', error: error as AmqpError })
+    }
+    this.owner.touch()
+  }
+
+  /** The endpoint has been detached, or is gone: one that came before the present one does not matter. */
+  onDetached(endpoint: LinkEndpoint, closed: boolean, closure: Closure): void {
+    if (endpoint !== this.endpoint) return
+    if (this.survives && this.isReattaching && !closed && !closure.error) {
+      this.suspend(closure)
+      return this.reattach()
+    }
+    const isForced = closure.by === 'remote' && closure.error?.condition === LinkCondition.detachForced
+    if (this.survives && isForced && this.#mayTryAgain()) return this.suspend(closure)
+    this.onClosed(closure)
+  }
+
+  /** Sets the time of the next attach. @returns false when there have been too many */
+  #mayTryAgain(): boolean {
+    const { backOff } = this.owner.recovery ?? {}
+    if (!backOff) return false
+    if (performance.now() - this.#attachedAt >= backOff.stableMs) this.#forced = 0
+    if (++this.#forced > backOff.attempts) return false
+    const wait = waitBefore(this.#forced, backOff, Math.random())
+    this.#timer = setTimeout(() => this.reattach(), timerDelay(wait))
+    // What keeps the process alive is the connection.
+    this.#timer.unref?.()
+    return true
+  }
+
+  /** Sorts what was under way: what is kept, and what fails with the error. May come again before the next attach. */
+  protected abstract suspended(error: AmqpError): void
+  /** A new endpoint on the session, with what the present one had. */
+  protected abstract renewed(): LinkEndpoint
+  /** It is attached again: what was kept goes on. */
+  protected abstract resumed(): void
+  /** It has to be detached and attached again, for what did not fit into the maps. §2.6.13 */
+  protected abstract get isReattaching(): boolean
+
+  /** Resolves when it is attached again. @throws {ClosedError} it has ended */
+  whenAttached(): Promise<void> {
+    if (!this.isDown) return Promise.resolve()
+    this.#reattached ??= deferred()
+    return this.#reattached.promise
+  }
+
+  /** Bytes that wait here for the link to be attached again. */
+  get heldBytes(): number {
+    return 0
+  }
+
+  // ---- its end -------------------------------------------------------------------------------------------------
+
   /** Why the link has ended; `undefined` while it lives. */
-  protected get closure(): Closure | undefined {
+  get closure(): Closure | undefined {
     return this.#closure
   }
 
@@ -103,6 +230,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   attached(options: Abortable): Promise<void> {
     this.#attaching = deferred()
     return abortable(this.#attaching, options.signal, () => {
+      this.#isLeaving = true
       this.#closeEndpoint()
     })
   }
@@ -111,24 +239,38 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   onAttached(properties: ReadonlyMap<AmqpValue, AmqpValue>): void {
     this.#properties = properties
     // A refused link is attached for a moment only: its detach says why.
-    if (!this.endpoint.refused) this.#attaching?.resolve()
+    if (this.endpoint.refused || this.#closure) return
+    this.#attachedAt = performance.now()
+    if (this.#isSuspended) {
+      this.#isSuspended = false
+      this.resumed()
+      this.#reattached?.resolve()
+      this.#reattached = undefined
+    }
+    this.#attaching?.resolve()
   }
 
   /** The link has ended, or what carries it has. The first cause wins. */
   onClosed(closure: Closure): void {
     if (this.#closure) return
     this.#closure = closure
+    clearTimeout(this.#timer)
     this.owner.forget(this as unknown as ClientLink<never>)
-    // It was told already, unless it goes down with what carries it.
-    if (!this.endpoint.hasEnded && this.endpoint.remoteHandle >= 0)
-      this.owner.tellState('link', this.name, 'ended', closure)
+    if (!this.#isSuspended) this.#tellEnd(closure)
     this.#attaching?.reject(
       closure.error ?? new ClosedError(`${this.endpoint.label}, while it was being attached,`, 'link'),
     )
     this.#attaching?.promise.catch(() => {})
+    this.#reattached?.reject(this.closedError())
     this.#closed?.resolve(closure)
     this.ended(closure)
     this.emit('closed', closure as Events['closed'])
+  }
+
+  /** Tells that it is not attached any more. It was told already, unless it goes down with what carries it. */
+  #tellEnd(closure: Closure): void {
+    if (!this.endpoint.hasEnded && this.endpoint.remoteHandle >= 0)
+      this.owner.tellState('link', this.name, 'ended', closure)
   }
 
   /** Settles what waits on this link. */
@@ -145,6 +287,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   async detach(options: Abortable = {}): Promise<void> {
     throwIfAborted(options)
     if (this.#closure) return
+    if (this.isDown) return this.#forsake()
     if (this.endpoint.isAttached && !this.isOver) this.endpoint.detach()
     await this.#leave(options)
   }
@@ -152,6 +295,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   async close(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
     throwIfAborted(options)
     if (this.#closure) return
+    if (this.isDown) return this.#forsake()
     // What has been sent gets its outcome first, unless something is wrong.
     if (!options.error && this.isBusy) await this.#settle(options)
     if (this.#closure) return
@@ -181,8 +325,17 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     return this.close()
   }
 
+  /** Nobody can be told: what there is at the peer stays as it is. */
+  #forsake(): void {
+    this.#isLeaving = true
+    if (this.isUsable && this.endpoint.state === 'ATTACH_SENT') this.endpoint.close()
+    this.onClosed({ by: 'local', error: undefined })
+    this.owner.touch()
+  }
+
   #closeEndpoint(error?: ErrorInit): void {
     const { endpoint } = this
+    if (this.isDown) return this.#forsake()
     if (!this.isOver && (endpoint.isAttached || endpoint.state === 'ATTACH_SENT'))
       endpoint.close(error && errorFields(error))
     this.owner.touch()
@@ -190,6 +343,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
 
   /** Waits for the peer's detach, and no longer than a close may take. */
   #leave(options: Abortable): Promise<void> {
+    this.#isLeaving = true
     this.owner.touch()
     const left = deferred<void>()
     this.closed.then(() => left.resolve())

@@ -8,6 +8,7 @@ import type { Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { IncomingLink } from './api.ts'
 import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
+import type { ReconnectOptions } from './back-off.ts'
 import type { Outcome } from './outcome.ts'
 import type { Maybe, SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
 
@@ -119,8 +120,18 @@ export interface ConnectOptions extends ConnectionOptions {
    * else false.
    */
   tls?: boolean | import('node:tls').ConnectionOptions | undefined
-  /** Instead of a socket; what says how to connect is then not used. The caller vouches for its privacy. */
-  transport?: Transport | undefined
+  /** Further hosts, tried in order after `host`: `name`, `name:port` or `[address]:port`; the port is `port` by default. */
+  hosts?: readonly string[] | undefined
+  /**
+   * Makes a connection again that is lost; `{}` for the defaults. Sessions, links and the loops over them stay the same
+   * objects and go on; see `ReconnectOptions` for what becomes of what was under way. Default false: a loss is the end.
+   */
+  reconnect?: ReconnectOptions | false | undefined
+  /**
+   * Instead of a socket; what says how to connect is then not used. The caller vouches for its privacy. With `reconnect` a
+   * function that makes one, called for every attempt.
+   */
+  transport?: Transport | (() => Maybe<Transport>) | undefined
   /** Over a WebSocket. Default: only for `ws:` and `wss:`. */
   webSocket?: WebSocketOptions | undefined
   /** Makes the connection in place of a socket, e.g. by HTTP CONNECT; TLS is done over it. Not with `webSocket`. */
@@ -128,9 +139,10 @@ export interface ConnectOptions extends ConnectionOptions {
   /**
    * In order of preference, strongest first: the first that the server offers is used, and there is no second try.
    * `false`: no SASL layer. Default: PLAIN when the URL has a user; else EXTERNAL when `tls` has a client certificate,
-   * then ANONYMOUS. A function is asked for each host, by the name that its certificate shows, redirects included. §5.3
+   * then ANONYMOUS. A function is asked for each host, by the name that its certificate shows, redirects included, and
+   * anew for each attempt. §5.3
    */
-  sasl?: SaslChoice | ((host: string) => SaslChoice) | undefined
+  sasl?: SaslChoice | ((host: string) => Maybe<SaslChoice>) | undefined
   /** Allow PLAIN and bearer tokens over a connection without TLS. Default false. */
   allowInsecureAuth?: boolean | undefined
   /**
@@ -143,7 +155,7 @@ export interface ConnectOptions extends ConnectionOptions {
    * Resolve when TCP, or TLS, stands, and send what is asked for without waiting for the peer: a link from
    * `connection.sender()` or `receiver()` is asked for in one flight with the open. Behind an init, too, where `sasl` is
    * one mechanism that `pipelines`. A peer that refuses, or is silent for 2 s, is asked again without, and so from then
-   * on; a `transport` that was given has no second try. Default false. §2.4.2
+   * on; a `transport` that was given has no second try, unless it is a function. Default false. §2.4.2
    */
   pipeline?: boolean | undefined
 }

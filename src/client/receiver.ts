@@ -30,7 +30,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     inspectAs(ClientReceiver.prototype, 'Receiver', of => of.summary)
   }
 
-  declare readonly endpoint: ReceiverEndpoint
+  declare endpoint: ReceiverEndpoint
   readonly #buffer = new Fifo<ClientDelivery>()
   readonly #takers = new Fifo<Deferred<ClientDelivery | undefined>>()
   /** The delivery whose last transfer has not come, where they are handed out before. */
@@ -39,7 +39,10 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   #getting: Promise<unknown> | undefined
   /** While `process` runs: credit comes back when a delivery is settled, not when it is taken. */
   #onProcessEnd: (() => void) | undefined
-  #drains: Deferred<void>[] = []
+  /** Who waits for a drain, and how each asks for it. */
+  #drains: { readonly drained: Deferred<void>; readonly ask: () => void }[] = []
+  /** Credit by hand that was out when the link was lost, and is granted again when it is back. */
+  #owed = 0
   #acquiring: ClientTransaction | undefined
   #hasAcquired = false
   /** Settlements that wait for the sender, in mode second. */
@@ -49,13 +52,24 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     super(owner, endpoint)
   }
 
-  /** Whether the link has ended, so that nothing on it can be settled. */
-  get hasEnded(): boolean {
-    return this.closure !== undefined || this.endpoint.hasEnded
+  /** Whether nothing can be decided any more on a delivery: its link has ended, or is another now. §2.6.13 */
+  isLost({ link, stream }: IncomingDelivery): boolean {
+    if (this.closure) return true
+    if (this.isHere(link)) return false
+    return !(this.#resumes && !stream && (this.isDown || !this.endpoint.hasEnded))
+  }
+
+  /** Whether what came on an endpoint can be decided there. */
+  isHere(link: ReceiverEndpoint): boolean {
+    return link === this.endpoint && !this.isDown && !link.hasEnded
+  }
+
+  get #resumes(): boolean {
+    return this.survives && this.owner.recovery?.options.resume === true
   }
 
   get cause(): AmqpError | undefined {
-    return this.closure?.error
+    return this.closure ? this.closure.error : this.loss
   }
 
   protected get isBusy(): boolean {
@@ -175,7 +189,8 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     const transaction = options.transaction && liveTransaction(options.transaction, this.session)
     if (transaction && this.#acquiring && this.#acquiring !== transaction)
       throw new UsageError(`${this.endpoint.label} acquires under another transaction`, '4.4.3')
-    this.endpoint.flow(count)
+    if (this.isDown) this.#owe(count)
+    else this.endpoint.flow(count)
     if (transaction) this.acquireUnder(transaction)
     this.owner.touch()
   }
@@ -217,11 +232,11 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   /** Resolves when the sender has no credit left, and what it has sent is here. */
   #whenDrained(ask: () => void, signal: AbortSignal | undefined): Promise<void> {
     const drained = deferred<void>()
-    this.#drains.push(drained)
-    ask()
+    this.#drains.push({ drained, ask })
+    if (!this.isDown) ask()
     this.owner.touch()
     return abortable(drained, signal, () => {
-      this.#drains = this.#drains.filter(have => have !== drained)
+      this.#drains = this.#drains.filter(have => have.drained !== drained)
     })
   }
 
@@ -239,12 +254,12 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     const here = this.#take()
     if (here) return here
     if (this.closure) throw this.closedError()
-    const { credit } = this.endpoint
     const none = new AbortController()
     const signal = options.signal ? AbortSignal.any([options.signal, none.signal]) : none.signal
     const taken = this.#wait(signal)
     // A delivery that has come is heard of before the end of the drain.
     const drained = this.#whenDrained(() => {
+      const { credit } = this.endpoint
       if (credit.window === undefined && credit.linkCredit === 0) this.endpoint.flow(1)
       this.endpoint.drain()
     }, options.signal)
@@ -270,14 +285,14 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
 
   /** Takes all credit back, and waits for the sender to confirm it, also by a drain if it must be. §2.6.10 */
   async #stopped(signal: AbortSignal | undefined): Promise<void> {
-    const { endpoint } = this
     const timer = setTimeout(() => {
+      const { endpoint } = this
       if (!endpoint.isAttached || !endpoint.credit.isStopping || endpoint.credit.linkCredit > 0) return
       endpoint.stop(true)
       this.touch()
     }, DRAIN_AFTER_MS)
     try {
-      await this.#whenDrained(() => endpoint.stop(), signal)
+      await this.#whenDrained(() => this.endpoint.stop(), signal)
     } finally {
       clearTimeout(timer)
     }
@@ -300,7 +315,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
       },
       end() {
         receiver.#onProcessEnd = undefined
-        if (!receiver.endpoint.isAttached) return
+        if (!receiver.endpoint.isAttached) return receiver.endpoint.credit.resize(undefined)
         receiver.endpoint.stop()
         receiver.touch()
       },
@@ -316,7 +331,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   }
 
   onDrained(): void {
-    for (const drained of this.#drains.splice(0)) drained.resolve()
+    for (const { drained } of this.#drains.splice(0)) drained.resolve()
   }
 
   /** The sender has settled a delivery that we had decided on. */
@@ -335,9 +350,65 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     // What is left is the owner's, who may never come for it.
     for (const delivery of this.#buffer) delivery.leave()
     for (const taker of this.#takers.drain()) taker.resolve(undefined)
-    for (const waiting of [...this.#drains.splice(0), ...this.settling]) waiting.reject(error)
-    this.settling.clear()
+    for (const { drained } of this.#drains.splice(0)) drained.reject(error)
+    this.#failSettling(error)
     void closure
+  }
+
+  #failSettling(error: AmqpError): void {
+    for (const settling of this.settling) settling.reject(error)
+    this.settling.clear()
+  }
+
+  // ---- a link that is lost and attached again ------------------------------------------------------------------
+
+  protected suspended(cause: AmqpError): void {
+    this.#incomplete?.fail(cause)
+    this.#incomplete = undefined
+    // What is left would be acquired outside of the transaction.
+    if (this.#acquiring) this.endpoint.credit.linkCredit = 0
+    if (!this.#resumes) this.#failSettling(cause)
+    for (const delivery of this.#buffer.drain()) {
+      // The peer sends again what was not settled, to whoever asks.
+      if (delivery.state === 'lost' || delivery.state === 'aborted') this.#owed++
+      else this.#buffer.push(delivery)
+    }
+  }
+
+  /** Grants credit by hand, when the link is back. */
+  #owe(count: number): void {
+    if (this.endpoint.credit.window !== undefined || !Number.isInteger(count) || count < 1 || count > 0x7fffffff)
+      return this.endpoint.flow(count)
+    this.#owed = Math.min(this.#owed + count, 0x7fffffff)
+  }
+
+  protected renewed(): ReceiverEndpoint {
+    const { endpoint } = this
+    const next = this.owner.endpoint.receiver(this.name)
+    next.isStreaming = endpoint.isStreaming
+    next.useWindow(endpoint.credit.window)
+    if (this.#resumes) next.adopt(endpoint.open)
+    // Of a delivery that had come in part the credit is free again.
+    else this.#owed += endpoint.open.filter(({ handedOver }) => !handedOver).length
+    this.#owed += endpoint.credit.linkCredit
+    return next
+  }
+
+  protected resumed(): void {
+    const { endpoint } = this
+    const { credit, adopted } = endpoint
+    if (credit.window === undefined) {
+      // What is resumed takes credit, too.
+      const count = this.#owed + adopted.length
+      if (count > 0) endpoint.flow(Math.min(count, 0x7fffffff))
+    } else credit.refill()
+    this.#owed = 0
+    for (const { ask } of [...this.#drains]) ask()
+    this.owner.touch()
+  }
+
+  protected get isReattaching(): boolean {
+    return this.#resumes && this.endpoint.mapsIncomplete
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Delivery, undefined> {

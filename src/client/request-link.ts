@@ -6,26 +6,32 @@
 import { AmqpCondition, type AmqpError, ClosedError, DecodeError, ProtocolError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { Message, MessageInit } from '../message/message.ts'
-import type { Closure, Connection, Delivery, Receiver, RequestLink, Sender, Session } from './api.ts'
+import type { Closure, Connection, Delivery, Receiver, RequestLink, Sender } from './api.ts'
 import { inspectAs } from './inspect.ts'
-import { deferred, handled } from './operation.ts'
+import { deferred, handled, shared } from './operation.ts'
 import type { Abortable, ErrorInit, RequestLinkOptions, RequestOptions } from './options.ts'
 import { assertAccepted } from './outcome.ts'
+import type { ClientReceiver } from './receiver.ts'
+import type { ClientSession } from './session.ts'
 
 /** A request that has no answer yet. Settled once. */
 interface Pending {
   settle(answer: Message | undefined, error?: unknown): void
+  /** Settles it with the error, and takes back what is not sent. */
+  give(reason: unknown): void
+  /** The peer has the request. */
+  isAccepted: boolean
 }
 
 /** Begins a session, and attaches the two links. Whatever fails ends the session. */
 export async function attachRequestLink(
-  connection: Connection,
+  connection: Pick<Connection, 'session'>,
   address: string,
   options: RequestLinkOptions,
 ): Promise<RequestLink> {
   const { signal, replyTo } = options
   checkTimeout(options.timeoutMs)
-  const session = await connection.session({ signal })
+  const session = (await connection.session({ signal })) as ClientSession
   try {
     const [sender, receiver] = await Promise.all([
       session.sender(address, { signal, settle: 'unsettled', source: replyTo }),
@@ -33,15 +39,14 @@ export async function attachRequestLink(
         ? session.receiver({ dynamic: true }, { signal })
         : session.receiver(address, { signal, target: replyTo }),
     ])
-    const answersTo = replyTo ?? receiver.source?.address
-    if (!answersTo)
+    if (!(replyTo ?? receiver.source?.address))
       throw new ProtocolError(
         `the peer made a node for the answers of '${address}' and did not tell its address`,
         AmqpCondition.invalidField,
         'link',
         '3.5.3',
       )
-    return new ClientRequestLink(address, answersTo, { session, sender, receiver }, options)
+    return new ClientRequestLink(address, { session, sender, receiver: receiver as ClientReceiver }, options)
   } catch (error) {
     void handled(session.end())
     throw error
@@ -58,10 +63,10 @@ class ClientRequestLink implements RequestLink {
   }
 
   readonly address: string
-  readonly replyTo: string
   unmatched = 0
-  readonly #session: Session
+  readonly #session: ClientSession
   readonly #sender: Sender
+  readonly #receiver: ClientReceiver
   readonly #options: RequestLinkOptions
   readonly #pending = new Map<string, Pending>()
   readonly #closed = deferred<Closure>()
@@ -69,17 +74,32 @@ class ClientRequestLink implements RequestLink {
 
   constructor(
     address: string,
-    replyTo: string,
-    on: { session: Session; sender: Sender; receiver: Receiver },
+    on: { session: ClientSession; sender: Sender; receiver: ClientReceiver },
     options: RequestLinkOptions,
   ) {
     this.address = address
-    this.replyTo = replyTo
     this.#session = on.session
     this.#sender = on.sender
+    this.#receiver = on.receiver
     this.#options = options
     for (const { closed } of [on.sender, on.receiver, on.session]) void closed.then(closure => this.#onClosed(closure))
+    on.session.onSuspended = () => this.#onSuspended()
     void this.#receive(on.receiver)
+  }
+
+  get replyTo(): string {
+    return this.#options.replyTo ?? this.#receiver.source?.address ?? ''
+  }
+
+  /**
+   * The connection is lost, and is made again. What is not sent waits, unless it names a node that was made for the
+   * answers and is no more. Of what was taken the answer is lost, unless links are resumed.
+   */
+  #onSuspended(): void {
+    const isResumed = this.#session.recovery?.options.resume === true
+    const error = new ClosedError(`the request link to '${this.address}' lost its connection: the request`, 'delivery')
+    for (const { isAccepted, give } of [...this.#pending.values()])
+      if (!this.#options.replyTo || (isAccepted && !isResumed)) give(error)
   }
 
   get pending(): number {
@@ -95,6 +115,8 @@ class ClientRequestLink implements RequestLink {
     signal?.throwIfAborted()
     checkTimeout(timeoutMs)
     if (this.#closure) throw this.#closedError()
+    // A node that is made for the answers is another on each connection.
+    if (!this.#options.replyTo && this.#receiver.isDown) await shared(this.#receiver.whenAttached(), signal)
     const messageId = request.properties?.messageId ?? globalThis.crypto.randomUUID()
     const key = keyOf(messageId)
     if (this.#pending.has(key))
@@ -116,11 +138,15 @@ class ClientRequestLink implements RequestLink {
       const late = (): void => give(new DOMException(`no answer within ${timeoutMs} ms`, 'TimeoutError'))
       const timer = timeoutMs === undefined ? undefined : setTimeout(late, timerDelay(timeoutMs))
       signal?.addEventListener('abort', onAbort, { once: true })
-      this.#pending.set(key, { settle })
+      const pending: Pending = { settle, give, isAccepted: false }
+      this.#pending.set(key, pending)
       const properties = { replyTo: this.replyTo, ...request.properties, messageId }
       this.#sender
         .send({ ...request, properties }, { signal: cancel.signal })
-        .then(assertAccepted)
+        .then(outcome => {
+          assertAccepted(outcome)
+          pending.isAccepted = true
+        })
         .catch(error => settle(undefined, error))
     })
   }

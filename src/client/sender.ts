@@ -1,10 +1,11 @@
 /** Sender: encodes at the call, waits for credit in order, resolves with the outcome. §2.6.7 §2.6.12 */
 
-import type { DeliveryState, Outcome as OutcomeState } from '../definitions/delivery-state.ts'
+import { type DeliveryState, type Outcome as OutcomeState, RELEASED } from '../definitions/delivery-state.ts'
 import type { DeliveryInit, OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
-import { TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
-import { checkMessageFormat, EncodedMessage, writeMessage } from '../message/encode.ts'
+import { heldDelivery, requeue } from '../engine/sender-recovery.ts'
+import { type AmqpError, ClosedError, TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
+import { checkMessageFormat, EncodedMessage, encodeMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Sender, StreamedInit } from './api.ts'
@@ -47,7 +48,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     })
   }
 
-  declare readonly endpoint: SenderEndpoint
+  declare endpoint: SenderEndpoint
   readonly #maxPending: number
   #waiters: Deferred<void>[] = []
   /** Sends whose promise is not settled, and who waits until there are none. */
@@ -55,6 +56,10 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   #allSettled: Deferred<void> | undefined
   /** Accepted before all of it was sent: sent to its end all the same. */
   #acceptedEarly: Set<OutgoingDelivery> | undefined
+  /** While the link is being attached again: what is then queued, in order, and what the two ends compare first. */
+  #held: Set<OutgoingDelivery> | undefined
+  #heldBytes = 0
+  #compared: readonly OutgoingDelivery[] = []
 
   constructor(owner: LinkOwner, endpoint: SenderEndpoint, maxPending: number) {
     super(owner, endpoint)
@@ -70,7 +75,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   }
 
   get pending(): number {
-    return this.endpoint.queue.length
+    return this.endpoint.queue.length + (this.#held?.size ?? 0)
   }
 
   /** A flow that names a transaction may have come before the link was accepted. §4.4.3 */
@@ -96,7 +101,8 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         throw new UsageError('a delivery-tag is a Uint8Array of at most 32 bytes', '2.8.7')
       if (options.messageFormat !== undefined) checkMessageFormat(options.messageFormat)
       if (options.transaction) transaction = liveTransaction(options.transaction, this.session)
-      if (isStreamed(message)) {
+      if (this.isDown) delivery = this.#hold(message, options)
+      else if (isStreamed(message)) {
         stream = new StreamedSend(this.endpoint, message, this.#initOf(options, transaction), this.owner)
         delivery = stream.delivery
       } else delivery = this.#queue(message, options, transaction)
@@ -145,11 +151,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         messageFormat: options.messageFormat ?? message.messageFormat,
       })
     }
-    if (this.relays && !message.properties?.to)
-      throw new UsageError(
-        `${endpoint.label} has no target: each message says where it goes, in properties.to`,
-        '3.2.4',
-      )
+    this.#checkRelay(message)
     const writer = endpoint.beginMessage(init)
     const start = writer.offset - writer.mark
     try {
@@ -162,6 +164,14 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
       endpoint.cancelMessage()
       throw error
     }
+  }
+
+  #checkRelay(message: MessageInit | EncodedMessage): void {
+    if (!this.relays || message instanceof EncodedMessage || message.properties?.to) return
+    throw new UsageError(
+      `${this.endpoint.label} has no target: each message says where it goes, in properties.to`,
+      '3.2.4',
+    )
   }
 
   #initOf(options: SendOptions, transaction: ClientTransaction | undefined): DeliveryInit {
@@ -204,7 +214,8 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   #watch(delivery: OutgoingDelivery, pending: PendingSend, signal: AbortSignal): void {
     const onAbort = () => {
       this.#done(delivery)
-      this.endpoint.abort(delivery)
+      if (this.#held?.delete(delivery)) this.#unhold(delivery)
+      else this.endpoint.abort(delivery)
       this.owner.touch()
       pending.reject(signal.reason)
     }
@@ -241,6 +252,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const pending = this.#done(delivery)
     pending?.resolve((pending.raw ? state : delivery.settled ? ACCEPTED_OUTCOME : this.#outcome(delivery)) as never)
     pending?.transaction?.answered(delivery)
+    if (this.endpoint.mustReattach) this.#nextMap()
   }
 
   /** Takes back a message posted under a transaction that is over; its send rejects. */
@@ -316,8 +328,117 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     if (this.hears('credit')) this.emit('credit', { linkCredit: this.linkCredit, drain: this.endpoint.credit.drain })
   }
 
+  // ---- a link that is lost and attached again ------------------------------------------------------------------
+
+  /** Encodes a message that is sent while there is no link, to be queued when there is. */
+  #hold(message: MessageInit | StreamedInit | EncodedMessage, options: SendOptions): OutgoingDelivery {
+    if (isStreamed(message) || options.transaction)
+      throw new ClosedError(`${this.endpoint.label}, which is being attached again,`, 'link', this.loss)
+    this.#checkRelay(message)
+    const isEncoded = message instanceof EncodedMessage
+    const bytes = isEncoded ? message.bytes : encodeMessage(message)
+    this.#checkSize(bytes.length)
+    if (this.#heldBytes >= this.endpoint.session.connection.limits.maxPendingBytes)
+      throw new UsageError(`${this.#heldBytes} bytes wait on ${this.endpoint.label} already`)
+    const messageFormat = options.messageFormat ?? (isEncoded ? message.messageFormat : undefined)
+    const delivery = heldDelivery(this.endpoint, bytes, { ...this.#initOf(options, undefined), messageFormat })
+    this.#heldBytes += bytes.length
+    this.#held ??= new Set()
+    this.#held.add(delivery)
+    return delivery
+  }
+
+  /** One that is held is taken back. */
+  #unhold(delivery: OutgoingDelivery): void {
+    this.#heldBytes -= delivery.size
+    this.endpoint.tags.free(delivery.tag)
+  }
+
+  /** Bytes of messages that wait for the link. */
+  override get heldBytes(): number {
+    return this.#heldBytes
+  }
+
+  protected suspended(cause: AmqpError): void {
+    const { endpoint } = this
+    const { resume, resend } = this.owner.recovery?.options ?? {}
+    const held = new Set<OutgoingDelivery>()
+    const compared: OutgoingDelivery[] = []
+    endpoint.abandonQueue()
+    for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
+    for (const delivery of endpoint.open) {
+      const pending = delivery.context as PendingSend | undefined
+      const isWhole = !delivery.isOpen && !delivery.aborted && !pending?.transaction
+      if (resume && delivery.hasBegun) {
+        compared.push(delivery)
+        // Of one that was framed to its end the receiver is asked, also where the payload is not here any more.
+        if (isWhole && (delivery.kept || delivery.sent === delivery.size) && !delivery.settled) continue
+        // Nobody waits for it any more: the receiver is told to forget it.
+        delivery.localState ??= RELEASED
+        this.#fail(delivery, cause)
+        continue
+      }
+      if (isWhole && pending && delivery.kept && (resend || !delivery.hasBegun)) {
+        held.add(delivery)
+        this.#heldBytes += delivery.size
+        continue
+      }
+      this.#lose(delivery, cause)
+    }
+    for (const delivery of this.#held ?? []) held.add(delivery)
+    this.#held = held
+    this.#compared = compared
+  }
+
+  #lose(delivery: OutgoingDelivery, cause: AmqpError | undefined): void {
+    this.endpoint.tags.free(delivery.tag)
+    this.#fail(delivery, cause)
+  }
+
+  #fail(delivery: OutgoingDelivery, cause: AmqpError | undefined): void {
+    const pending = this.#done(delivery)
+    if (!pending) return
+    const what = `the link that a message was under way on, which may have arrived or not: ${this.endpoint.label}`
+    const error = new ClosedError(what, 'delivery', cause)
+    pending.reject(pending.transaction ? pending.transaction.lose(delivery, error) : error)
+  }
+
+  protected renewed(): SenderEndpoint {
+    const next = this.owner.endpoint.sender(this.name)
+    next.tags = this.endpoint.tags
+    next.keepsPayload = this.endpoint.keepsPayload
+    if (this.owner.recovery?.options.resume) next.adopt(this.#compared)
+    return next
+  }
+
+  protected resumed(): void {
+    const { endpoint } = this
+    this.#compared = []
+    for (const delivery of endpoint.abandoned.splice(0)) this.#lose(delivery, this.loss)
+    const held = this.#held ?? []
+    this.#held = undefined
+    this.#heldBytes = 0
+    for (const delivery of held) if (!requeue(endpoint, delivery)) this.#lose(delivery, this.loss)
+    if (endpoint.mustReattach) this.owner.flushed.add(this.#onFlush)
+    this.owner.touch()
+  }
+
+  protected get isReattaching(): boolean {
+    return this.endpoint.mustReattach
+  }
+
+  /** What fitted into the maps is settled: the link is attached once more, for the rest. §2.6.13 */
+  #nextMap(): void {
+    const { endpoint } = this
+    const isDone = endpoint.isAttached && endpoint.unsettledCount === 0 && endpoint.mayDetach
+    if (!endpoint.mustReattach || !isDone || !this.survives) return
+    endpoint.detach()
+    this.owner.touch()
+  }
+
   /** The queue may have become shorter. */
   readonly #onFlush = (): void => {
+    if (this.endpoint.mustReattach && this.survives) return this.#nextMap()
     if (this.#waiters.length > 0 && this.pending * 2 >= this.#maxPending) return
     this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.resolve()
@@ -327,7 +448,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const error = this.closedError()
     const { endpoint } = this
     for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
-    const open = new Set([...endpoint.abandoned.splice(0), ...endpoint.queue, ...endpoint.unsettled()])
+    const open = new Set([...endpoint.open, ...(this.#held ?? [])])
     for (const delivery of open) {
       const pending = this.#done(delivery)
       pending?.reject(pending.transaction ? pending.transaction.lose(delivery, error) : error)

@@ -1,27 +1,25 @@
 /** Session: links, outgoing and incoming, and the end of both. §2.5 */
 
 import type { Attach } from '../definitions/performatives.ts'
-import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
-import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
+import type { AttachInit } from '../engine/link-endpoint.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
-import { AmqpCondition, ClosedError, type DecodeError } from '../errors.ts'
+import { AmqpCondition, type AmqpError, ClosedError, type DecodeError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
-import type { Init } from '../types/composite.ts'
 import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
 import type { Transaction } from './api-transactions.ts'
 import { attachFields, checkTerminus, linkName, windowOf } from './attaching.ts'
 import type { Coordinator as LocalCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
+import { incomingLink, isGone } from './incoming-link.ts'
 import { inspectAs } from './inspect.ts'
 import type { ClientLink, LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted, within } from './operation.ts'
 import type {
   Abortable,
   ErrorInit,
-  LinkReply,
   ReceiverOptions,
   SenderOptions,
   SessionOptions,
@@ -29,16 +27,9 @@ import type {
   TargetInit,
 } from './options.ts'
 import { ClientReceiver } from './receiver.ts'
+import type { Recovery, Restorable } from './recovery.ts'
 import { ClientSender } from './sender.ts'
-import {
-  decodeFault,
-  errorFields,
-  optionalFields,
-  orEmpty,
-  sourceFields,
-  targetFields,
-  withTermini,
-} from './termini.ts'
+import { decodeFault, errorFields, optionalFields, orEmpty, sourceFields, targetFields } from './termini.ts'
 import { TransactionController } from './transaction-controller.ts'
 import { unanswerable } from './unanswerable.ts'
 
@@ -57,13 +48,19 @@ export interface SessionOwner {
   readonly maxPending: number
   readonly flushed: Set<() => void>
   readonly coordinator: LocalCoordinator | undefined
+  /** How a lost connection is made again; none where it is not. */
+  readonly recovery: Recovery | undefined
+  /** Whether another line would follow this one. */
+  readonly survives: boolean
+  /** Resolves when the connection is there. @throws {ClosedError} it has ended for good */
+  whenUp(options: Abortable): Promise<void>
   /** Why the connection has ended; `undefined` while it lives. */
   readonly closure: Closure | undefined
   forgetSession(session: ClientSession): void
   tellState(scope: 'session' | 'link', name: string, state: 'ended', end: Closure): void
 }
 
-export class ClientSession extends Emitter<SessionEvents> implements Session, LinkOwner {
+export class ClientSession extends Emitter<SessionEvents> implements Session, LinkOwner, Restorable {
   static {
     inspectAs(ClientSession.prototype, 'Session', of => ({
       links: of.#links.size,
@@ -71,7 +68,12 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     }))
   }
 
-  readonly endpoint: SessionEndpoint
+  /** Another one each time the connection is made again. */
+  endpoint: SessionEndpoint
+  /** It ends with its line, whatever becomes of the connection. */
+  isPassing = false
+  /** The connection was lost, and is being made again. */
+  isSuspended = false
   readonly #owner: SessionOwner
   readonly #links = new Set<AnyLink>()
   readonly #closed = deferred<Closure>()
@@ -80,6 +82,12 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   /** Control links of the peer's that came before our begin. */
   readonly #controlLinks: IncomingLink[] = []
   #beginning: Deferred<void> | undefined
+  #options: SessionOptions = {}
+  #isEnding = false
+  /** Told when the connection is lost, by whoever uses the session as a whole. */
+  onSuspended: (() => void) | undefined
+  /** Who waits to hear what is there again. */
+  #restored: Deferred<number> | undefined
   readonly #incoming = new IncomingQueue<IncomingLink>(
     link => {
       if (!this.hears('link')) return false
@@ -109,7 +117,12 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   }
 
   get hasEnded(): boolean {
-    return this.#closure !== undefined || this.endpoint.hasEnded || this.endpoint.connection.hasEnded
+    if (this.#closure || this.isSuspended) return this.#closure !== undefined
+    return this.endpoint.hasEnded || (this.endpoint.connection.hasEnded && !this.survives)
+  }
+
+  get recovery(): Recovery | undefined {
+    return this.#owner.recovery
   }
 
   get closure(): Closure | undefined {
@@ -130,33 +143,98 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   /** Sends our begin; with `wait`, waits for the peer's. */
   async begin(options: SessionOptions, wait: boolean): Promise<void> {
-    this.#checkOpen(options)
-    this.endpoint.begin({
-      incomingWindow: options.incomingWindow,
-      handleMax: options.handleMax,
-      properties: optionalFields(options.properties),
-    } as never)
+    this.checkOpen(options)
+    this.#options = options
+    this.#sendBegin()
     for (const link of this.#controlLinks.splice(0)) this.#onControlLink(link)
     this.touch()
     if (!wait) return
     this.#beginning = deferred()
     await abortable(this.#beginning, options.signal, () => {
+      this.#isEnding = true
+      if (this.isSuspended) return this.onClosed({ by: 'local', error: undefined })
       if (this.endpoint.maySend) this.endpoint.end()
       this.touch()
     })
   }
 
+  #sendBegin(): void {
+    const { incomingWindow, handleMax, properties } = this.#options
+    this.endpoint.begin({ incomingWindow, handleMax, properties: optionalFields(properties) } as never)
+  }
+
   /** The peer has answered our begin; to refuse it, it ends the session in the same breath. */
   onBegun(): void {
     queueMicrotask(() => this.#beginning?.resolve())
+    for (const link of [...this.#links]) link.reattach()
+    this.#tellRestored()
+  }
+
+  // ---- a session that outlives its connection ------------------------------------------------------------------
+
+  /** Whether it goes on over another line. */
+  get survives(): boolean {
+    return !this.isPassing && this.endpoint.initiated === 'local' && !this.#isEnding && this.#owner.survives
+  }
+
+  /** The line is lost: ends what cannot be begun again on another. */
+  endMortal(closure: Closure): void {
+    if (!this.survives) return this.onClosed(closure)
+    for (const link of [...this.#links]) if (!link.survives) link.onClosed(closure)
+  }
+
+  suspend(closure: Closure): void {
+    const { hasEnded, remoteChannel } = this.endpoint
+    if (!this.isSuspended && !hasEnded && remoteChannel >= 0)
+      this.tellState('session', String(remoteChannel), 'ended', closure)
+    this.isSuspended = true
+    this.#controlLinks.length = 0
+    for (const link of [...this.#links]) link.suspend(closure)
+    this.onSuspended?.()
+  }
+
+  /** The connection is there again: begins again; links are attached when the peer has answered. */
+  resume(endpoint: SessionEndpoint): void {
+    this.endpoint = endpoint
+    endpoint.context = this
+    this.isSuspended = false
+    try {
+      this.#sendBegin()
+    } catch (error) {
+      return this.onClosed({ by: 'local', error: error as AmqpError })
+    }
+    this.touch()
+  }
+
+  whenRestored(): Promise<number> {
+    this.#restored = deferred()
+    return this.#restored.promise
+  }
+
+  /** A link is attached again, or has ended. */
+  #tellRestored(): void {
+    const links = [...this.#links]
+    if (this.#closure) this.#restored?.resolve(-1)
+    else if (!links.some(link => link.isDown)) this.#restored?.resolve(links.length)
+  }
+
+  async #whenUp(options: Abortable): Promise<void> {
+    await this.#owner.whenUp(options)
+    this.checkOpen(options)
+  }
+
+  /** Whether nothing can be attached just now. */
+  get #isDown(): boolean {
+    return this.isSuspended || this.endpoint.connection.hasEnded
   }
 
   async sender(target: string | TargetInit | null, options: SenderOptions = {}): Promise<Sender> {
-    this.#checkOpen(options)
+    this.checkOpen(options)
     checkTerminus('sender', 'target', target)
-    const sender = this.#newSender(this.endpoint.sender(options.name ?? linkName(target)), options)
+    if (this.#isDown) await this.#whenUp(options)
+    const sender = this.newSender(this.endpoint.sender(options.name ?? linkName(target)), options)
     sender.relays = target === null
-    this.#attach(sender, {
+    this.attach(sender, {
       ...attachFields(options),
       sndSettleMode: options.settle ?? 'mixed',
       source: sourceFields(options.source ?? {}),
@@ -167,10 +245,11 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   }
 
   async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
-    this.#checkOpen(options)
+    this.checkOpen(options)
     checkTerminus('receiver', 'source', source)
-    const receiver = this.#newReceiver(this.endpoint.receiver(options.name ?? linkName(source)), options)
-    this.#attach(receiver, {
+    if (this.#isDown) await this.#whenUp(options)
+    const receiver = this.newReceiver(this.endpoint.receiver(options.name ?? linkName(source)), options)
+    this.attach(receiver, {
       ...attachFields(options),
       sndSettleMode: options.sndSettleMode,
       rcvSettleMode: options.settle,
@@ -182,16 +261,18 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   }
 
   async transaction(options: Parameters<Session['transaction']>[0] = {}): Promise<Transaction> {
-    this.#checkOpen(options)
+    this.checkOpen(options)
+    if (this.#isDown) await this.#whenUp(options)
     this.#controller ??= new TransactionController(this)
     return this.#controller.declare(options)
   }
 
-  #newSender(endpoint: SenderEndpoint, options: SenderOptions): ClientSender {
+  newSender(endpoint: SenderEndpoint, options: SenderOptions): ClientSender {
+    endpoint.keepsPayload = this.recovery?.keepsPayload === true
     return this.#adopt(new ClientSender(this, endpoint, options.maxPending ?? this.#owner.maxPending))
   }
 
-  #newReceiver(endpoint: ReceiverEndpoint, options: ReceiverOptions): ClientReceiver {
+  newReceiver(endpoint: ReceiverEndpoint, options: ReceiverOptions): ClientReceiver {
     const window = windowOf(options)
     endpoint.isStreaming = options.streaming === true
     endpoint.useWindow(window)
@@ -204,7 +285,9 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   }
 
   /** @param own  of an answer: what the application has put into it */
-  #attach(link: AnyLink, init: AttachInit, own?: AttachInit): void {
+  attach(link: AnyLink, init: AttachInit, own?: AttachInit): void {
+    // Work under a transaction does not outlive its control link, nor does that.
+    if (this.survives && link.endpoint.initiated === 'local' && init.target?.type !== 'coordinator') link.keep(init)
     try {
       link.endpoint.attach(init)
     } catch (error) {
@@ -219,11 +302,13 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.touch()
   }
 
-  #checkOpen(options: Abortable): void {
+  /** @throws {ClosedError} it has ended, or is being ended */
+  checkOpen(options: Abortable): void {
     throwIfAborted(options)
     // The engine knows first: what it tells in one turn, listeners hear in order.
     const { label, connection, state } = this.endpoint
-    if (this.hasEnded || state === 'END_SENT' || state === 'DISCARDING')
+    const isEnding = !this.isSuspended && (state === 'END_SENT' || state === 'DISCARDING')
+    if (this.hasEnded || isEnding)
       throw new ClosedError(label, 'session', this.#closure ? this.#closure.error : connection.cause, this.#closure?.by)
   }
 
@@ -248,9 +333,12 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   /** The peer's attach: the answer to ours, or a link to be answered. */
   onAttached(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): void {
     const link = endpoint.context as AnyLink | undefined
-    if (link) return link.onAttached(orEmpty(attach.properties))
-    const incoming = this.#incomingLink(endpoint, attach)
-    if (attach.target?.type !== 'coordinator') this.#incoming.push(incoming, () => endpoint.hasEnded)
+    if (link) {
+      link.onAttached(orEmpty(attach.properties))
+      return this.#tellRestored()
+    }
+    const incoming = incomingLink(this, endpoint, attach)
+    if (attach.target?.type !== 'coordinator') this.#incoming.push(incoming, () => isGone(endpoint))
     else if (this.endpoint.maySend) this.#onControlLink(incoming)
     else this.#controlLinks.push(incoming)
   }
@@ -269,78 +357,13 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       if (link.name === of.name && link.endpoint.role !== of.remoteRole) void handled(link.close({ error }))
   }
 
-  #incomingLink(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): IncomingLink {
-    const base = {
-      session: this,
-      name: attach.name,
-      properties: orEmpty(attach.properties),
-      desiredCapabilities: attach.desiredCapabilities,
-      sndSettleMode: attach.sndSettleMode,
-      rcvSettleMode: attach.rcvSettleMode,
-      refuse: (error: ErrorInit) => {
-        if (endpoint.state === 'ATTACH_RCVD' && !this.hasEnded) endpoint.refuse(errorFields(error))
-        this.touch()
-      },
-    }
-    if (endpoint.role === 'receiver')
-      return withTermini(attach, {
-        ...base,
-        remoteRole: 'sender',
-        accept: async (options: ReceiverOptions & { reply?: LinkReply } = {}) => {
-          this.#checkIncoming(endpoint, options)
-          const receiver = this.#newReceiver(endpoint, options)
-          this.#accept(receiver, attach, options, {
-            sndSettleMode: attach.sndSettleMode,
-            rcvSettleMode: options.settle ?? attach.rcvSettleMode,
-          })
-          return receiver
-        },
-      })
-    return withTermini(attach, {
-      ...base,
-      remoteRole: 'receiver',
-      accept: async (options: SenderOptions & { reply?: LinkReply } = {}) => {
-        this.#checkIncoming(endpoint, options)
-        const sender = this.#newSender(endpoint, options)
-        const sndSettleMode = options.settle ?? attach.sndSettleMode
-        this.#accept(sender, attach, options, { sndSettleMode, rcvSettleMode: attach.rcvSettleMode })
-        return sender
-      },
-    })
-  }
-
-  #checkIncoming(endpoint: LinkEndpoint, options: Abortable): void {
-    this.#checkOpen(options)
-    if (endpoint.hasEnded) throw new ClosedError(endpoint.label, 'link', undefined, 'remote')
-  }
-
-  /** Attaches our end of a link that the peer has initiated; both termini are echoed unless the reply says otherwise. */
-  #accept(
-    link: AnyLink,
-    attach: Attach,
-    options: (SenderOptions | ReceiverOptions) & { reply?: LinkReply },
-    modes: AttachInit,
-  ): void {
-    const { reply = {} } = options
-    const own: AttachInit = {
-      ...attachFields(options),
-      ...modes,
-      source: reply.source ? sourceFields(reply.source) : undefined,
-      target: reply.target ? targetFields(reply.target) : undefined,
-      properties: optionalFields(reply.properties ?? options.properties),
-      offeredCapabilities: reply.offeredCapabilities,
-    }
-    const source = reply.source === undefined ? (attach.source as Init<Source> | undefined) : own.source
-    const target = reply.target === undefined ? (attach.target as Target | Coordinator | undefined) : own.target
-    this.#attach(link, { ...own, source, target }, own)
-    link.onAttached(orEmpty(attach.properties))
-  }
-
   async end(options: Abortable & { error?: ErrorInit } = {}): Promise<void> {
     throwIfAborted(options)
     if (this.#closure) return
-    if (!options.error) await within(this.whenSettled(), this.settleMs, options.signal)
+    this.#isEnding = true
+    if (!options.error && !this.isSuspended) await within(this.whenSettled(), this.settleMs, options.signal)
     if (this.#closure) return
+    if (this.isSuspended) return this.onClosed({ by: 'local', error: undefined })
     if (this.endpoint.maySend) {
       try {
         this.endpoint.end(options.error && errorFields(options.error))
@@ -374,12 +397,14 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.#owner.forgetSession(this)
     // It was told already, unless it goes down with the connection.
     const { hasEnded, remoteChannel } = this.endpoint
-    if (!hasEnded && remoteChannel >= 0) this.tellState('session', String(remoteChannel), 'ended', closure)
+    if (!this.isSuspended && !hasEnded && remoteChannel >= 0)
+      this.tellState('session', String(remoteChannel), 'ended', closure)
     for (const link of [...this.#links]) link.onClosed(closure)
     this.#beginning?.reject(
       closure.error ?? new ClosedError(`${this.endpoint.label}, while it was being begun,`, 'session'),
     )
     this.#beginning?.promise.catch(() => {})
+    this.#tellRestored()
     this.#incoming.end()
     this.#closed.resolve(closure)
     this.emit('closed', closure)
@@ -397,6 +422,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   forget(link: ClientLink<never>): void {
     this.#links.delete(link as unknown as AnyLink)
+    this.#tellRestored()
   }
 
   tellState(scope: 'session' | 'link', name: string, state: 'ended', end: Closure): void {

@@ -11,6 +11,6 @@ export function statsOf(open: ReadonlySet<ClientSession>, pendingBytes: number):
     links: sum(({ links }) => links.size),
     unsettledOutgoing: sum(({ endpoint }) => endpoint.outgoing.count),
     unsettledIncoming: sum(({ endpoint }) => endpoint.incoming.count),
-    pendingBytes,
+    pendingBytes: pendingBytes + sum(({ links }) => [...links].reduce((all, link) => all + link.heldBytes, 0)),
   }
 }

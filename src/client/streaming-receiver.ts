@@ -8,7 +8,7 @@ const WINDOW = 64
 
 /** Begins the session, attaches the receiver, and ends the session with it. Cancellation ends both. */
 export async function streamingReceiver(
-  connection: Connection,
+  connection: Pick<Connection, 'session'>,
   source: string | SourceInit | null,
   options: ReceiverOptions,
 ): Promise<Receiver> {

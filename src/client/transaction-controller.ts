@@ -93,14 +93,12 @@ class ControlLink implements TransactionOwner {
   readonly #transactions = new Set<ClientTransaction>()
   readonly #capabilities: readonly string[]
   #declaring = 0
-  #closure: Closure | undefined
 
   constructor(session: ControllerSession, sender: ClientSender) {
     this.session = session
     this.sender = sender
     this.#capabilities = (sender.endpoint.remoteTarget as Coordinator | undefined)?.capabilities ?? []
     sender.closed.then(closure => {
-      this.#closure = closure
       for (const transaction of [...this.#transactions]) transaction.lost(closure)
     })
   }
@@ -115,7 +113,7 @@ class ControlLink implements TransactionOwner {
   }
 
   get lost(): Closure | undefined {
-    return this.session.closure ?? this.#closure
+    return this.session.closure ?? this.sender.closure
   }
 
   get closeMs(): number {

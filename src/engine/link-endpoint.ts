@@ -96,6 +96,11 @@ export abstract class LinkEndpoint {
     return state === 'ATTACHED' || state === 'ATTACH_SENT' || state === 'ATTACH_RCVD'
   }
 
+  /** One of the maps was incomplete: the link is to be detached and attached again, for what it did not have. §2.6.13 */
+  get mapsIncomplete(): boolean {
+    return !this.mapComplete || !this.remoteMapComplete
+  }
+
   /** Sends our attach. @throws {UsageError} when it has been sent, or no handle is free. §2.6.3 */
   attach(init: AttachInit): void {
     const next = this.#check('S:ATTACH', 'attach')

@@ -40,7 +40,8 @@ export class SenderEndpoint extends LinkEndpoint {
   isBlocked = false
   /** What is sent is acquired under this, if anything. Its owner clears it with the discharge. §4.4.3 */
   acquisition: Acquisition | undefined
-  readonly #tags: DeliveryTags = new DeliveryTags()
+  /** Shared by all endpoints of one link, where it is attached again: set before `adopt`. */
+  tags: DeliveryTags = new DeliveryTags()
 
   protected get self(): never {
     return this as never
@@ -108,11 +109,12 @@ export class SenderEndpoint extends LinkEndpoint {
       throw new UsageError(`${this.label} cannot send: its session has ended`, '2.5.5')
     if (connection.pendingBytes >= connection.limits.maxPendingBytes)
       throw new UsageError(`${connection.pendingBytes} bytes are queued on this connection already`)
-    if (init.deliveryTag && init.deliveryTag.length > 32)
-      throw new UsageError(`a delivery-tag has at most 32 bytes, not ${init.deliveryTag.length}`, '2.8.7')
-    if (init.deliveryTag && this.#tags.has(init.deliveryTag))
-      throw new UsageError(`the delivery-tag is in use by an unsettled delivery of ${this.label}`, '2.6.12')
-    const settled = init.settled === true
+    this.checkInit(init)
+  }
+
+  /** What can be told of a delivery before it may be sent. @throws {UsageError} */
+  checkInit({ deliveryTag, settled = false }: DeliveryInit): void {
+    if (deliveryTag) this.tags.check(deliveryTag, this.label)
     if (this.sndSettleMode === 'settled' && !settled) throw new UsageError(`${this.label} sends settled only`, '2.8.2')
     if (this.sndSettleMode === 'unsettled' && settled)
       throw new UsageError(`${this.label} sends unsettled only`, '2.8.2')
@@ -126,7 +128,7 @@ export class SenderEndpoint extends LinkEndpoint {
     pieces: Uint8Array[] | undefined,
   ): OutgoingDelivery {
     const size = pieces ? pieces.reduce((sum, piece) => sum + piece.length, 0) : end - start
-    const tag = init.deliveryTag ?? this.#tags.next()
+    const tag = init.deliveryTag ?? this.tags.next()
     const { messageFormat = 0, settled = false, isOpen = false, context } = init
     const delivery = new OutgoingDelivery(this, tag, messageFormat, settled, bytes, start, end, pieces, size, context)
     delivery.isOpen = isOpen
@@ -134,7 +136,7 @@ export class SenderEndpoint extends LinkEndpoint {
     if (this.keepsPayload && !isOpen) delivery.kept = pieces ? [...pieces] : [bytes.subarray(start, end)]
     delivery.state = init.state
     delivery.stateBytes = encodedState(init.state)
-    if (init.deliveryTag && !delivery.settled) this.#tags.use(init.deliveryTag)
+    if (init.deliveryTag && !delivery.settled) this.tags.use(init.deliveryTag)
     this.queue.push(delivery)
     this.session.connection.pendingBytes += size
     this.wake()
@@ -224,9 +226,8 @@ export class SenderEndpoint extends LinkEndpoint {
 
   /** An aborted delivery is settled and forgotten. §2.7.5 */
   #frameAborted(delivery: OutgoingDelivery): void {
-    const { session } = this
-    session.window.onTransferSent()
-    session.control('transfer', { type: 'transfer', handle: this.handle, aborted: true })
+    this.session.window.onTransferSent()
+    this.session.control('transfer', { type: 'transfer', handle: this.handle, aborted: true })
     this.#forget(delivery)
     this.queue.shift()
     delivery.isQueued = false
@@ -255,7 +256,7 @@ export class SenderEndpoint extends LinkEndpoint {
   adopt(deliveries: readonly OutgoingDelivery[]): void {
     this.adopted = [...deliveries]
     this.#isResumed = true
-    this.#tags.adopt(deliveries)
+    for (const { tag, settled } of deliveries) if (typeof tag === 'number' || !settled) this.tags.use(tag)
   }
 
   /** The first frame of a delivery that is taken up. §2.7.5 */
@@ -282,7 +283,7 @@ export class SenderEndpoint extends LinkEndpoint {
     delivery.isQueued = false
     delivery.release()
     if (!settles) return
-    this.#tags.free(delivery.tag)
+    this.tags.free(delivery.tag)
     session.connection.outcomes.push(delivery)
   }
 
@@ -332,7 +333,7 @@ export class SenderEndpoint extends LinkEndpoint {
     if (!disposition.settled && !(state && isOutcome(state))) return
     delivery.remoteSettled = disposition.settled
     this.#forget(delivery)
-    this.#tags.free(delivery.tag)
+    this.tags.free(delivery.tag)
     // A receiver in mode second waits for us to settle. §2.8.3
     if (!disposition.settled) session.settlementDue(delivery.deliveryId, disposition.state)
     session.connection.outcomes.push(delivery)
@@ -342,7 +343,7 @@ export class SenderEndpoint extends LinkEndpoint {
   settle(delivery: OutgoingDelivery, state: DeliveryState | undefined): void {
     if (this.session.outgoing.get(delivery.deliveryId) !== delivery) return
     this.#forget(delivery)
-    this.#tags.free(delivery.tag)
+    this.tags.free(delivery.tag)
     this.session.dispositionDue(false, delivery.deliveryId, true, state)
   }
 
@@ -359,7 +360,7 @@ export class SenderEndpoint extends LinkEndpoint {
     if (!(isThere ?? this.queue.remove(delivery))) return 'sent'
     this.session.connection.pendingBytes -= delivery.size - delivery.sent
     delivery.release()
-    this.#tags.free(delivery.tag)
+    this.tags.free(delivery.tag)
     // The frame that says so needs credit or the session's window like any other.
     if (resumption) delivery.becomeNotice()
     else if (isPartial) {
@@ -385,6 +386,8 @@ export class SenderEndpoint extends LinkEndpoint {
   abandonQueue(): void {
     for (const delivery of this.queue.drain()) {
       if (!delivery.aborted) this.session.connection.pendingBytes -= delivery.size - delivery.sent
+      // Another endpoint may still send it; a body that is being made is left by its maker.
+      if (!delivery.hasBegun && !delivery.isOpen) delivery.kept ??= delivery.take(delivery.size)
       delivery.release()
       delivery.isQueued = false
       if (!delivery.isNotice && (delivery.deliveryId < 0 || delivery.settled)) this.abandoned.push(delivery)
@@ -413,8 +416,7 @@ export class SenderEndpoint extends LinkEndpoint {
 
   protected attachFields(init: AttachInit): Init<Attach> {
     this.credit.onAttach(init.initialDeliveryCount ?? 0)
-    const { initialDeliveryCount } = this.credit
-    return { initialDeliveryCount }
+    return { initialDeliveryCount: this.credit.initialDeliveryCount }
   }
 
   protected get unsettledState(): Iterable<UnsettledEntry> | undefined {
@@ -429,11 +431,12 @@ export class SenderEndpoint extends LinkEndpoint {
   }
 
   protected resume(unsettled: readonly UnsettledEntry[] | undefined): void {
-    this.mustReattach = !this.mapComplete || !this.remoteMapComplete
+    this.mustReattach = this.mapsIncomplete
     const plan = planRecovery(this, this.adopted, unsettled, !this.mustReattach)
+    const left = new Set([...plan.queue, ...plan.held])
+    for (const delivery of this.adopted) if (!left.has(delivery)) this.tags.free(delivery.tag)
     this.adopted = [...plan.held]
     for (const delivery of plan.lost) this.abandoned.push(delivery)
-    this.#tags.adopt([...plan.queue.filter(({ isNotice }) => !isNotice), ...plan.held])
     for (const delivery of plan.queue) {
       this.queue.push(delivery)
       delivery.isQueued = true

@@ -8,7 +8,7 @@
 import type { DeliveryState, Received } from '../definitions/delivery-state.ts'
 import { statesByTag, tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
 import { echoed } from './error-fields.ts'
-import { OutgoingDelivery } from './outgoing-delivery.ts'
+import { type DeliveryInit, OutgoingDelivery } from './outgoing-delivery.ts'
 import { joined, offsetOf } from './payload-position.ts'
 import { positionOf, resumption } from './resumption.ts'
 import type { SenderEndpoint } from './sender-endpoint.ts'
@@ -129,4 +129,38 @@ function notice(link: SenderEndpoint, { tag, messageFormat }: OutgoingDelivery):
   const end = new OutgoingDelivery(link, tag, messageFormat, false, NO_BYTES, 0, 0, [], 0, undefined)
   end.becomeNotice()
   return end
+}
+
+/**
+ * A delivery of a link that is not attached, for `requeue` of its next endpoint.
+ *
+ * @param payload  kept by reference
+ * @throws {UsageError} its tag is in use or too long, or the link does not settle like that
+ */
+export function heldDelivery(link: SenderEndpoint, payload: Uint8Array, init: DeliveryInit): OutgoingDelivery {
+  link.checkInit(init)
+  const { deliveryTag, messageFormat = 0, settled = false } = init
+  const tag = deliveryTag ?? link.tags.next()
+  const { length } = payload
+  const delivery = new OutgoingDelivery(link, tag, messageFormat, settled, NO_BYTES, 0, 0, [], length, undefined)
+  delivery.kept = [payload]
+  if (deliveryTag && !settled) link.tags.use(deliveryTag)
+  return delivery
+}
+
+/**
+ * Queues, as a new delivery, what an earlier endpoint of this link had or what `heldDelivery` has made.
+ * @returns false when its payload is not here any more
+ */
+export function requeue(link: SenderEndpoint, delivery: OutgoingDelivery): boolean {
+  if (!delivery.kept) return false
+  delivery.rebind(link, 0)
+  delivery.hasBegun = false
+  delivery.isQueued = true
+  if (!link.keepsPayload) delivery.kept = undefined
+  if (typeof delivery.tag === 'number' || !delivery.settled) link.tags.use(delivery.tag)
+  link.queue.push(delivery)
+  link.session.connection.pendingBytes += delivery.size
+  link.wake()
+  return true
 }

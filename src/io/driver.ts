@@ -38,6 +38,8 @@ export class Driver {
   endedUnheard = false
   /** When bytes last came, or else when it started: monotonic milliseconds. */
   heardAt = 0
+  /** A fault at this end, in a tracer or here, has ended it. */
+  isFaulty = false
   readonly #transport: Transport
   readonly #owner: DriverOwner
   #scheduled = false
@@ -94,12 +96,13 @@ export class Driver {
 
   /** Drops the transport without another word. */
   destroy(error?: AmqpError): void {
-    this.#drop(error)
+    this.#drop(error, false)
   }
 
   ref(): void {
     this.#refed = true
-    this.#timer?.ref()
+    // What waits for the peer's end of something that is over holds nobody.
+    if (!this.#ended) this.#timer?.ref()
   }
 
   unref(): void {
@@ -148,8 +151,9 @@ export class Driver {
   }
 
   /** Ends everything at once. An error that nobody expected, a bug here or in a tracer, ends in `closed` too. */
-  #drop(error?: unknown): void {
+  #drop(error: unknown, isFault = true): void {
     if (this.#ended) return
+    this.isFaulty = isFault
     try {
       this.engine.receiveEnd(performance.now(), error)
       this.#pump()

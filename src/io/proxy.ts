@@ -20,10 +20,10 @@ export type ProxyHook = (host: string, port: number) => Promise<Duplex> | Duplex
  */
 export async function connectThrough(
   proxy: ProxyHook,
-  to: { readonly host: string; readonly port: number; readonly withinMs: number },
+  to: { readonly host: string; readonly port: number; readonly withinMs: number; readonly isRefed?: boolean },
   signal: AbortSignal | undefined,
 ): Promise<Duplex> {
-  const { host, port, withinMs } = to
+  const { host, port, withinMs, isRefed = true } = to
   signal?.throwIfAborted()
   return await new Promise<Duplex>((resolve, reject) => {
     let isOver = false
@@ -39,6 +39,7 @@ export async function connectThrough(
       () => fail(`the proxy gave no connection to ${host}:${port} within ${withinMs} ms`),
       timerDelay(withinMs),
     )
+    if (!isRefed) timer.unref()
     signal?.addEventListener('abort', onAbort)
     new Promise<Duplex>(made => made(proxy(host, port))).then(
       stream => {

@@ -28,6 +28,8 @@ export interface SocketTarget {
   /** Milliseconds that connecting and the TLS handshake may take together. */
   readonly withinMs: number
   readonly signal?: AbortSignal | undefined
+  /** Whether the process lives for it while it connects. Default true. */
+  readonly isRefed?: boolean | undefined
   /** A stream that is connected to the host already, in place of a socket of our own. */
   readonly through?: Duplex | undefined
 }
@@ -40,7 +42,7 @@ export interface SocketTarget {
  * Cancellation: the socket is destroyed; rejects with `signal.reason`.
  */
 export async function connectSocket(target: SocketTarget): Promise<SocketTransport> {
-  const { host, port, tls, withinMs, signal, through } = target
+  const { host, port, tls, withinMs, signal, through, isRefed = true } = target
   signal?.throwIfAborted()
   if (through && !tls) return socketTransport(through)
   const socket = tls
@@ -67,6 +69,10 @@ export async function connectSocket(target: SocketTarget): Promise<SocketTranspo
       const what = tls && !socket.connecting ? 'TLS handshake from' : 'connection to'
       giveUp(new TransportError(`no ${what} ${host}:${port} within ${withinMs} ms`))
     }, timerDelay(withinMs))
+    if (!isRefed) {
+      socket.unref()
+      timer.unref()
+    }
     socket.on(ready, onReady).on('error', onError).on('close', onClose)
     signal?.addEventListener('abort', onAbort)
     // It may have fired while the module was being loaded.

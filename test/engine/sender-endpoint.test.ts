@@ -4,8 +4,10 @@ import { describe, expect, test } from 'vitest'
 import { ACCEPTED } from '../../src/definitions/delivery-state.ts'
 import type { IncomingDelivery } from '../../src/engine/incoming-delivery.ts'
 import type { AttachInit } from '../../src/engine/link-endpoint.ts'
+import type { OutgoingDelivery } from '../../src/engine/outgoing-delivery.ts'
 import type { ReceiverEndpoint } from '../../src/engine/receiver-endpoint.ts'
 import { COPY_BELOW, type SenderEndpoint } from '../../src/engine/sender-endpoint.ts'
+import { heldDelivery, requeue } from '../../src/engine/sender-recovery.ts'
 import { UsageError } from '../../src/errors.ts'
 import { expectEvent, hear, Pair } from '../support/pair.ts'
 
@@ -216,4 +218,64 @@ test('§2.6.12 when the link ends, all that was open is there to be taken, each 
   expect(new Set(sender.abandoned)).toEqual(new Set([unsettled, partly, queued, queuedSettled]))
   expect(sender.abandoned).toHaveLength(4)
   expect([session.outgoing.count, pair.left.connection.pendingBytes]).toEqual([0, 0])
+})
+
+describe('§2.6.13 deliveries of an earlier endpoint, queued again', () => {
+  const small = Uint8Array.of(1, 2, 3)
+  const large = new Uint8Array(COPY_BELOW + 1).fill(7)
+
+  test('what was not framed is kept, and sent in order as if nothing had happened', () => {
+    const { sender: first } = linked(undefined)
+    first.transfer(small)
+    first.transfer(large)
+    first.transfer(Uint8Array.of(9), { deliveryTag: Uint8Array.of(5) })
+    first.abandonQueue()
+    const { pair, sender } = linked(10)
+    sender.tags = first.tags
+    const [a, b, c] = first.open as [OutgoingDelivery, OutgoingDelivery, OutgoingDelivery]
+    for (const delivery of [a, b, c]) expect(requeue(sender, delivery)).toBe(true)
+    expect([a, b, c].map(({ kept, isQueued }) => [kept, isQueued])).toEqual(Array(3).fill([undefined, true]))
+    pair.drive()
+    expect(hear(pair.right).deliveries.map(payload)).toEqual([[...small], [...large], [9]])
+    expect(pair.left.connection.pendingBytes).toBe(0)
+  })
+
+  test('what was framed is gone, unless payload is kept', () => {
+    const { pair, sender: first } = linked(10)
+    first.transfer(small)
+    first.keepsPayload = true
+    first.transfer(small)
+    pair.drive()
+    pair.left.receiveEnd(0)
+    const [gone, kept] = first.open as [OutgoingDelivery, OutgoingDelivery]
+    const next = linked(10)
+    next.sender.tags = first.tags
+    next.sender.keepsPayload = true
+    expect(requeue(next.sender, gone)).toBe(false)
+    expect(requeue(next.sender, kept)).toBe(true)
+    next.pair.drive()
+    expect(hear(next.pair.right).deliveries.map(payload)).toEqual([[...small]])
+    expect(kept.kept).toBeDefined()
+  })
+
+  test('one that is made while there is no link; tags are those of all endpoints', () => {
+    const { sender: first } = linked(undefined)
+    const tag = Uint8Array.of(8)
+    first.transfer(small)
+    const held = heldDelivery(first, small, { deliveryTag: tag })
+    expect(() => heldDelivery(first, small, { deliveryTag: tag })).toThrow(UsageError)
+    expect(() => heldDelivery(first, small, { deliveryTag: new Uint8Array(33) })).toThrow(UsageError)
+    const counted = heldDelivery(first, small, {})
+    expect(counted.deliveryTag).toEqual(Uint8Array.of(0, 0, 0, 1))
+    const { pair, sender } = linked(10)
+    sender.tags = first.tags
+    for (const delivery of [held, counted]) requeue(sender, delivery)
+    sender.transfer(small)
+    pair.drive()
+    expect(hear(pair.right).deliveries.map(({ deliveryTag }) => [...deliveryTag])).toEqual([
+      [8],
+      [0, 0, 0, 1],
+      [0, 0, 0, 2],
+    ])
+  })
 })
