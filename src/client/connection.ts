@@ -57,7 +57,7 @@ import type {
   TargetInit,
 } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
-import { attachRequestLink } from './request-link.ts'
+import { attachRequestLink } from './request.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
 import { statsOf } from './stats.ts'

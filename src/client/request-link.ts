@@ -6,9 +6,9 @@
 import { AmqpCondition, type AmqpError, ClosedError, DecodeError, ProtocolError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { Message, MessageInit } from '../message/message.ts'
-import type { Closure, Connection, Delivery, Receiver, RequestLink, Sender, Session } from './api.ts'
+import type { Closure, Delivery, Receiver, RequestLink, Sender, Session } from './api.ts'
 import { inspectAs } from './inspect.ts'
-import { deferred, handled } from './operation.ts'
+import { checkTimeout, deferred, handled } from './operation.ts'
 import type { Abortable, ErrorInit, RequestLinkOptions, RequestOptions } from './options.ts'
 import { assertAccepted } from './outcome.ts'
 
@@ -17,38 +17,7 @@ interface Pending {
   settle(answer: Message | undefined, error?: unknown): void
 }
 
-/** Begins a session, and attaches the two links. Whatever fails ends the session. */
-export async function attachRequestLink(
-  connection: Connection,
-  address: string,
-  options: RequestLinkOptions,
-): Promise<RequestLink> {
-  const { signal, replyTo } = options
-  checkTimeout(options.timeoutMs)
-  const session = await connection.session({ signal })
-  try {
-    const [sender, receiver] = await Promise.all([
-      session.sender(address, { signal, settle: 'unsettled', source: replyTo }),
-      replyTo === undefined
-        ? session.receiver({ dynamic: true }, { signal })
-        : session.receiver(address, { signal, target: replyTo }),
-    ])
-    const answersTo = replyTo ?? receiver.source?.address
-    if (!answersTo)
-      throw new ProtocolError(
-        `the peer made a node for the answers of '${address}' and did not tell its address`,
-        AmqpCondition.invalidField,
-        'link',
-        '3.5.3',
-      )
-    return new ClientRequestLink(address, answersTo, { session, sender, receiver }, options)
-  } catch (error) {
-    void handled(session.end())
-    throw error
-  }
-}
-
-class ClientRequestLink implements RequestLink {
+export class ClientRequestLink implements RequestLink {
   static {
     inspectAs(ClientRequestLink.prototype, 'RequestLink', of => ({
       address: of.address,
@@ -223,9 +192,4 @@ function textOf(bytes: Uint8Array): string {
   } catch {
     return `0x${Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')}`
   }
-}
-
-function checkTimeout(ms: unknown): void {
-  if (ms === undefined || (typeof ms === 'number' && ms > 0)) return
-  throw new UsageError('timeoutMs is a number of milliseconds above 0')
 }
