@@ -13,9 +13,10 @@ import { streamOf } from './incoming-body.ts'
 import { inspectAs } from './inspect.ts'
 import { type Deferred, deferred, handled } from './operation.ts'
 import type { ErrorInit, Transacted } from './options.ts'
+import { liveTransaction } from './own-transaction.ts'
 import type { ClientReceiver } from './receiver.ts'
 import { errorFields, optionalFields } from './termini.ts'
-import { type ClientTransaction, liveTransaction } from './transaction.ts'
+import type { ClientTransaction } from './transaction.ts'
 
 /** What every settlement in mode first returns. */
 const DONE: Promise<void> = /* @__PURE__ */ Promise.resolve()

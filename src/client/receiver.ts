@@ -14,10 +14,11 @@ import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
 import type { Abortable, Transacted } from './options.ts'
+import { liveTransaction } from './own-transaction.ts'
 import { type Handler, type ProcessSource, processDeliveries } from './process.ts'
 import { UNKNOWN_ID } from './sender.ts'
 import { StreamedDelivery } from './streamed-delivery.ts'
-import { type ClientTransaction, liveTransaction } from './transaction.ts'
+import type { ClientTransaction } from './transaction.ts'
 
 /** How long a sender has for an echo before it is asked for a drain, which some answer alone and some die of. D-042 */
 const DRAIN_AFTER_MS = 250

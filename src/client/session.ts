@@ -39,7 +39,7 @@ import {
   targetFields,
   withTermini,
 } from './termini.ts'
-import { TransactionController } from './transaction-controller.ts'
+import type { TransactionController } from './transaction-controller.ts'
 import { unanswerable } from './unanswerable.ts'
 
 type SessionEvents = { closed: Closure; link: IncomingLink }
@@ -186,7 +186,11 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   async transaction(options: Abortable = {}): Promise<Transaction> {
     this.#checkOpen(options)
-    this.#controller ??= new TransactionController(this)
+    if (!this.#controller) {
+      const { TransactionController } = await import('./transaction-controller.ts')
+      this.#checkOpen(options)
+      this.#controller ??= new TransactionController(this)
+    }
     return this.#controller.declare(options)
   }
 
