@@ -1,18 +1,16 @@
 /** connect: a URL or options → an open connection; TLS, where it is, before anything of AMQP. §2.4.1 §5.2.1 */
 
+import type { Duplex } from 'node:stream'
 import { DEFAULT_LIMITS } from '../engine/limits.ts'
 import { TransportError, UsageError } from '../errors.ts'
-import { connectThrough } from '../io/proxy.ts'
 import { connectSocket } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
-import { connectWebSocket } from '../io/websocket.ts'
 import type { Connection } from './api.ts'
 import type { Security } from './authentication.ts'
 import { checkConnectOptions } from './check-options.ts'
 import { ClientConnection } from './connection.ts'
 import type { ConnectOptions } from './options.ts'
-import { PipelinedConnection, refusesPipelining, type SecondTry } from './pipeline.ts'
-import { following } from './redirect.ts'
+import type { SecondTry } from './pipeline.ts'
 import { anonymous } from './sasl/anonymous.ts'
 import { external } from './sasl/external.ts'
 import type { SaslMechanism } from './sasl/mechanism.ts'
@@ -41,7 +39,9 @@ export async function connect(
   options: Omit<Partial<ConnectOptions>, 'host' | 'port'> = {},
 ): Promise<Connection> {
   const settings = settingsOf(target, options)
-  return settings.followRedirects ? following(settings, dial) : dial(settings)
+  if (!settings.followRedirects) return dial(settings)
+  const { following } = await import('./redirect.ts')
+  return following(settings, dial)
 }
 
 /** The options of a target, checked and overridden. @throws {UsageError} */
@@ -86,13 +86,16 @@ async function dial(settings: ConnectOptions): Promise<Connection> {
     const transport = settings.transport ?? (await reach({ ...settings, signal: cancel }, host, port, tls))
     return build(transport, { ...settings, peer }, how, secure)
   }
+  // What only some programs use is loaded when it is asked for.
+  const pipelining = pipeline ? await import('./pipeline.ts') : undefined
   const connection = await make(signal)
   const opening = { settings, connection, where: `${host}:${port}`, secure }
-  if (!pipeline) return opened(opening, signal)
+  if (!pipelining) return opened(opening, signal)
   const second: SecondTry = {
     peer: opening.where,
     dial: async cancel => opened({ ...opening, connection: await make(cancel) }, cancel),
   }
+  const { PipelinedConnection, refusesPipelining } = pipelining
   return new PipelinedConnection(connection, !refusesPipelining(second.peer), settings.transport ? undefined : second)
 }
 
@@ -132,10 +135,15 @@ async function reach(settings: ConnectOptions, host: string, port: number, tls: 
     if (proxy)
       throw new UsageError('a WebSocket class makes its own connections: `proxy` and `webSocket` exclude each other')
     const { class: Class, path = '/', protocols = ['amqp'] } = webSocket
+    const { connectWebSocket } = await import('../io/websocket.ts')
     return connectWebSocket({ host, port, path, tls, protocols, class: Class, withinMs, signal })
   }
   const began = performance.now()
-  const through = proxy && (await connectThrough(proxy, { host, port, withinMs }, signal))
+  let through: Duplex | undefined
+  if (proxy) {
+    const { connectThrough } = await import('../io/proxy.ts')
+    through = await connectThrough(proxy, { host, port, withinMs }, signal)
+  }
   const left = Math.ceil(withinMs - (performance.now() - began))
   return connectSocket({ host, port, tls, withinMs: left, signal, through })
 }
