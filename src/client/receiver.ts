@@ -102,10 +102,9 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   #take(): ClientDelivery | undefined {
     for (let delivery = this.#buffer.shift(); delivery; delivery = this.#buffer.shift()) {
       delivery.leave()
-      const { state } = delivery
-      const isGone = state === 'lost' || state === 'aborted'
-      if (isGone || !this.#onProcessEnd) this.#consumed()
-      if (!isGone) return delivery
+      const gone = isGone(delivery)
+      if (gone || !this.#onProcessEnd) this.#consumed()
+      if (!gone) return delivery
     }
     return undefined
   }
@@ -333,8 +332,15 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     this.#incomplete?.fail(error)
     this.#incomplete = undefined
     this.#onProcessEnd?.()
-    // What is left is the owner's, who may never come for it.
-    for (const delivery of this.#buffer) delivery.leave()
+    // What is not settled the sender has again. The rest can still be taken.
+    for (const delivery of this.#buffer.drain()) {
+      if (isGone(delivery)) {
+        delivery.leave()
+        continue
+      }
+      delivery.outlive()
+      this.#buffer.push(delivery)
+    }
     for (const taker of this.#takers.drain()) taker.resolve(undefined)
     for (const waiting of [...this.#drains.splice(0), ...this.settling]) waiting.reject(error)
     this.settling.clear()
@@ -370,6 +376,9 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     return { done: true, value: undefined }
   }
 }
+
+/** Whether nobody can have it any more. */
+const isGone = ({ state }: ClientDelivery): boolean => state === 'lost' || state === 'aborted'
 
 export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, i) => byte === b[i])
