@@ -1,11 +1,10 @@
 /** connect: a URL or options → an open connection; TLS, where it is, before anything of AMQP. §2.4.1 §5.2.1 */
 
+import type { Duplex } from 'node:stream'
 import { DEFAULT_LIMITS } from '../engine/limits.ts'
 import { ClosedError, type RemoteError, UsageError } from '../errors.ts'
-import { connectThrough } from '../io/proxy.ts'
 import { connectSocket } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
-import { connectWebSocket } from '../io/websocket.ts'
 import type { Connection } from './api.ts'
 import type { Security } from './authentication.ts'
 import { isLasting } from './back-off.ts'
@@ -194,10 +193,15 @@ async function reach(
     if (proxy)
       throw new UsageError('a WebSocket class makes its own connections: `proxy` and `webSocket` exclude each other')
     const { class: Class, path = '/', protocols = ['amqp'] } = webSocket
+    const { connectWebSocket } = await import('../io/websocket.ts')
     return connectWebSocket({ ...to, path, tls, protocols, class: Class, withinMs, signal })
   }
   const began = performance.now()
-  const through = proxy && (await connectThrough(proxy, { ...to, withinMs }, signal))
+  let through: Duplex | undefined
+  if (proxy) {
+    const { connectThrough } = await import('../io/proxy.ts')
+    through = await connectThrough(proxy, { ...to, withinMs }, signal)
+  }
   const left = Math.ceil(withinMs - (performance.now() - began))
   return connectSocket({ ...to, tls, withinMs: left, signal, through })
 }

@@ -43,7 +43,7 @@ import type {
 import type { SecondTry } from './pipeline.ts'
 import type { ClientReceiver } from './receiver.ts'
 import type { Recovery } from './recovery.ts'
-import { attachRequestLink } from './request-link.ts'
+import { attachRequestLink } from './request.ts'
 import type { ClientSender } from './sender.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
 import { statsOf } from './stats.ts'

@@ -3,6 +3,7 @@
 import { ACCEPTED, type DeliveryState, type Outcome, RELEASED } from '../definitions/delivery-state.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
 import { joined } from '../engine/payload-position.ts'
+import type { Share, Untaken } from '../engine/untaken.ts'
 import { ClosedError, UsageError } from '../errors.ts'
 import { decodeMessage } from '../message/decode.ts'
 import type { Message } from '../message/message.ts'
@@ -13,9 +14,11 @@ import { streamOf } from './incoming-body.ts'
 import { inspectAs } from './inspect.ts'
 import { type Deferred, deferred, handled } from './operation.ts'
 import type { ErrorInit, Transacted } from './options.ts'
+import { liveTransaction } from './own-transaction.ts'
 import type { ClientReceiver } from './receiver.ts'
+import type { ClientSession } from './session.ts'
 import { errorFields, optionalFields } from './termini.ts'
-import { type ClientTransaction, liveTransaction } from './transaction.ts'
+import type { ClientTransaction } from './transaction.ts'
 
 /** What every settlement in mode first returns. */
 const DONE: Promise<void> = /* @__PURE__ */ Promise.resolve()
@@ -30,6 +33,9 @@ export interface Posting {
   /** §4.4.1 @throws {TransactionError} it has been rolled back  @throws {UsageError} it has been committed */
   decide(delivery: ClientDelivery, outcome: Outcome): void
 }
+
+/** Deliveries that nobody has taken and whose link has ended: their owner may drop them without a word. */
+const outliving = /* @__PURE__ */ new FinalizationRegistry<() => void>(forget => forget())
 
 export class ClientDelivery implements Delivery {
   static {
@@ -66,6 +72,12 @@ export class ClientDelivery implements Delivery {
   leave(): void {
     if (this.#incoming.untaken && this.#incoming.link.session.connection.untaken.remove(this.#incoming))
       this.#receiver.touch()
+  }
+
+  /** Its link has ended: it is counted until it is taken, or there no more. */
+  outlive(): void {
+    const { untaken: share, link } = this.#incoming
+    if (share) outliving.register(this, forgetting(link.session.connection.untaken, share))
   }
 
   get deliveryTag(): Uint8Array {
@@ -236,4 +248,9 @@ export class ClientDelivery implements Delivery {
       Promise.reject(new UsageError(`delivery ${deliveryId} on ${link.label} was ${before.type} before`, '2.6.12')),
     )
   }
+}
+
+/** Made apart from the delivery, so that it does not keep that alive. */
+const forgetting = (untaken: Untaken, share: Share) => (): void => {
+  if (untaken.release(share)) (share.session.deref()?.context as ClientSession | undefined)?.touch()
 }

@@ -83,3 +83,9 @@ export function throwIfAborted(options: Abortable | undefined): void {
   checkSignal(options.signal)
   options.signal.throwIfAborted()
 }
+
+/** @throws {UsageError} unless it is left out, or a time */
+export function checkTimeout(ms: unknown): void {
+  if (ms === undefined || (typeof ms === 'number' && ms > 0)) return
+  throw new UsageError('timeoutMs is a number of milliseconds above 0')
+}

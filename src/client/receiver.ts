@@ -14,10 +14,11 @@ import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
 import type { Abortable, Transacted } from './options.ts'
+import { liveTransaction } from './own-transaction.ts'
 import { type Handler, type ProcessSource, processDeliveries } from './process.ts'
 import { UNKNOWN_ID } from './sender.ts'
 import { StreamedDelivery } from './streamed-delivery.ts'
-import { type ClientTransaction, liveTransaction } from './transaction.ts'
+import type { ClientTransaction } from './transaction.ts'
 
 /** How long a sender has for an echo before it is asked for a drain, which some answer alone and some die of. D-042 */
 const DRAIN_AFTER_MS = 250
@@ -115,10 +116,9 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   #take(): ClientDelivery | undefined {
     for (let delivery = this.#buffer.shift(); delivery; delivery = this.#buffer.shift()) {
       delivery.leave()
-      const { state } = delivery
-      const isGone = state === 'lost' || state === 'aborted'
-      if (isGone || !this.#onProcessEnd) this.#consumed()
-      if (!isGone) return delivery
+      const gone = isGone(delivery)
+      if (gone || !this.#onProcessEnd) this.#consumed()
+      if (!gone) return delivery
     }
     return undefined
   }
@@ -347,8 +347,15 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     this.#incomplete?.fail(error)
     this.#incomplete = undefined
     this.#onProcessEnd?.()
-    // What is left is the owner's, who may never come for it.
-    for (const delivery of this.#buffer) delivery.leave()
+    // What is not settled the sender has again. The rest can still be taken.
+    for (const delivery of this.#buffer.drain()) {
+      if (isGone(delivery)) {
+        delivery.leave()
+        continue
+      }
+      delivery.outlive()
+      this.#buffer.push(delivery)
+    }
     for (const taker of this.#takers.drain()) taker.resolve(undefined)
     for (const { drained } of this.#drains.splice(0)) drained.reject(error)
     this.#failSettling(error)
@@ -440,6 +447,9 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     return { done: true, value: undefined }
   }
 }
+
+/** Whether nobody can have it any more. */
+const isGone = ({ state }: ClientDelivery): boolean => state === 'lost' || state === 'aborted'
 
 export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, i) => byte === b[i])

@@ -6,9 +6,9 @@
 import { AmqpCondition, type AmqpError, ClosedError, DecodeError, ProtocolError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { Message, MessageInit } from '../message/message.ts'
-import type { Closure, Connection, Delivery, Receiver, RequestLink, Sender } from './api.ts'
+import type { Closure, Delivery, Receiver, RequestLink, Sender } from './api.ts'
 import { inspectAs } from './inspect.ts'
-import { deferred, handled, shared } from './operation.ts'
+import { checkTimeout, deferred, handled, shared } from './operation.ts'
 import type { Abortable, ErrorInit, RequestLinkOptions, RequestOptions } from './options.ts'
 import { assertAccepted } from './outcome.ts'
 import type { ClientReceiver } from './receiver.ts'
@@ -23,37 +23,7 @@ interface Pending {
   isAccepted: boolean
 }
 
-/** Begins a session, and attaches the two links. Whatever fails ends the session. */
-export async function attachRequestLink(
-  connection: Pick<Connection, 'session'>,
-  address: string,
-  options: RequestLinkOptions,
-): Promise<RequestLink> {
-  const { signal, replyTo } = options
-  checkTimeout(options.timeoutMs)
-  const session = (await connection.session({ signal })) as ClientSession
-  try {
-    const [sender, receiver] = await Promise.all([
-      session.sender(address, { signal, settle: 'unsettled', source: replyTo }),
-      replyTo === undefined
-        ? session.receiver({ dynamic: true }, { signal })
-        : session.receiver(address, { signal, target: replyTo }),
-    ])
-    if (!(replyTo ?? receiver.source?.address))
-      throw new ProtocolError(
-        `the peer made a node for the answers of '${address}' and did not tell its address`,
-        AmqpCondition.invalidField,
-        'link',
-        '3.5.3',
-      )
-    return new ClientRequestLink(address, { session, sender, receiver: receiver as ClientReceiver }, options)
-  } catch (error) {
-    void handled(session.end())
-    throw error
-  }
-}
-
-class ClientRequestLink implements RequestLink {
+export class ClientRequestLink implements RequestLink {
   static {
     inspectAs(ClientRequestLink.prototype, 'RequestLink', of => ({
       address: of.address,
@@ -249,9 +219,4 @@ function textOf(bytes: Uint8Array): string {
   } catch {
     return `0x${Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')}`
   }
-}
-
-function checkTimeout(ms: unknown): void {
-  if (ms === undefined || (typeof ms === 'number' && ms > 0)) return
-  throw new UsageError('timeoutMs is a number of milliseconds above 0')
 }

@@ -14,8 +14,9 @@ import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
 import type { Abortable, ErrorInit, SendOptions } from './options.ts'
 import { ACCEPTED_OUTCOME, type Outcome, outcomeOf } from './outcome.ts'
+import { liveTransaction } from './own-transaction.ts'
 import { isStreamed, StreamedSend } from './streamed-send.ts'
-import { type ClientTransaction, liveTransaction } from './transaction.ts'
+import type { ClientTransaction } from './transaction.ts'
 
 type SenderEvents = { closed: Closure; credit: { linkCredit: number; drain: boolean } }
 

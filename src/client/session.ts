@@ -30,7 +30,7 @@ import { ClientReceiver } from './receiver.ts'
 import type { Recovery, Restorable } from './recovery.ts'
 import { ClientSender } from './sender.ts'
 import { decodeFault, errorFields, optionalFields, orEmpty, sourceFields, targetFields } from './termini.ts'
-import { TransactionController } from './transaction-controller.ts'
+import type { TransactionController } from './transaction-controller.ts'
 import { unanswerable } from './unanswerable.ts'
 
 type SessionEvents = { closed: Closure; link: IncomingLink }
@@ -262,8 +262,12 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   async transaction(options: Parameters<Session['transaction']>[0] = {}): Promise<Transaction> {
     this.checkOpen(options)
+    if (!this.#controller) {
+      const { TransactionController } = await import('./transaction-controller.ts')
+      this.checkOpen(options)
+      this.#controller ??= new TransactionController(this)
+    }
     if (this.#isDown) await this.#whenUp(options)
-    this.#controller ??= new TransactionController(this)
     return this.#controller.declare(options)
   }
 

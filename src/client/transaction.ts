@@ -14,6 +14,7 @@ import type { ClientDelivery } from './delivery.ts'
 import { inspectAs } from './inspect.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted, within } from './operation.ts'
 import type { Abortable } from './options.ts'
+import { OwnTransaction } from './own-transaction.ts'
 import type { ClientReceiver } from './receiver.ts'
 import type { ClientSender } from './sender.ts'
 
@@ -38,7 +39,7 @@ export interface TransactionOwner {
   forget(transaction: ClientTransaction): void
 }
 
-export class ClientTransaction implements Transaction {
+export class ClientTransaction extends OwnTransaction implements Transaction {
   static {
     inspectAs(ClientTransaction.prototype, 'Transaction', of => ({ id: of.id, state: of.state }))
   }
@@ -63,6 +64,7 @@ export class ClientTransaction implements Transaction {
   readonly #over = deferred<void>()
 
   constructor(owner: TransactionOwner, id: Uint8Array) {
+    super()
     this.#owner = owner
     this.id = id
     this.posting = Object.freeze({ type: 'transactional-state', txnId: id, outcome: undefined })
@@ -282,10 +284,3 @@ export class ClientTransaction implements Transaction {
 }
 
 const senderOf = (delivery: OutgoingDelivery): ClientSender => delivery.link.context as ClientSender
-
-/** The transaction behind what a caller gave, if work may be done under it. @throws as `ClientTransaction.check` */
-export function liveTransaction(given: Transaction, session: Session): ClientTransaction {
-  if (!(given instanceof ClientTransaction)) throw new UsageError('that is no transaction of this library’s')
-  given.check(session)
-  return given
-}

@@ -65,18 +65,23 @@ export interface Coordinator {
   readonly capabilities: readonly string[]
 }
 
+/** The fields that both begin with. */
+const leading = /* @__PURE__ */ (() => ({
+  address: optional(addressField),
+  durable: defaulted(durabilityField, 'none'),
+  expiryPolicy: defaulted(expiryPolicyField, 'session-end'),
+  timeout: defaulted(uintField, 0),
+  dynamic: defaulted(booleanField, false),
+  dynamicNodeProperties: optional(exact(fieldsField)),
+}))()
+
 /** The table of `Source`. §3.5.3 */
 export const source: Composite<Source> = /* @__PURE__ */ composite<Source>({
   name: 'source',
   code: 0x28,
   section: '3.5.3',
   fields: {
-    address: optional(addressField),
-    durable: defaulted(durabilityField, 'none'),
-    expiryPolicy: defaulted(expiryPolicyField, 'session-end'),
-    timeout: defaulted(uintField, 0),
-    dynamic: defaulted(booleanField, false),
-    dynamicNodeProperties: optional(/* @__PURE__ */ exact(fieldsField)),
+    ...leading,
     distributionMode: optional(symbolField),
     filter: optional(/* @__PURE__ */ exact(mapField)),
     defaultOutcome: optional(outcomeField),
@@ -91,12 +96,7 @@ export const target: Composite<Target> = /* @__PURE__ */ composite<Target>({
   code: 0x29,
   section: '3.5.4',
   fields: {
-    address: optional(addressField),
-    durable: defaulted(durabilityField, 'none'),
-    expiryPolicy: defaulted(expiryPolicyField, 'session-end'),
-    timeout: defaulted(uintField, 0),
-    dynamic: defaulted(booleanField, false),
-    dynamicNodeProperties: optional(/* @__PURE__ */ exact(fieldsField)),
+    ...leading,
     capabilities: symbols,
   },
 })

@@ -64,6 +64,8 @@ export class SessionEndpoint {
   readonly kept: KeptBytes
   /** Complete deliveries that wait for whoever takes them. */
   untaken = 0
+  /** For what must not keep it alive. */
+  readonly weakly: WeakRef<SessionEndpoint> = new WeakRef(this)
   readonly #handles: Numbering<LinkEnd>
   readonly #remoteHandles: Numbering<LinkEnd>
   readonly #names: LinkNames<LinkEnd>

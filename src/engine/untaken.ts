@@ -14,15 +14,16 @@ import type { SessionEndpoint } from './session-endpoint.ts'
 
 /** A chunk of input, kept alive by the deliveries that lie in it. */
 interface Chunk {
-  readonly buffer: ArrayBufferLike
+  readonly bytes: number
   users: number
 }
 
-/** What is counted for one delivery. */
+/** What is counted for one delivery. It keeps neither that nor its session alive. */
 export interface Share {
-  readonly session: SessionEndpoint
+  readonly session: WeakRef<SessionEndpoint>
   readonly chunk: Chunk | undefined
   readonly bytes: number
+  isReleased: boolean
 }
 
 export class Untaken {
@@ -30,8 +31,9 @@ export class Untaken {
   readonly #limits: Limits
   /** Where the newest delivery ends: those of one chunk come one behind the other. */
   #newest: Chunk | undefined
+  #buffer: ArrayBufferLike | undefined
   /** Sessions that have announced no more window, and those with deliveries of theirs. */
-  readonly #stopped = new Set<SessionEndpoint>()
+  readonly #stopped = new Set<WeakRef<SessionEndpoint>>()
 
   constructor(limits: Limits) {
     this.#limits = limits
@@ -42,13 +44,13 @@ export class Untaken {
     const { session } = delivery.link
     const chunk = this.#chunkOf(delivery.chunks.at(-1)?.buffer)
     const bytes = PIECE + delivery.pinned
-    delivery.untaken = { session, chunk, bytes }
+    delivery.untaken = { session: session.weakly, chunk, bytes, isReleased: false }
     session.untaken++
     this.bytes += bytes
     const { maxBufferedBytes, maxIncompleteBytes } = this.#limits
     if (this.bytes <= maxBufferedBytes) return true
     session.window.isStopped = true
-    this.#stopped.add(session)
+    this.#stopped.add(session.weakly)
     if (this.bytes <= maxBufferedBytes + maxIncompleteBytes) return true
     this.remove(delivery)
     const what = `messages that nobody takes hold more than ${maxBufferedBytes + maxIncompleteBytes} bytes`
@@ -58,15 +60,23 @@ export class Untaken {
 
   /** It has been taken, or dropped. @returns whether the peer has to be told of a window that opens again */
   remove(delivery: IncomingDelivery): boolean {
-    if (!delivery.untaken) return false
-    const { session, chunk, bytes } = delivery.untaken
+    const share = delivery.untaken
     delivery.untaken = undefined
+    return share !== undefined && this.release(share)
+  }
+
+  /** As `remove`, where the delivery itself is no longer there. */
+  release(share: Share): boolean {
+    const { chunk, bytes, isReleased } = share
+    if (isReleased) return false
+    share.isReleased = true
     this.bytes -= bytes
-    if (chunk && --chunk.users === 0) this.bytes -= chunk.buffer.byteLength
-    session.untaken--
+    if (chunk && --chunk.users === 0) this.bytes -= chunk.bytes
+    const session = share.session.deref()
+    if (session) session.untaken--
     if (this.#stopped.size === 0) return false
     if (this.bytes <= this.#limits.maxBufferedBytes) for (const each of this.#stopped) this.#resume(each)
-    else if (session.untaken === 0) this.#resume(session)
+    else if (session?.untaken === 0) this.#resume(share.session)
     else return false
     return true
   }
@@ -74,16 +84,21 @@ export class Untaken {
   /** Counts a chunk with the first delivery in it. */
   #chunkOf(buffer: ArrayBufferLike | undefined): Chunk | undefined {
     if (!buffer) return undefined
-    if (this.#newest?.buffer !== buffer || this.#newest.users === 0) {
-      this.#newest = { buffer, users: 0 }
-      this.bytes += buffer.byteLength
+    let chunk = this.#newest
+    if (!chunk || this.#buffer !== buffer || chunk.users === 0) {
+      chunk = { bytes: buffer.byteLength, users: 0 }
+      this.#newest = chunk
+      this.#buffer = buffer
+      this.bytes += chunk.bytes
     }
-    this.#newest.users++
-    return this.#newest
+    chunk.users++
+    return chunk
   }
 
-  #resume(session: SessionEndpoint): void {
-    this.#stopped.delete(session)
+  #resume(weakly: WeakRef<SessionEndpoint>): void {
+    this.#stopped.delete(weakly)
+    const session = weakly.deref()
+    if (!session) return
     session.window.isStopped = false
     if (session.window.isLow && session.maySend) session.windowDue()
   }

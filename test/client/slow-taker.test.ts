@@ -1,5 +1,7 @@
 /** Receivers whose deliveries nobody takes: what lies there is bounded in bytes, and their senders wait. §2.5.6 */
 
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import type { IncomingLink, Receiver } from '../../src/client/api.ts'
 import { joined, turn } from './joined.ts'
@@ -94,14 +96,44 @@ test.each(['close', 'detach'])('nothing is counted after %s', async verb => {
   expect(untaken.bytes).toBe(0)
 })
 
-test('nothing is counted when the sender has ended the link', async () => {
-  const { ends, receiver, untaken } = await slow({ settled: true })
+test('what was not settled is dropped when the sender has ended the link', async () => {
+  const { ends, receiver, untaken } = await slow()
   await using _ = ends
   await turn(50)
   await ends.sessions[0]?.end({ error: { condition: 'amqp:internal-error' } })
   await receiver.closed
   expect(untaken.bytes).toBe(0)
-  expect((await receiver.receive()).bytes.length).toBeGreaterThan(SIZE)
+})
+
+/** What a sender has settled can be taken when its link has ended. */
+async function left() {
+  const { ends, receiver, untaken } = await slow({ settled: true })
+  await turn(50)
+  await ends.sessions[0]?.end({ error: { condition: 'amqp:internal-error' } })
+  await receiver.closed
+  expect(untaken.bytes).toBeGreaterThan(100_000)
+  return { ends, receiver, untaken }
+}
+
+test('what was settled is counted until it is taken', async () => {
+  const { ends, receiver, untaken } = await left()
+  await using _ = ends
+  for (let before = untaken.bytes; before > 0; before = untaken.bytes) {
+    expect((await receiver.receive()).bytes.length).toBeGreaterThan(SIZE)
+    expect(untaken.bytes).toBeLessThan(before)
+  }
+})
+
+test('or until its owner has dropped it', async () => {
+  const { ends, untaken } = await left()
+  await using _ = ends
+  setFlagsFromString('--expose-gc')
+  const gc: () => void = runInNewContext('gc')
+  for (let i = 0; i < 100 && untaken.bytes > 0; i++) {
+    gc()
+    await turn(10)
+  }
+  expect(untaken.bytes).toBe(0)
 })
 
 test('a peer that fills many windows beyond maxIncompleteBytes loses the link that goes too far', async () => {

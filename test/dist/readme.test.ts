@@ -1,0 +1,176 @@
+/**
+ * The code of the README, held to the built package: each block is type-checked as a module of its own, and those that
+ * are whole programs and need nobody else are run. Needs `npm run build`.
+ */
+
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { exportsOf } from './declarations.ts'
+
+const root = new URL('../../', import.meta.url).pathname
+const { connect, sasl } = (await import(join(root, 'dist/index.js'))) as typeof import('../../src/index.ts')
+
+interface Block {
+  /** Of its opening fence in the README, from 1. */
+  readonly line: number
+  readonly code: string
+}
+
+const lines = readFileSync(join(root, 'README.md'), 'utf8').split('\n')
+const blocks: Block[] = lines.flatMap((fence, i) => {
+  if (!/^```(ts|js)$/.test(fence)) return []
+  return [{ line: i + 1, code: lines.slice(i + 1, lines.indexOf('```', i)).join('\n') }]
+})
+
+/** What blocks take from blocks and words around them. Besides, all that `fairlead` exports is there by its name. */
+const PLACEHOLDERS: Readonly<Record<string, string>> = {
+  connection: 'Connection',
+  sender: 'Sender',
+  other: 'Sender',
+  receiver: 'Receiver',
+  delivery: 'Delivery',
+  bodies: 'Iterable<string>',
+  cert: 'string',
+  key: 'string',
+  renewed: '{ cert: string, key: string }',
+  token: 'string',
+  expiresAt: 'Date',
+  store: '(...what: unknown[]) => Promise<void>',
+  mayUse: '(identity: unknown, address: string | undefined) => boolean',
+  credentialsFor: '(host: string) => SaslMechanism',
+  fetchToken: '(signal: AbortSignal) => Promise<string>',
+  createReadStream: "typeof import('node:fs')['createReadStream']",
+  writeFile: "typeof import('node:fs/promises')['writeFile']",
+}
+
+const word = (name: string): RegExp => new RegExp(`(?<![.\\w$])${name}(?![\\w$])`)
+/** Whether a block has a name from elsewhere: it uses it and does not declare it, by `const` or in an import. */
+const takes = ({ code }: Block, name: string): boolean =>
+  word(name).test(code) && !new RegExp(`(const|let) ${name}\\b|import [^;]*?\\b${name}\\b[^;]*? from`).test(code)
+
+const values = [...exportsOf('index.d.ts')].map(([name]) => name)
+
+/** The block as a module, on the lines that it has in the README, counted from its fence. */
+function moduleOf(block: Block): string {
+  const declared = Object.entries(PLACEHOLDERS).filter(([name]) => takes(block, name))
+  const types = declared.map(
+    ([name, type]) =>
+      `declare const ${name}: ${type.replace(/\b(Connection|Sender|Receiver|Delivery|SaslMechanism)\b/g, "import('fairlead').$1")};`,
+  )
+  const imported = values.filter(name => takes(block, name))
+  return `import { ${imported.join(', ')} } from 'fairlead'; ${types.join(' ')} export {}\n${block.code}\n`
+}
+
+let folder = ''
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'readme-'))
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', type: 'module', private: true }))
+  mkdirSync(join(folder, 'node_modules/@types'), { recursive: true })
+  symlinkSync(root, join(folder, 'node_modules/fairlead'))
+  for (const name of ['@types/node', '@types/ws', 'undici-types', 'ws'])
+    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+})
+const children: ChildProcess[] = []
+afterAll(() => {
+  for (const child of children) child.kill()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+test('there are blocks, and each placeholder is for one of them', () => {
+  expect(blocks.length).toBeGreaterThan(15)
+  expect(Object.keys(PLACEHOLDERS).filter(name => !blocks.some(block => takes(block, name)))).toEqual([])
+})
+
+test('every block compiles against the declarations of the package', () => {
+  for (const block of blocks) writeFileSync(join(folder, `README-${block.line}.ts`), moduleOf(block))
+  const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022']
+  let output = ''
+  try {
+    execFileSync(
+      process.execPath,
+      [join(root, 'node_modules/typescript/bin/tsc'), ...options, ...blocks.map(({ line }) => `README-${line}.ts`)],
+      { cwd: folder, encoding: 'utf8' },
+    )
+  } catch (error) {
+    output = String((error as { stdout?: unknown }).stdout)
+  }
+  // By the lines of the README.
+  const faults = output.replace(
+    /README-(\d+)\.ts\((\d+),/g,
+    (_, at, line) => `README.md(${Number(at) + Number(line) - 1},`,
+  )
+  expect(faults).toBe('')
+})
+
+/** Runs a module, TypeScript's own syntax not being in it. */
+function run(code: string): { child: ChildProcess; said: () => string; ended: Promise<number | null> } {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', code], { cwd: folder, timeout: 40_000 })
+  children.push(child)
+  let out = ''
+  const hear = (text: unknown): void => {
+    out += text
+  }
+  child.stdout?.on('data', hear)
+  child.stderr?.on('data', hear)
+  return { child, said: () => out, ended: new Promise(resolve => child.on('close', resolve)) }
+}
+
+/** The one whole program that has this in it. */
+function program(mark: string): string {
+  const found = blocks.filter(({ code }) => code.startsWith('import') && code.includes(mark))
+  expect(found).toHaveLength(1)
+  return found[0]?.code ?? ''
+}
+
+const freePort = (): Promise<number> =>
+  new Promise(resolve => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number }
+      server.close(() => resolve(port))
+    })
+  })
+
+async function until(holds: () => boolean, said: () => string): Promise<void> {
+  for (let i = 0; i < 200 && !holds(); i++) await new Promise(resolve => setTimeout(resolve, 50))
+  expect(holds(), said()).toBe(true)
+}
+
+test('the program of the IoT Hub runs to its end, and prints what its comments say', async () => {
+  const { said, ended } = run(program('IotHubEmulator.start'))
+  expect([await ended, said().trim().split('\n')]).toEqual([0, ['d1 {"temperature":21.5}', 'success']])
+})
+
+test('the program that accepts takes a message from the client that is named behind it', async () => {
+  const port = await freePort()
+  const code = program('for await (const connection of listener)')
+  expect(code).toContain('port: 5672')
+  const { child, said } = run(`${code.replace('port: 5672', `port: ${port}`)}`)
+  let connection: Awaited<ReturnType<typeof connect>> | undefined
+  for (let i = 0; i < 100 && !connection; i++) {
+    connection = await connect(`amqp://ann:secret@127.0.0.1:${port}`, { allowInsecureAuth: true }).catch(
+      () => undefined,
+    )
+    if (!connection) await new Promise(resolve => setTimeout(resolve, 50))
+  }
+  if (!connection) throw new Error(`nobody listens: ${said()}`)
+  const sender = await connection.sender('q1')
+  expect(await sender.send({ body: 'hello' })).toMatchObject({ outcome: 'accepted' })
+  await connection.close()
+  await until(() => said().includes('hello'), said)
+  child.kill()
+})
+
+test('the program that keeps credentials lets in who has the password', async () => {
+  const { child, said } = run(`${program('scramCredentials')}\nconsole.log(\`port \${listener.port}\`)`)
+  await until(() => /port \d+/.test(said()), said)
+  const port = Number(/port (\d+)/.exec(said())?.[1])
+  const open = (password: string) => connect({ host: '127.0.0.1', port, tls: false, sasl: sasl.scram('ann', password) })
+  const connection = await open('secret')
+  await connection.close()
+  await expect(open('wrong')).rejects.toThrow(/auth/)
+  child.kill()
+})
