@@ -403,11 +403,11 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
     for (const session of [...this.#sessions]) session.suspend(closure)
   }
 
-  resume(): void {
+  resume(isBack: boolean): void {
     const { line, recovery } = this
     const sessions = [...this.#sessions].filter(session => session.isSuspended)
     for (const session of sessions) session.resume(this.engine.connection.session())
-    void recovery?.restored(sessions, () => this.line === line && !line.closure)
+    if (isBack) void recovery?.restored(sessions, () => this.line === line && !line.closure)
   }
 
   endPassing(closure: Closure): void {

@@ -15,8 +15,8 @@ import type { Recovery, RecoveryOwner } from './recovery.ts'
 export interface LinesOwner extends LineOwner {
   /** The line is lost, and another will be made: suspends what can go on, and ends what cannot. */
   suspend(closure: Closure): void
-  /** Another line is open: begins again what was suspended. */
-  resume(): void
+  /** Another line is open: begins again what was suspended. @param isBack  whether the connection was open before */
+  resume(isBack: boolean): void
   /** A line that was to replace another is lost: ends what was begun on it. */
   endPassing(closure: Closure): void
   /** What is done on a line before anything is resumed there. */
@@ -159,11 +159,12 @@ export class Lines implements RecoveryOwner {
       throw error
     }
     const { line } = this
+    const isBack = this.#hasOpened
     if (this.#refed) line.ref()
     else line.unref()
     try {
       await line.start(signal)
-      if (this.#hasOpened) await this.#owner.prepare(line, signal)
+      if (isBack) await this.#owner.prepare(line, signal)
       signal.throwIfAborted()
       if (line.closure) throw line.closure.error ?? new ClosedError('connection', 'connection', undefined, 'remote')
     } catch (error) {
@@ -171,7 +172,7 @@ export class Lines implements RecoveryOwner {
       throw error
     }
     this.#isUp()
-    this.#owner.resume()
+    this.#owner.resume(isBack)
   }
 
   giveUp(error: AmqpError): void {

@@ -1,6 +1,6 @@
 /**
- * §2.6.13 unsettled maps that are incomplete, on the wire: links of a connection that is made again are detached and
- * attached until both ends have told all they have. The peer follows a script.
+ * Links of a connection that is made again, on the wire, where the peer follows a script. §2.6.13: while unsettled maps
+ * are incomplete they are detached and attached, until both ends have told all they have. §2.6.1: what is stolen is gone.
  */
 
 import { expect, test } from 'vitest'
@@ -176,5 +176,23 @@ test('a receiver: a peer that detaches where both maps were complete has ended t
   const receiver = await attaching
   peer.sendDetach({ closed: false })
   expect(await receiver.closed).toMatchObject({ by: 'remote' })
+  ;(connection as unknown as { destroy(): void }).destroy()
+})
+
+test('§2.6.1 a link that is stolen has ended, and is not attached again', async () => {
+  const { connection, peer: first, next, cut } = await resuming()
+  const attaching = connection.sender('b', { name: 'n' })
+  await heard(first, 'begin')
+  first.respondBegin()
+  await heard(first, 'attach')
+  first.respondAttach()
+  const sender = await attaching
+  first.sendAttach({ name: 'n', handle: 1, role: 'receiver' })
+  expect(await sender.closed).toMatchObject({ by: 'remote', error: { condition: 'amqp:link:stolen' } })
+  cut()
+  const peer = await next()
+  await heard(peer, 'begin')
+  peer.respondBegin()
+  await heard(peer)
   ;(connection as unknown as { destroy(): void }).destroy()
 })
