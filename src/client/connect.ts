@@ -38,10 +38,21 @@ export async function connect(
   target: string | URL | ConnectOptions,
   options: Omit<Partial<ConnectOptions>, 'host' | 'port'> = {},
 ): Promise<Connection> {
-  const settings = settingsOf(target, options)
+  const given = options.transport ?? (target as Partial<ConnectOptions> | undefined)?.transport
+  const settings = orDrop(given, () => settingsOf(target, options))
   if (!settings.followRedirects) return dial(settings)
   const { following } = await import('./redirect.ts')
   return following(settings, dial)
+}
+
+/** What `make` gives; where it throws, the transport is dropped. */
+function orDrop<T>(transport: Transport | undefined, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    transport?.destroy()
+    throw error
+  }
 }
 
 /** The options of a target, checked and overridden. @throws {UsageError} */
@@ -55,12 +66,7 @@ function settingsOf(
   const settings: ConnectOptions = { ...parsed, ...given }
   const { host, followRedirects = 0 } = settings
   if (typeof host !== 'string' || host === '') throw new UsageError('the target names no host')
-  try {
-    checkConnectOptions(settings)
-  } catch (error) {
-    settings.transport?.destroy()
-    throw error
-  }
+  checkConnectOptions(settings)
   if (!Number.isInteger(followRedirects) || followRedirects < 0)
     throw new UsageError('followRedirects is a number of redirects, 0 for none')
   if (followRedirects > 0 && settings.pipeline)
@@ -76,8 +82,12 @@ function settingsOf(
 /** Connects once. */
 async function dial(settings: ConnectOptions): Promise<Connection> {
   const { host, signal, pipeline } = settings
-  signal?.throwIfAborted()
-  const how = security(settings)
+  // What only some programs use is loaded when it is asked for.
+  const pipelining = pipeline ? await import('./pipeline.ts') : undefined
+  const how = orDrop(settings.transport, () => {
+    signal?.throwIfAborted()
+    return security(settings)
+  })
   const tls = settings.transport ? undefined : tlsOptions(settings)
   const port = settings.port ?? defaultPort(settings, tls !== undefined)
   const peer = settings.transport ? settings.transport.remoteAddress : `${host}:${port}`
@@ -86,8 +96,6 @@ async function dial(settings: ConnectOptions): Promise<Connection> {
     const transport = settings.transport ?? (await reach({ ...settings, signal: cancel }, host, port, tls))
     return build(transport, { ...settings, peer }, how, secure)
   }
-  // What only some programs use is loaded when it is asked for.
-  const pipelining = pipeline ? await import('./pipeline.ts') : undefined
   const connection = await make(signal)
   const opening = { settings, connection, where: `${host}:${port}`, secure }
   if (!pipelining) return opened(opening, signal)
@@ -164,12 +172,8 @@ function build(
   how: Security,
   secure: boolean,
 ): ClientConnection {
-  try {
-    return new ClientConnection(transport, { ...settings, hostname: settings.hostname ?? settings.host }, how, secure)
-  } catch (error) {
-    transport.destroy()
-    throw error
-  }
+  const { host, hostname = host } = settings
+  return orDrop(transport, () => new ClientConnection(transport, { ...settings, hostname }, how, secure))
 }
 
 /** The options that a target stands for. @throws {UsageError} */
