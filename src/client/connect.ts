@@ -46,7 +46,17 @@ export async function connect(
   target: string | URL | ConnectOptions,
   options: Omit<Partial<ConnectOptions>, 'host' | 'port'> = {},
 ): Promise<Connection> {
-  const settings = settingsOf(target, options)
+  const given = options.transport ?? (target as Partial<ConnectOptions> | undefined)?.transport
+  try {
+    return await reached(settingsOf(target, options))
+  } catch (error) {
+    if (typeof given === 'object') given.destroy()
+    throw error
+  }
+}
+
+/** Connects to the first of the hosts that takes us. */
+async function reached(settings: ConnectOptions): Promise<Connection> {
   const routes = routesOf(settings)
   const recovery = settings.reconnect
     ? new Recovery(settings.reconnect, routes, settings.followRedirects ?? 0)
@@ -96,12 +106,7 @@ function settingsOf(
   const settings: ConnectOptions = { ...parsed, ...given }
   const { host, followRedirects = 0 } = settings
   if (typeof host !== 'string' || host === '') throw new UsageError('the target names no host')
-  try {
-    checkConnectOptions(settings)
-  } catch (error) {
-    if (typeof settings.transport === 'object') settings.transport.destroy()
-    throw error
-  }
+  checkConnectOptions(settings)
   if (!Number.isInteger(followRedirects) || followRedirects < 0)
     throw new UsageError('followRedirects is a number of redirects, 0 for none')
   if (followRedirects > 0 && settings.pipeline)

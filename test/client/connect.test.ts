@@ -135,6 +135,21 @@ describe('what is left behind', () => {
     expect(errors).toEqual([expect.any(EncodeError)])
   })
 
+  test.each<[string, object]>([
+    ['a signal that has fired', { signal: AbortSignal.abort() }],
+    ['no mechanism', { sasl: {} }],
+    ['no number', { followRedirects: -1 }],
+    ['both', { followRedirects: 1, pipeline: true }],
+    ['an unknown option', { bogus: 1 }],
+    ['an empty host', { host: '' }],
+  ])('a given transport is destroyed before it is used: %s', async (_, options) => {
+    const [a, b] = memoryPair()
+    let ended = false
+    b.start({ data: () => {}, end: () => (ended = true), drain: () => {} } as never)
+    await failure(connect({ host: 'h', transport: a, ...options }))
+    await expect.poll(() => ended).toBe(true)
+  })
+
   test('a given transport is destroyed when opening throws', async () => {
     const [near] = memoryPair()
     let destroyed = 0
