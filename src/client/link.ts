@@ -7,6 +7,7 @@ import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
 import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
+import type { Terminus } from './keeper.ts'
 import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ErrorInit, SourceInit, TargetInit } from './options.ts'
 import { errorFields, orEmpty, sourceInit, targetInit } from './termini.ts'
@@ -33,6 +34,8 @@ export interface LinkOwner {
 export abstract class ClientLink<Events extends { closed: Closure }> extends Emitter<Events> {
   readonly endpoint: LinkEndpoint
   protected readonly owner: LinkOwner
+  /** What outlives it. §2.6.4 */
+  terminus: Terminus | undefined
   #closure: Closure | undefined
   /** The link is being closed from this end: nothing new begins. */
   protected isClosing = false
@@ -127,6 +130,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     )
     this.#attaching?.promise.catch(() => {})
     this.#closed?.resolve(closure)
+    this.terminus?.onLeft(closure)
     this.ended(closure)
     this.emit('closed', closure as Events['closed'])
   }

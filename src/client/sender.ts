@@ -1,14 +1,15 @@
 /** Sender: encodes at the call, waits for credit in order, resolves with the outcome. §2.6.7 §2.6.12 */
 
-import type { DeliveryState, Outcome as OutcomeState } from '../definitions/delivery-state.ts'
+import { type DeliveryState, type Outcome as OutcomeState, RELEASED } from '../definitions/delivery-state.ts'
 import type { DeliveryInit, OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
-import { TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
+import { type AmqpError, TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
 import { checkMessageFormat, EncodedMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Sender, StreamedInit } from './api.ts'
 import { inspectAs } from './inspect.ts'
+import { detachWhenDone } from './keeper.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
 import type { Abortable, ErrorInit, SendOptions } from './options.ts'
@@ -77,6 +78,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   override onAttached(properties: ReadonlyMap<AmqpValue, AmqpValue>): void {
     super.onAttached(properties)
     if (this.endpoint.acquisition) this.onFlow()
+    if (this.terminus && this.endpoint.mustReattach) detachWhenDone(this, this.owner.flushed)
   }
 
   send(message: MessageInit | StreamedInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
@@ -203,9 +205,13 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   #watch(delivery: OutgoingDelivery, pending: PendingSend, signal: AbortSignal): void {
     const onAbort = () => {
-      this.#done(delivery)
-      this.endpoint.abort(delivery)
-      this.owner.touch()
+      // The link may have been attached again since.
+      const { link } = delivery
+      const sender = link.context as ClientSender
+      sender.#done(delivery)
+      // Where it is not attached at present, its source has given it up when it is.
+      if (link.abort(delivery) === 'sent' && sender.isOver) delivery.localState ??= RELEASED
+      sender.owner.touch()
       pending.reject(signal.reason)
     }
     signal.addEventListener('abort', onAbort, { once: true })
@@ -241,6 +247,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const pending = this.#done(delivery)
     pending?.resolve((pending.raw ? state : delivery.settled ? ACCEPTED_OUTCOME : this.#outcome(delivery)) as never)
     pending?.transaction?.answered(delivery)
+    if (this.endpoint.mustReattach) this.owner.touch()
   }
 
   /** Takes back a message posted under a transaction that is over; its send rejects. */
@@ -323,16 +330,29 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     for (const waiter of this.#waiters.splice(0)) waiter.resolve()
   }
 
+  /** Sends of an earlier link of this terminus are open on this one. §2.6.13 */
+  takeOver(deliveries: Iterable<OutgoingDelivery>): void {
+    for (const { context } of deliveries) if (context) this.#unsettled++
+  }
+
+  /** Nobody will learn what has become of a message. */
+  lose(delivery: OutgoingDelivery, error: AmqpError): void {
+    this.#done(delivery)?.reject(error)
+  }
+
   protected ended(): void {
     const error = this.closedError()
     const { endpoint } = this
     for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
     const open = new Set([...endpoint.abandoned.splice(0), ...endpoint.queue, ...endpoint.unsettled()])
     for (const delivery of open) {
+      if (this.terminus?.holds(delivery)) continue
       const pending = this.#done(delivery)
       pending?.reject(pending.transaction ? pending.transaction.lose(delivery, error) : error)
     }
     this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
+    // What lives on is nothing that a close of this link has to wait for.
+    this.#allSettled?.resolve()
   }
 }

@@ -1,20 +1,20 @@
 /** Session: links, outgoing and incoming, and the end of both. §2.5 */
 
 import type { Attach } from '../definitions/performatives.ts'
-import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
+import type { Source, Target } from '../definitions/terminus.ts'
 import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
 import { AmqpCondition, ClosedError, type DecodeError, UsageError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
-import type { Init } from '../types/composite.ts'
 import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
 import type { Transaction } from './api-transactions.ts'
 import type { Coordinator as LocalCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
+import { answeredEnds, keeperOf, type TerminusKeeper } from './keeper.ts'
 import type { ClientLink, LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted, within } from './operation.ts'
 import type {
@@ -26,13 +26,14 @@ import type {
   SessionOptions,
   SourceInit,
   TargetInit,
-  TerminusInit,
 } from './options.ts'
 import { ClientReceiver } from './receiver.ts'
 import { ClientSender } from './sender.ts'
 import {
   decodeFault,
+  endsOf,
   errorFields,
+  linkName,
   optionalFields,
   orEmpty,
   sourceFields,
@@ -215,6 +216,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       link.endpoint.attach(init)
     } catch (error) {
       this.#links.delete(link)
+      link.terminus?.onLeft({ by: 'local', error: undefined })
       // Its name is free again.
       this.endpoint.releaseLink(link.endpoint)
       if (own === undefined) throw error
@@ -276,11 +278,14 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   }
 
   #incomingLink(endpoint: SenderEndpoint | ReceiverEndpoint, attach: Attach): IncomingLink {
+    const keeper = keeperOf(this.connection)
+    const known = keeper?.known(endpoint)
     const base = {
       session: this,
       name: attach.name,
-      source: sourceInit(attach.source),
-      target: targetInit(attach.target),
+      resumes: known !== undefined,
+      source: sourceInit(attach.source ?? (known?.source as Source | undefined)),
+      target: targetInit(attach.target ?? (known?.target as Target | undefined)),
       properties: orEmpty(attach.properties),
       desiredCapabilities: attach.desiredCapabilities,
       sndSettleMode: attach.sndSettleMode,
@@ -296,6 +301,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
         remoteRole: 'sender',
         accept: async (options: ReceiverOptions & { reply?: LinkReply } = {}) => {
           this.#checkIncoming(endpoint, options)
+          if (keeper) await this.#prepared(keeper, endpoint, attach, options)
           const receiver = this.#newReceiver(endpoint, options)
           this.#accept(receiver, attach, options, {
             sndSettleMode: attach.sndSettleMode,
@@ -309,6 +315,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       remoteRole: 'receiver',
       accept: async (options: SenderOptions & { reply?: LinkReply } = {}) => {
         this.#checkIncoming(endpoint, options)
+        if (keeper) await this.#prepared(keeper, endpoint, attach, options)
         const sender = this.#newSender(endpoint, options)
         const sndSettleMode = options.settle ?? attach.sndSettleMode
         this.#accept(sender, attach, options, { sndSettleMode, rcvSettleMode: attach.rcvSettleMode })
@@ -320,6 +327,11 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   #checkIncoming(endpoint: LinkEndpoint, options: Abortable): void {
     this.#checkOpen(options)
     if (endpoint.hasEnded) throw new ClosedError(endpoint.label, 'link', undefined, 'remote')
+  }
+
+  async #prepared(keeper: TerminusKeeper, endpoint: LinkEndpoint, attach: Attach, options: object): Promise<void> {
+    await keeper.prepare(endpoint, endsOf(attach, options))
+    this.#checkIncoming(endpoint, options)
   }
 
   /** Attaches our end of a link that the peer has initiated; both termini are echoed unless the reply says otherwise. */
@@ -338,9 +350,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       properties: optionalFields(reply.properties ?? options.properties),
       offeredCapabilities: reply.offeredCapabilities,
     }
-    const source = reply.source === undefined ? (attach.source as Init<Source> | undefined) : own.source
-    const target = reply.target === undefined ? (attach.target as Target | Coordinator | undefined) : own.target
-    this.#attach(link, { ...own, source, target }, own)
+    this.#attach(link, { ...own, ...answeredEnds(link, endsOf(attach, options), options) }, own)
     link.onAttached(orEmpty(attach.properties))
   }
 
@@ -436,10 +446,4 @@ function checkCredit(credit: unknown): void {
   const window = (credit as { window?: unknown } | null)?.window
   if (Number.isInteger(window) && (window as number) > 0 && (window as number) <= 0x7fffffff) return
   throw new UsageError("credit is 'manual' or { window: n }, n from 1 to 2^31 − 1")
-}
-
-/** Says where the link goes, for whoever reads it in a message, and is unique. §2.6.1 */
-function linkName(terminus: string | TerminusInit | null): string {
-  const address = typeof terminus === 'string' ? terminus : terminus?.address
-  return `${address || 'link'}-${globalThis.crypto.randomUUID()}`
 }

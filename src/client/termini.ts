@@ -2,7 +2,7 @@
 
 import type { Outcome as OutcomeState } from '../definitions/delivery-state.ts'
 import type { ErrorValue } from '../definitions/error.ts'
-import type { Open } from '../definitions/performatives.ts'
+import type { Attach, Open } from '../definitions/performatives.ts'
 import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
 import type { OpenInit } from '../engine/connection-endpoint.ts'
 import type { ErrorFields } from '../engine/error-fields.ts'
@@ -11,7 +11,16 @@ import { fields, type Init } from '../types/composite.ts'
 import { AmqpMap } from '../types/map.ts'
 import { AmqpSymbol, type AmqpValue, Described, ulong } from '../types/values.ts'
 import type { RemoteOpen } from './api.ts'
-import type { ConnectionOptions, ErrorInit, NodeLifetime, SourceInit, TargetInit, TerminusInit } from './options.ts'
+import type { Ends } from './keeper.ts'
+import type {
+  ConnectionOptions,
+  ErrorInit,
+  LinkReply,
+  NodeLifetime,
+  SourceInit,
+  TargetInit,
+  TerminusInit,
+} from './options.ts'
 import { type Outcome, outcomeOf } from './outcome.ts'
 
 const EMPTY: ReadonlyMap<AmqpValue, AmqpValue> = /* @__PURE__ */ new Map()
@@ -200,6 +209,15 @@ function terminusInit(terminus: Source | Target): TerminusInit {
 const present = <T extends object>(object: T): T =>
   Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as T
 
+/** Both ends of a link that is accepted: as the peer says them, unless the reply says otherwise. §2.6.3 */
+export function endsOf(attach: Attach, { reply }: { readonly reply?: LinkReply }): Ends {
+  const { source, target } = reply ?? {}
+  return {
+    source: source === undefined ? attach.source : source === null ? undefined : sourceFields(source),
+    target: target === undefined ? attach.target : target === null ? undefined : targetFields(target),
+  }
+}
+
 /** What the peer's source says. */
 export function sourceInit(source: Source | undefined): SourceInit | null {
   if (!source) return null
@@ -218,4 +236,10 @@ export function targetInit(target: Target | Coordinator | undefined): TargetInit
   if (!target) return null
   if (target.type === 'coordinator') return { coordinator: true, capabilities: target.capabilities }
   return terminusInit(target)
+}
+
+/** Says where the link goes, for whoever reads it in a message, and is unique. §2.6.1 */
+export function linkName(terminus: string | TerminusInit | null): string {
+  const address = typeof terminus === 'string' ? terminus : terminus?.address
+  return `${address || 'link'}-${globalThis.crypto.randomUUID()}`
 }
