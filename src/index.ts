@@ -21,6 +21,7 @@ export type {
   Session,
   StreamedInit,
 } from './client/api.ts'
+export type { TerminusKey, TerminusOptions, TerminusRecord, TerminusStore } from './client/api-termini.ts'
 export type { Acquired, CoordinatedTransaction, Retirement, Transaction } from './client/api-transactions.ts'
 export type { ConnectionState, ReconnectOptions, ReopenedConnection } from './client/back-off.ts'
 export { connect } from './client/connect.ts'

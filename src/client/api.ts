@@ -189,6 +189,8 @@ export interface IncomingSession {
 interface IncomingLinkBase {
   readonly session: Session
   readonly name: string
+  /** A terminus of an earlier link of this name lives on, with `listen({ termini })`: accepting goes on with it. §2.6.3 */
+  readonly resumes: boolean
   readonly source: Readonly<SourceInit> | null
   /** `null` for the anonymous relay. */
   readonly target: Readonly<TargetInit> | null

@@ -57,6 +57,7 @@ const LISTEN: Names<Omit<ListenOptions, keyof ConnectionOptions>> = {
   sasl: 0,
   allowNoSasl: 0,
   coordinator: 0,
+  termini: 0,
   transport: 0,
   links: 0,
   authorise: 0,

@@ -122,7 +122,7 @@ export class ClientDelivery implements Delivery {
 
   get state(): 'live' | 'settled' | 'lost' | 'aborted' {
     if (this.#incoming.localSettled || this.#incoming.remoteSettled) return 'settled'
-    return this.#receiver.isLost(this.#incoming) ? 'lost' : 'live'
+    return this.#receiver.isLost(this.#incoming) && !this.#incoming.kept ? 'lost' : 'live'
   }
 
   get transaction(): CoordinatedTransaction | undefined {
@@ -183,11 +183,13 @@ export class ClientDelivery implements Delivery {
     } catch (error) {
       return handled(Promise.reject(error))
     }
-    this.#receiver.touch()
+    // Its link may have been attached again since.
+    const receiver = incoming.link.context as ClientReceiver
+    receiver.touch()
     if (incoming.localSettled) return DONE
     const settling = deferred<void>()
     incoming.context = settling
-    this.#receiver.settling.add(settling)
+    if (!receiver.isLost(incoming)) receiver.settling.add(settling)
     return handled(settling.promise)
   }
 

@@ -1,18 +1,18 @@
 /** A link that the peer has attached, for whoever accepts or refuses it. §2.6.3 */
 
 import type { Attach } from '../definitions/performatives.ts'
-import type { Coordinator, Source, Target } from '../definitions/terminus.ts'
+import type { Source, Target } from '../definitions/terminus.ts'
 import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../engine/sender-endpoint.ts'
 import { ClosedError } from '../errors.ts'
-import type { Init } from '../types/composite.ts'
 import type { IncomingLink, Session } from './api.ts'
 import { attachFields } from './attaching.ts'
+import { answeredEnds, keeperOf, type TerminusKeeper } from './keeper.ts'
 import type { Abortable, ErrorInit, LinkReply, ReceiverOptions, SenderOptions } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
 import type { ClientSender } from './sender.ts'
-import { errorFields, optionalFields, orEmpty, sourceFields, targetFields, withTermini } from './termini.ts'
+import { endsOf, errorFields, optionalFields, orEmpty, sourceFields, targetFields, withTermini } from './termini.ts'
 
 /** What an incoming link needs of its session. */
 export interface AcceptingSession {
@@ -35,9 +35,16 @@ export function incomingLink(
   endpoint: SenderEndpoint | ReceiverEndpoint,
   attach: Attach,
 ): IncomingLink {
+  const keeper = keeperOf(session.api.connection)
+  const known = keeper?.known(endpoint)
+  const ends = {
+    source: attach.source ?? (known?.source as Source | undefined),
+    target: attach.target ?? (known?.target as Target | undefined),
+  }
   const base = {
     session: session.api,
     name: attach.name,
+    resumes: known !== undefined,
     properties: orEmpty(attach.properties),
     desiredCapabilities: attach.desiredCapabilities,
     sndSettleMode: attach.sndSettleMode,
@@ -48,11 +55,12 @@ export function incomingLink(
     },
   }
   if (endpoint.role === 'receiver')
-    return withTermini(attach, {
+    return withTermini(ends, {
       ...base,
       remoteRole: 'sender',
       accept: async (options: ReceiverOptions & { reply?: LinkReply } = {}) => {
         check(session, endpoint, options)
+        if (keeper) await prepared(keeper, session, endpoint, attach, options)
         const receiver = session.newReceiver(endpoint, options)
         accept(session, receiver, attach, options, {
           sndSettleMode: attach.sndSettleMode,
@@ -61,11 +69,12 @@ export function incomingLink(
         return receiver
       },
     })
-  return withTermini(attach, {
+  return withTermini(ends, {
     ...base,
     remoteRole: 'receiver',
     accept: async (options: SenderOptions & { reply?: LinkReply } = {}) => {
       check(session, endpoint, options)
+      if (keeper) await prepared(keeper, session, endpoint, attach, options)
       const sender = session.newSender(endpoint, options)
       const sndSettleMode = options.settle ?? attach.sndSettleMode
       accept(session, sender, attach, options, { sndSettleMode, rcvSettleMode: attach.rcvSettleMode })
@@ -77,6 +86,17 @@ export function incomingLink(
 function check(session: AcceptingSession, endpoint: LinkEndpoint, options: Abortable): void {
   session.checkOpen(options)
   if (isGone(endpoint)) throw new ClosedError(endpoint.label, 'link', undefined, 'remote')
+}
+
+async function prepared(
+  keeper: TerminusKeeper,
+  session: AcceptingSession,
+  endpoint: LinkEndpoint,
+  attach: Attach,
+  options: Abortable & { reply?: LinkReply },
+): Promise<void> {
+  await keeper.prepare(endpoint, endsOf(attach, options))
+  check(session, endpoint, options)
 }
 
 /** Attaches our end of a link that the peer has initiated; both termini are echoed unless the reply says otherwise. */
@@ -96,8 +116,6 @@ function accept(
     properties: optionalFields(reply.properties ?? options.properties),
     offeredCapabilities: reply.offeredCapabilities,
   }
-  const source = reply.source === undefined ? (attach.source as Init<Source> | undefined) : own.source
-  const target = reply.target === undefined ? (attach.target as Target | Coordinator | undefined) : own.target
-  session.attach(link, { ...own, source, target }, own)
+  session.attach(link, { ...own, ...answeredEnds(link, endsOf(attach, options), options) }, own)
   link.onAttached(orEmpty(attach.properties))
 }

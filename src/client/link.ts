@@ -9,6 +9,7 @@ import type { Closure, Session } from './api.ts'
 import { waitBefore } from './back-off.ts'
 import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
+import type { Terminus } from './keeper.ts'
 import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ErrorInit, SourceInit, TargetInit } from './options.ts'
 import type { Recovery } from './recovery.ts'
@@ -43,6 +44,8 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   /** Another one each time the link is attached. */
   endpoint: LinkEndpoint
   protected readonly owner: LinkOwner
+  /** What outlives it. §2.6.4 */
+  terminus: Terminus | undefined
   #closure: Closure | undefined
   /** The link is being closed from this end: nothing new begins. */
   protected isClosing = false
@@ -263,6 +266,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     this.#attaching?.promise.catch(() => {})
     this.#reattached?.reject(this.closedError())
     this.#closed?.resolve(closure)
+    this.terminus?.onLeft(closure)
     this.ended(closure)
     this.emit('closed', closure as Events['closed'])
   }

@@ -12,10 +12,12 @@ import { Coordinator, checkCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
 import { inspectAs } from './inspect.ts'
+import { keepTermini } from './keeper.ts'
 import { handled, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ListenOptions } from './options.ts'
 import { anonymousServer } from './sasl/anonymous.ts'
 import { leave, serveLinks } from './serving.ts'
+import { checkTermini, SuspendedLinks } from './suspended-links.ts'
 import { decodeFault } from './termini.ts'
 
 type ListenerEvents = { connection: Connection; error: Error }
@@ -34,6 +36,7 @@ export async function listen(options: ListenOptions = {}): Promise<Listener> {
   throwIfAborted(options)
   checkListenOptions(options)
   checkCoordinator(options.coordinator)
+  checkTermini(options.termini)
   const listener = new PortListener(options)
   await listener.start()
   return listener
@@ -48,6 +51,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   /** One container, whoever connects. §2.1 */
   readonly #containerId: string
   readonly #connections = new Set<ClientConnection>()
+  readonly #suspended: SuspendedLinks | undefined
   #socket: SocketListener | undefined
   #closing: Promise<void> | undefined
   readonly #incoming = new IncomingQueue<Connection>(
@@ -63,6 +67,9 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   constructor(options: ListenOptions) {
     super()
     this.#options = options
+    const { termini } = options
+    const failed = (error: Error): void => this.emit('error', error)
+    if (termini) this.#suspended = new SuspendedLinks(termini === true ? {} : termini, failed)
     this.#containerId = options.containerId ?? globalThis.crypto.randomUUID()
   }
 
@@ -116,6 +123,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     }
     const connection = this.#build(accepted)
     this.#connections.add(connection)
+    if (this.#suspended) keepTermini(connection, this.#suspended.of(connection))
     if (links)
       serveLinks(connection, this.#options, {
         failed: error => this.emit('error', error),
@@ -193,6 +201,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       void handled(left)
     }
     await Promise.all([...this.#connections].map(connection => connection.closeNow().catch(() => connection.destroy())))
+    this.#suspended?.close()
     await stopped
   }
 

@@ -7,6 +7,7 @@ import type { WebSocketClass } from '../io/websocket.ts'
 import type { Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { IncomingLink } from './api.ts'
+import type { TerminusOptions } from './api-termini.ts'
 import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
 import type { ReconnectOptions } from './back-off.ts'
 import type { Outcome } from './outcome.ts'
@@ -203,6 +204,13 @@ export interface ListenOptions extends ConnectionOptions {
   maxConnections?: number | undefined
   /** Lets the peer use transactions on what the listener takes and sends. Default: its control links are refused. §4.5 */
   coordinator?: boolean | CoordinatorOptions | undefined
+  /**
+   * Keeps our ends of links while these are not attached, with their unsettled deliveries, as the peer asks by
+   * `expiryPolicy` and `timeout`: `true`, or limits. Sends stay open, what was received may still be decided, and who
+   * attaches a link of that name again goes on with it, from another connection of the same container and user, too.
+   * Default: nothing is kept, and answers to attaches say so. §2.6.3 §2.6.4 §3.5.6
+   */
+  termini?: boolean | TerminusOptions | undefined
   /** Wraps each accepted transport, e.g. to inject faults. */
   transport?: ((accepted: Transport) => Transport) | undefined
 }

@@ -10,6 +10,7 @@ import type { MessageInit } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Sender, StreamedInit } from './api.ts'
 import { inspectAs } from './inspect.ts'
+import { detachWhenDone } from './keeper.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
 import type { Abortable, ErrorInit, SendOptions } from './options.ts'
@@ -83,6 +84,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   override onAttached(properties: ReadonlyMap<AmqpValue, AmqpValue>): void {
     super.onAttached(properties)
     if (this.endpoint.acquisition) this.onFlow()
+    if (this.terminus && this.endpoint.mustReattach) detachWhenDone(this, this.owner.flushed)
   }
 
   send(message: MessageInit | StreamedInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
@@ -214,10 +216,13 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   #watch(delivery: OutgoingDelivery, pending: PendingSend, signal: AbortSignal): void {
     const onAbort = () => {
-      this.#done(delivery)
-      if (this.#held?.delete(delivery)) this.#unhold(delivery)
-      else this.endpoint.abort(delivery)
-      this.owner.touch()
+      // The link may have been attached again since.
+      const sender = (delivery.link.context as ClientSender | undefined) ?? this
+      sender.#done(delivery)
+      if (sender.#held?.delete(delivery)) sender.#unhold(delivery)
+      // Where it is not attached at present, its source has given it up when it is.
+      else if (sender.endpoint.abort(delivery) === 'sent' && sender.isOver) delivery.localState ??= RELEASED
+      sender.owner.touch()
       pending.reject(signal.reason)
     }
     signal.addEventListener('abort', onAbort, { once: true })
@@ -253,7 +258,9 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const pending = this.#done(delivery)
     pending?.resolve((pending.raw ? state : delivery.settled ? ACCEPTED_OUTCOME : this.#outcome(delivery)) as never)
     pending?.transaction?.answered(delivery)
-    if (this.endpoint.mustReattach) this.#nextMap()
+    if (!this.endpoint.mustReattach) return
+    this.#nextMap()
+    this.owner.touch()
   }
 
   /** Takes back a message posted under a transaction that is over; its send rejects. */
@@ -445,16 +452,29 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     for (const waiter of this.#waiters.splice(0)) waiter.resolve()
   }
 
+  /** Sends of an earlier link of this terminus are open on this one. §2.6.13 */
+  takeOver(deliveries: Iterable<OutgoingDelivery>): void {
+    for (const { context } of deliveries) if (context) this.#unsettled++
+  }
+
+  /** Nobody will learn what has become of a message. */
+  lose(delivery: OutgoingDelivery, error: AmqpError): void {
+    this.#done(delivery)?.reject(error)
+  }
+
   protected ended(): void {
     const error = this.closedError()
     const { endpoint } = this
     for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
     const open = new Set([...endpoint.open, ...(this.#held ?? [])])
     for (const delivery of open) {
+      if (this.terminus?.holds(delivery)) continue
       const pending = this.#done(delivery)
       pending?.reject(pending.transaction ? pending.transaction.lose(delivery, error) : error)
     }
     this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
+    // What lives on is nothing that a close of this link has to wait for.
+    this.#allSettled?.resolve()
   }
 }

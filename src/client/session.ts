@@ -296,6 +296,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
       link.endpoint.attach(init)
     } catch (error) {
       this.#links.delete(link)
+      link.terminus?.onLeft({ by: 'local', error: undefined })
       // Its name is free again.
       this.endpoint.releaseLink(link.endpoint)
       if (own === undefined) throw error

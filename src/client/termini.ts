@@ -11,7 +11,16 @@ import { fields, type Init } from '../types/composite.ts'
 import { AmqpMap } from '../types/map.ts'
 import { AmqpSymbol, type AmqpValue, Described, ulong } from '../types/values.ts'
 import type { RemoteOpen } from './api.ts'
-import type { ConnectionOptions, ErrorInit, NodeLifetime, SourceInit, TargetInit, TerminusInit } from './options.ts'
+import type { Ends } from './keeper.ts'
+import type {
+  ConnectionOptions,
+  ErrorInit,
+  LinkReply,
+  NodeLifetime,
+  SourceInit,
+  TargetInit,
+  TerminusInit,
+} from './options.ts'
 import { type Outcome, outcomeOf } from './outcome.ts'
 
 const EMPTY: ReadonlyMap<AmqpValue, AmqpValue> = /* @__PURE__ */ new Map()
@@ -205,6 +214,15 @@ function terminusInit(terminus: Source | Target): TerminusInit {
 const present = <T extends object>(object: T): T =>
   Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as T
 
+/** Both ends of a link that is accepted: as the peer says them, unless the reply says otherwise. §2.6.3 */
+export function endsOf(attach: Attach, { reply }: { readonly reply?: LinkReply }): Ends {
+  const { source, target } = reply ?? {}
+  return {
+    source: source === undefined ? attach.source : source === null ? undefined : sourceFields(source),
+    target: target === undefined ? attach.target : target === null ? undefined : targetFields(target),
+  }
+}
+
 /** What the peer's source says. */
 export function sourceInit(source: Source | undefined): SourceInit | null {
   if (!source) return null
@@ -232,7 +250,10 @@ interface Termini {
 }
 
 /** An object with the termini of an attach, which are made when somebody first asks: many links are taken unseen. */
-export function withTermini<L extends object>({ source, target }: Attach, link: L): L & Termini {
+export function withTermini<L extends object>(
+  { source, target }: Pick<Attach, 'source' | 'target'>,
+  link: L,
+): L & Termini {
   let from: SourceInit | null | undefined
   let to: TargetInit | null | undefined
   const readSource = () => {

@@ -41,6 +41,8 @@ export class IncomingDelivery {
   stream: IncomingStream | undefined = undefined
   /** It is complete, and the owner has it. */
   handedOver = false
+  /** Its terminus lives on without the link: it may still be decided. For the owner. */
+  kept = false
   /** Bytes that come once more, and are let pass. */
   skip = 0
   /** Memory that its pieces keep alive, as far as they were kept for more to come. */

@@ -66,6 +66,7 @@ export abstract class LinkEndpoint {
   context: unknown
   #pendingDetach: PendingDetach | undefined
   #ended = false
+  #isStolen = false
 
   /** The end has been reported, or is about to be. */
   get hasEnded(): boolean {
@@ -99,6 +100,21 @@ export abstract class LinkEndpoint {
   /** One of the maps was incomplete: the link is to be detached and attached again, for what it did not have. §2.6.13 */
   get mapsIncomplete(): boolean {
     return !this.mapComplete || !this.remoteMapComplete
+  }
+
+  /**
+   * Whether its terminus ends with it: it is closed, or about to be, as against detached, cut off, or stolen. §2.6.4 §2.6.6
+   */
+  get isClosed(): boolean {
+    if (this.#isStolen) return false
+    const { state } = this
+    return (
+      this.#pendingDetach?.closed === true ||
+      state === 'CLOSED' ||
+      state === 'CLOSE_SENT' ||
+      state === 'CLOSE_RCVD' ||
+      state === 'DISCARDING'
+    )
   }
 
   /** Sends our attach. @throws {UsageError} when it has been sent, or no handle is free. §2.6.3 */
@@ -266,11 +282,16 @@ export abstract class LinkEndpoint {
     this.ended('local', true, error)
   }
 
-  /** The peer has attached a link of this name again: this one is closed, and no rule was broken. §2.6.1 §2.8.18 */
-  steal(): void {
+  /**
+   * The peer has attached a link of this name again: this one is closed, and no rule was broken. §2.6.1 §2.8.18
+   *
+   * @param elsewhere  on another connection: whatever state this one is in, it ends. Default false
+   */
+  steal(elsewhere = false): void {
     // One of ours that has not been answered, or is closing, is none that the peer could have meant.
-    if (!this.holdsName || this.state === 'ATTACH_SENT') return
+    if (!elsewhere && (!this.holdsName || this.state === 'ATTACH_SENT')) return
     if (this.state === 'ATTACH_RCVD' && !this.#answer()) return
+    this.#isStolen = true
     const error = { condition: LinkCondition.stolen, description: 'the name was attached again' }
     this.#discard({ type: 'error', ...error })
     this.ended('remote', true, new RemoteError(this.label, 'link', error))

@@ -72,7 +72,9 @@ describe('§3.5.3 §3.5.4 a terminus', () => {
       },
     })
     const receiver = await ends.near.receiver(null, { target: 'here' })
-    expect([seen?.source, seen?.target, receiver.source]).toEqual([{}, { address: 'here' }, {}])
+    expect([seen?.source, seen?.target]).toEqual([{}, { address: 'here' }])
+    // Nothing is kept of it, and that is said.
+    expect(receiver.source).toEqual({ expiryPolicy: 'link-detach' })
   })
 
   test.each([
@@ -179,7 +181,7 @@ describe('§3.5.9 dynamic nodes', () => {
       onLink: link => link.accept({ reply: { source: { address: 'made-1', dynamic: true } } }),
     })
     const receiver = await ends.near.receiver({ dynamic: true, lifetime: 'delete-on-no-links' })
-    expect(receiver.source).toEqual({ address: 'made-1', dynamic: true })
+    expect(receiver.source).toEqual({ address: 'made-1', dynamic: true, expiryPolicy: 'link-detach' })
   })
 })
 

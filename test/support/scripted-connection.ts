@@ -1,6 +1,6 @@
 /** A connection of the promise API whose peer is a script: what is written waits until the script looks at it. */
 
-import type { Connection, IncomingSession, Session } from '../../src/client/api.ts'
+import type { Connection, IncomingSession, Listener, Session } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
 import type { ConnectionOptions, ListenOptions } from '../../src/client/options.ts'
@@ -59,16 +59,8 @@ export async function scriptedClient(theirs: Fields = {}, options: ConnectionOpt
  * @param behind  what the script says right behind its open and begin, before anybody here has answered
  */
 export async function scriptedServer(options: ListenOptions = {}, behind?: (peer: Script) => void) {
-  const { transport, peer, cut } = wired()
   const listener = await listen({ port: null, ...options })
-  const accepting = listener.accept(transport)
-  peer.together(() => {
-    peer.sendHeader().sendOpen()
-    if (behind) behind(peer.sendBegin())
-  })
-  await quiet()
-  peer.expectHeader().expectOpen(OPEN)
-  const connection: Connection = await accepting
+  const { connection, peer, cut } = await scriptedPeer(listener, {}, behind && (p => behind(p.sendBegin())))
   const once = new AbortController()
   const session = new Promise<Session>(resolve => {
     const accept = async (incoming: IncomingSession) => {
@@ -81,4 +73,18 @@ export async function scriptedServer(options: ListenOptions = {}, behind?: (peer
   await quiet()
   peer.expectBegin({ remoteChannel: 0, ...BEGIN })
   return { connection, session: await session, peer, cut }
+}
+
+/** A connection that the script has opened to a listener, and, if asked to, something behind its open. */
+export async function scriptedPeer(listener: Listener, theirs: Fields = {}, behind?: (peer: Script) => void) {
+  const { transport, peer, cut } = wired()
+  const accepting = listener.accept(transport)
+  peer.together(() => {
+    peer.sendHeader().sendOpen(theirs)
+    behind?.(peer)
+  })
+  await quiet()
+  peer.expectHeader().expectOpen(OPEN)
+  const connection: Connection = await accepting
+  return { listener, connection, peer, cut }
 }
