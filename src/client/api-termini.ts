@@ -25,8 +25,8 @@ export interface TerminusRecord {
 
 /**
  * Where configurations of durable termini survive this process: a database, say. Each call may be a promise, which an
- * attach waits for. What one throws refuses the attach with `amqp:internal-error` where a peer waits for it, and goes to
- * the listener's `on('error')`.
+ * attach waits for. What `get` or `set` throws then, `IncomingLink.accept` throws, too, and `links` refuse the attach with
+ * `amqp:internal-error`; what is thrown while nobody waits goes to the listener's `on('error')`.
  */
 export interface TerminusStore {
   get(key: TerminusKey): Maybe<TerminusRecord | undefined>

@@ -24,7 +24,7 @@ export type LinkInput = 'S:ATTACH' | 'R:ATTACH' | 'S:DETACH' | 'R:DETACH' | 'S:C
 
 /**
  * §2.6.3–6. A detach may follow an attach before the answer has come (either way). When a closing and a plain detach
- * cross, the link is closed: the re-attach that §2.6.6 asks for is left out, since nothing is kept to close. D-014
+ * cross, the link is closed: the re-attach that §2.6.6 asks for is left out, since nothing of it is kept. D-014
  */
 export const linkTransitions: Transitions<LinkState, LinkInput> = {
   UNATTACHED: { 'S:ATTACH': 'ATTACH_SENT', 'R:ATTACH': 'ATTACH_RCVD' },

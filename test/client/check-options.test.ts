@@ -45,6 +45,14 @@ test('what is undefined was not given; port 0 is for listeners alone', async () 
   expect(await settled(connect({ host: '127.0.0.1', port: 0 }))).toBeInstanceOf(UsageError)
 })
 
+test.each([
+  [{ maxTermini: -1 }, 'termini.maxTermini is a number from 0 on, not -1'],
+  [{ maxSeconds: Number.NaN }, 'termini.maxSeconds is a number from 0 on, not NaN'],
+  [{ maxTerminus: 1 }, 'there is no option of termini named "maxTerminus"'],
+])('what termini cannot be kept with: %j', async (termini, message) => {
+  expect(await settled(listen({ port: null, termini } as never))).toMatchObject({ code: 'ERR_AMQP_USAGE', message })
+})
+
 test('events that are not there, listeners that are none', async () => {
   await using ends = await joined()
   const { near, listener } = ends

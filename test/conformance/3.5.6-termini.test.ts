@@ -167,6 +167,46 @@ describe('§2.6.4 §2.6.13 a source that outlives its link', () => {
     expect(await made).toMatchObject({ code: 'ERR_AMQP_CLOSED' })
   })
 
+  test('§2.6.13 a map that does not fit: what is known is settled, then we detach, for the rest to be told', async () => {
+    const k = keeping()
+    const small = { maxFrameSize: 512 }
+    const first = await k.connected('c1', small)
+    await attachReceiver(first, CLOSE, CLOSE)
+    first.peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 100 })
+    const outcomes = Array.from({ length: 80 }, () =>
+      settled(k.senders[0]?.send({ body: Uint8Array.of(9) }) as Promise<unknown>),
+    )
+    await quiet()
+    first.cut()
+    await quiet()
+    let at = await k.connected('c1', small)
+    const unsettled = map(accepted())
+    const incomplete = { unsettled: any, incompleteUnsettled: true }
+    await attachReceiver(at, CLOSE, CLOSE, { unsettled }, incomplete)
+    at.peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 100 })
+    await quiet()
+    at.peer.expectTransfer({ ...sentIt, deliveryTag: TAG, settled: true, resume: true, state: accepted() })
+    expect(await outcomes[0]).toEqual({ outcome: 'accepted' })
+    // Nothing is new before the maps are complete.
+    at.peer.expectDetach({ handle: 0 }).sendDetach({ handle: 0, closed: false }).finished()
+    expect(await now(outcomes[1])).toBe(still)
+    // The others are known to the peer, all of them, so that our map becomes shorter each time.
+    for (let tries = 0; tries < 5; tries++) {
+      at.cut()
+      await quiet()
+      at = await k.connected('c1')
+      const all = Array.from({ length: 79 }, (_, i) => [
+        { t: 'binary' as const, v: `000000${(i + 1).toString(16).padStart(2, '0')}` },
+        accepted(),
+      ])
+      await attachReceiver(at, CLOSE, CLOSE, { unsettled: { t: 'map', v: all as never } }, { unsettled: any })
+      at.peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 100 })
+      await quiet()
+      if ((await now(outcomes[79])) !== still) break
+    }
+    expect(await Promise.all(outcomes)).toEqual(Array(80).fill({ outcome: 'accepted' }))
+  })
+
   test('§2.6.3 recovered by name alone: the source that there is is told, by us and to the application', async () => {
     const k = keeping()
     const first = await k.connected()
