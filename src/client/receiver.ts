@@ -9,15 +9,17 @@ import { type AmqpError, UsageError } from '../errors.ts'
 import { fields } from '../types/composite.ts'
 import type { Closure, Delivery, ProcessOptions, Receiver } from './api.ts'
 import { ClientDelivery } from './delivery.ts'
-import { IncomingBody } from './incoming-body.ts'
+import { Drains } from './drains.ts'
+import type { IncomingBody } from './incoming-body.ts'
 import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
 import type { Abortable, Transacted } from './options.ts'
 import { type Handler, type ProcessSource, processDeliveries } from './process.ts'
 import { UNKNOWN_ID } from './sender.ts'
-import { StreamedDelivery } from './streamed-delivery.ts'
+import { streamed } from './streamed-delivery.ts'
 import { type ClientTransaction, liveTransaction } from './transaction.ts'
+import { restoredDelivery, type UnsettledDelivery, unsettledDeliveries } from './unsettled.ts'
 
 /** How long a sender has for an echo before it is asked for a drain, which some answer alone and some die of. D-042 */
 const DRAIN_AFTER_MS = 250
@@ -39,24 +41,31 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   #getting: Promise<unknown> | undefined
   /** While `process` runs: credit comes back when a delivery is settled, not when it is taken. */
   #onProcessEnd: (() => void) | undefined
-  /** Who waits for a drain, and how each asks for it. */
-  #drains: { readonly drained: Deferred<void>; readonly ask: () => void }[] = []
+  readonly #drains = new Drains()
   /** Credit by hand that was out when the link was lost, and is granted again when it is back. */
   #owed = 0
   #acquiring: ClientTransaction | undefined
   #hasAcquired = false
   /** Settlements that wait for the sender, in mode second. */
   readonly settling: Set<Deferred<void>> = new Set()
+  /** Of an earlier link, whole and not decided. */
+  readonly #toHandOut: ClientDelivery[] = []
+  /** What was left when it ended. */
+  #left: readonly UnsettledDelivery[] | undefined
 
-  constructor(owner: LinkOwner, endpoint: ReceiverEndpoint) {
-    super(owner, endpoint)
+  readonly #earlier: readonly UnsettledDelivery[] | undefined
+
+  /** @param earlier  what a link of its name has left */
+  constructor(owner: LinkOwner, endpoint: ReceiverEndpoint, earlier: readonly UnsettledDelivery[] | undefined) {
+    super(owner, endpoint, earlier !== undefined)
+    this.#earlier = earlier
   }
 
   /** Whether nothing can be decided any more on a delivery: its link has ended, or is another now. §2.6.13 */
   isLost({ link, stream }: IncomingDelivery): boolean {
     if (this.closure) return true
     if (this.isHere(link)) return false
-    return !(this.#resumes && !stream && (this.isDown || !this.endpoint.hasEnded))
+    return !(this.resumes && !stream && (this.isDown || !this.endpoint.hasEnded))
   }
 
   /** Whether what came on an endpoint can be decided there. */
@@ -64,8 +73,15 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     return link === this.endpoint && !this.isDown && !link.hasEnded
   }
 
-  get #resumes(): boolean {
-    return this.survives && this.owner.recovery?.options.resume === true
+  takeUp(): void {
+    const deliveries = (this.#earlier ?? []).map(state => restoredDelivery(this.endpoint, state))
+    for (const delivery of deliveries)
+      if (delivery.handedOver && !delivery.decision) this.#toHandOut.push(new ClientDelivery(this, delivery))
+    if (deliveries.length > 0) this.endpoint.adopt(deliveries)
+  }
+
+  unsettled(): readonly UnsettledDelivery[] {
+    return this.#left ?? unsettledDeliveries(this.endpoint.open)
   }
 
   get cause(): AmqpError | undefined {
@@ -148,19 +164,14 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     this.#handOut(delivery)
   }
 
-  /** A delivery is handed out when the sections in front of its body are here. §2.6.14 */
   #onBegun(incoming: IncomingDelivery, stream: IncomingStream): void {
-    const body = new IncomingBody(incoming, stream, () => this.touch())
-    const delivery = new StreamedDelivery(this, incoming, body)
-    let isOut = false
-    stream.context = () => {
-      body.advance()
-      if (body.hasEnded && this.#incomplete === body) this.#incomplete = undefined
-      if (isOut || !(body.isOpened || body.hasEnded)) return
-      isOut = true
-      if (body.isOpened && !body.isAborted) this.#handOut(delivery)
-      else this.#consumed()
-    }
+    const body = streamed(this, incoming, stream, {
+      ended: () => {
+        if (this.#incomplete === body) this.#incomplete = undefined
+      },
+      handOut: delivery => this.#handOut(delivery),
+      drop: () => this.#consumed(),
+    })
     this.#incomplete = body
     this.onContinued(stream)
   }
@@ -229,13 +240,10 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
 
   /** Resolves when the sender has no credit left, and what it has sent is here. */
   #whenDrained(ask: () => void, signal: AbortSignal | undefined): Promise<void> {
-    const drained = deferred<void>()
-    this.#drains.push({ drained, ask })
+    const drained = this.#drains.wait(ask, signal)
     if (!this.isDown) ask()
     this.owner.touch()
-    return abortable(drained, signal, () => {
-      this.#drains = this.#drains.filter(have => have.drained !== drained)
-    })
+    return drained
   }
 
   async get(options: Abortable = {}): Promise<Delivery | undefined> {
@@ -329,7 +337,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   }
 
   onDrained(): void {
-    for (const { drained } of this.#drains.splice(0)) drained.resolve()
+    this.#drains.end()
   }
 
   /** The sender has settled a delivery that we had decided on. */
@@ -340,15 +348,15 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     settling.resolve()
   }
 
-  protected ended(closure: Closure): void {
+  protected ended(): void {
     const error = this.closedError()
+    this.#left = this.takesUp ? unsettledDeliveries(this.endpoint.open) : []
     this.#incomplete?.fail(error)
     this.#incomplete = undefined
     this.#onProcessEnd?.()
     for (const taker of this.#takers.drain()) taker.resolve(undefined)
-    for (const { drained } of this.#drains.splice(0)) drained.reject(error)
+    this.#drains.fail(error)
     this.#failSettling(error)
-    void closure
   }
 
   #failSettling(error: AmqpError): void {
@@ -363,7 +371,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     this.#incomplete = undefined
     // What is left would be acquired outside of the transaction.
     if (this.#acquiring) this.endpoint.credit.linkCredit = 0
-    if (!this.#resumes) this.#failSettling(cause)
+    if (!this.resumes) this.#failSettling(cause)
     for (const delivery of this.#buffer.drain()) {
       // The peer sends again what was not settled, to whoever asks.
       if (delivery.state === 'lost' || delivery.state === 'aborted') this.#owed++
@@ -383,14 +391,15 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     const next = this.owner.endpoint.receiver(this.name)
     next.isStreaming = endpoint.isStreaming
     next.useWindow(endpoint.credit.window)
-    if (this.#resumes) next.adopt(endpoint.open)
+    if (this.resumes) next.adopt(endpoint.open)
     // Of a delivery that had come in part the credit is free again.
     else this.#owed += endpoint.open.filter(({ handedOver }) => !handedOver).length
     this.#owed += endpoint.credit.linkCredit
     return next
   }
 
-  protected resumed(): void {
+  protected onReattached(): void {
+    for (const delivery of this.#toHandOut.splice(0)) this.#handOut(delivery)
     const { endpoint } = this
     const { credit, adopted } = endpoint
     if (credit.window === undefined) {
@@ -399,12 +408,12 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
       if (count > 0) endpoint.flow(Math.min(count, 0x7fffffff))
     } else credit.refill()
     this.#owed = 0
-    for (const { ask } of [...this.#drains]) ask()
+    this.#drains.askAgain()
     this.owner.touch()
   }
 
   protected get isReattaching(): boolean {
-    return this.#resumes && this.endpoint.mapsIncomplete
+    return this.resumes && this.endpoint.mapsIncomplete
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Delivery, undefined> {

@@ -5,9 +5,11 @@ import type { DeliveryInit, OutgoingDelivery } from '../engine/outgoing-delivery
 import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
 import { heldDelivery, requeue } from '../engine/sender-recovery.ts'
 import { type AmqpError, ClosedError, TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
-import { checkMessageFormat, EncodedMessage, encodeMessage, writeMessage } from '../message/encode.ts'
+import { EncodedMessage, encodeMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
-import type { Closure, Sender, StreamedInit } from './api.ts'
+import type { Closure, ResumedSend, Sender, StreamedInit } from './api.ts'
+import { checkAddressed, checkSend, checkSize } from './check-send.ts'
+import { HeldSends } from './held-sends.ts'
 import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
@@ -15,6 +17,7 @@ import type { Abortable, ErrorInit, SendOptions } from './options.ts'
 import { ACCEPTED_OUTCOME, type Outcome, outcomeOf } from './outcome.ts'
 import { isStreamed, StreamedSend } from './streamed-send.ts'
 import { type ClientTransaction, liveTransaction } from './transaction.ts'
+import { restoredSend, type UnsettledSend, unsettledSends } from './unsettled.ts'
 
 type SenderEvents = { closed: Closure; credit: { linkCredit: number; drain: boolean } }
 
@@ -56,13 +59,24 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   /** Accepted before all of it was sent: sent to its end all the same. */
   #acceptedEarly: Set<OutgoingDelivery> | undefined
   /** While the link is being attached again: what is then queued, in order, and what the two ends compare first. */
-  #held: Set<OutgoingDelivery> | undefined
-  #heldBytes = 0
+  readonly #held = new HeldSends()
   #compared: readonly OutgoingDelivery[] = []
+  /** What was left when it ended. */
+  #left: readonly UnsettledSend[] | undefined
+  resumed: readonly ResumedSend[] = []
 
-  constructor(owner: LinkOwner, endpoint: SenderEndpoint, maxPending: number) {
-    super(owner, endpoint)
+  readonly #earlier: readonly UnsettledSend[] | undefined
+
+  /** @param earlier  what a link of its name has left */
+  constructor(
+    owner: LinkOwner,
+    endpoint: SenderEndpoint,
+    maxPending: number,
+    earlier: readonly UnsettledSend[] | undefined,
+  ) {
+    super(owner, endpoint, earlier !== undefined)
     this.#maxPending = maxPending
+    this.#earlier = earlier
   }
 
   protected override get eventNames(): readonly string[] {
@@ -74,7 +88,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   }
 
   get pending(): number {
-    return this.endpoint.queue.length + (this.#held?.size ?? 0)
+    return this.endpoint.queue.length + this.#held.count
   }
 
   send(message: MessageInit | StreamedInit | EncodedMessage, options: SendOptions = {}): Promise<Outcome> {
@@ -88,11 +102,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         throw new UsageError(
           `${this.endpoint.label} has ${this.pending} messages waiting; \`ready()\` tells when there is room`,
         )
-      if (typeof message !== 'object' || message === null)
-        throw new UsageError('a message is an object such as { body: … }', '3.2')
-      if (options.deliveryTag !== undefined && !(options.deliveryTag instanceof Uint8Array))
-        throw new UsageError('a delivery-tag is a Uint8Array of at most 32 bytes', '2.8.7')
-      if (options.messageFormat !== undefined) checkMessageFormat(options.messageFormat)
+      checkSend(message, options)
       if (options.transaction) transaction = liveTransaction(options.transaction, this.session)
       if (this.isDown) delivery = this.#hold(message, options)
       else if (isStreamed(message)) {
@@ -121,12 +131,17 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   request(message: EncodedMessage): { delivery: OutgoingDelivery; answer: Promise<DeliveryState | undefined> } {
     if (this.closure || this.isClosing) throw this.closedError()
     const delivery = this.endpoint.transfer(message.bytes)
-    const answer = new Promise<DeliveryState | undefined>((resolve, reject) => {
-      delivery.context = { resolve, reject, detach: undefined, transaction: undefined, raw: true } as PendingSend
-      this.#unsettled++
-    })
+    const answer = this.#answer<DeliveryState | undefined>(delivery, true)
     this.owner.touch()
     return { delivery, answer }
+  }
+
+  /** What a delivery comes to. */
+  #answer<T>(delivery: OutgoingDelivery, raw: boolean): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      delivery.context = { resolve, reject, detach: undefined, transaction: undefined, raw } as PendingSend
+      this.#unsettled++
+    })
   }
 
   /** Encodes a message and queues it, or changes nothing. */
@@ -138,33 +153,25 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const { endpoint } = this
     const init = this.#initOf(options, transaction)
     if (message instanceof EncodedMessage) {
-      this.#checkSize(message.bytes.length)
+      checkSize(this.endpoint, message.bytes.length)
       return endpoint.transfer(message.bytes, {
         ...init,
         messageFormat: options.messageFormat ?? message.messageFormat,
       })
     }
-    this.#checkRelay(message)
+    if (this.relays) checkAddressed(this.endpoint, message)
     const writer = endpoint.beginMessage(init)
     const start = writer.offset - writer.mark
     try {
       const splices = writeMessage(writer, message, COPY_BELOW)
       let size = writer.offset - writer.mark - start
       if (splices) for (const splice of splices) size += splice.bytes.length
-      this.#checkSize(size)
+      checkSize(this.endpoint, size)
       return endpoint.commitMessage(init, splices)
     } catch (error) {
       endpoint.cancelMessage()
       throw error
     }
-  }
-
-  #checkRelay(message: MessageInit | EncodedMessage): void {
-    if (!this.relays || message instanceof EncodedMessage || message.properties?.to) return
-    throw new UsageError(
-      `${this.endpoint.label} has no target: each message says where it goes, in properties.to`,
-      '3.2.4',
-    )
   }
 
   #initOf(options: SendOptions, transaction: ClientTransaction | undefined): DeliveryInit {
@@ -195,19 +202,10 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     )
   }
 
-  #checkSize(size: number): void {
-    const max = this.endpoint.remoteMaxMessageSize
-    if (max > 0n && size > max)
-      throw new UsageError(
-        `a message of ${size} bytes is too large for ${this.endpoint.label}, which takes ${max}`,
-        '2.7.3',
-      )
-  }
-
   #watch(delivery: OutgoingDelivery, pending: PendingSend, signal: AbortSignal): void {
     const onAbort = () => {
       this.#done(delivery)
-      if (this.#held?.delete(delivery)) this.#unhold(delivery)
+      if (this.#held.remove(delivery)) this.endpoint.tags.free(delivery.tag)
       else this.endpoint.abort(delivery)
       this.owner.touch()
       pending.reject(signal.reason)
@@ -323,42 +321,50 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   #hold(message: MessageInit | StreamedInit | EncodedMessage, options: SendOptions): OutgoingDelivery {
     if (isStreamed(message) || options.transaction)
       throw new ClosedError(`${this.endpoint.label}, which is being attached again,`, 'link', this.loss)
-    this.#checkRelay(message)
+    if (this.relays) checkAddressed(this.endpoint, message)
     const isEncoded = message instanceof EncodedMessage
     const bytes = isEncoded ? message.bytes : encodeMessage(message)
-    this.#checkSize(bytes.length)
-    if (this.#heldBytes >= this.endpoint.session.connection.limits.maxPendingBytes)
-      throw new UsageError(`${this.#heldBytes} bytes wait on ${this.endpoint.label} already`)
+    checkSize(this.endpoint, bytes.length)
+    if (this.#held.bytes >= this.endpoint.session.connection.limits.maxPendingBytes)
+      throw new UsageError(`${this.#held.bytes} bytes wait on ${this.endpoint.label} already`)
     const messageFormat = options.messageFormat ?? (isEncoded ? message.messageFormat : undefined)
     const delivery = heldDelivery(this.endpoint, bytes, { ...this.#initOf(options, undefined), messageFormat })
-    this.#heldBytes += bytes.length
-    this.#held ??= new Set()
     this.#held.add(delivery)
     return delivery
   }
 
-  /** One that is held is taken back. */
-  #unhold(delivery: OutgoingDelivery): void {
-    this.#heldBytes -= delivery.size
-    this.endpoint.tags.free(delivery.tag)
+  override get heldBytes(): number {
+    return this.#held.bytes
   }
 
-  /** Bytes of messages that wait for the link. */
-  override get heldBytes(): number {
-    return this.#heldBytes
+  takeUp(): void {
+    const deliveries = (this.#earlier ?? []).map(state => restoredSend(this.endpoint, state))
+    this.resumed = deliveries
+      .filter(({ localState }) => !localState)
+      .map(delivery => ({
+        deliveryTag: delivery.deliveryTag,
+        outcome: handled(this.#answer<Outcome>(delivery, false)),
+      }))
+    // Without any there is nothing to resume.
+    if (deliveries.length > 0) this.endpoint.adopt(deliveries)
+  }
+
+  unsettled(): readonly UnsettledSend[] {
+    return this.#left ?? unsettledSends([...this.endpoint.open, ...this.#held])
   }
 
   protected suspended(cause: AmqpError): void {
     const { endpoint } = this
-    const { resume, resend } = this.owner.recovery?.options ?? {}
-    const held = new Set<OutgoingDelivery>()
+    const { resumes } = this
+    const resend = this.owner.recovery?.options.resend === true
+    const held = this.#held.take()
     const compared: OutgoingDelivery[] = []
     endpoint.abandonQueue()
     for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
     for (const delivery of endpoint.open) {
       const pending = delivery.context as PendingSend | undefined
-      const isWhole = !delivery.isOpen && !delivery.aborted && !pending?.transaction
-      if (resume && delivery.hasBegun) {
+      const isWhole = !delivery.localState && !pending?.transaction
+      if (resumes && delivery.hasBegun) {
         compared.push(delivery)
         // Of one that was framed to its end the receiver is asked, also where the payload is not here any more.
         if (isWhole && (delivery.kept || delivery.sent === delivery.size) && !delivery.settled) continue
@@ -368,14 +374,12 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         continue
       }
       if (isWhole && pending && delivery.kept && (resend || !delivery.hasBegun)) {
-        held.add(delivery)
-        this.#heldBytes += delivery.size
+        this.#held.add(delivery)
         continue
       }
       this.#lose(delivery, cause)
     }
-    for (const delivery of this.#held ?? []) held.add(delivery)
-    this.#held = held
+    for (const delivery of held) this.#held.add(delivery)
     this.#compared = compared
   }
 
@@ -396,18 +400,15 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const next = this.owner.endpoint.sender(this.name)
     next.tags = this.endpoint.tags
     next.keepsPayload = this.endpoint.keepsPayload
-    if (this.owner.recovery?.options.resume) next.adopt(this.#compared)
+    if (this.resumes) next.adopt(this.#compared)
     return next
   }
 
-  protected resumed(): void {
+  protected onReattached(): void {
     const { endpoint } = this
     this.#compared = []
     for (const delivery of endpoint.abandoned.splice(0)) this.#lose(delivery, this.loss)
-    const held = this.#held ?? []
-    this.#held = undefined
-    this.#heldBytes = 0
-    for (const delivery of held) if (!requeue(endpoint, delivery)) this.#lose(delivery, this.loss)
+    for (const delivery of this.#held.take()) if (!requeue(endpoint, delivery)) this.#lose(delivery, this.loss)
     if (endpoint.mustReattach) this.owner.flushed.add(this.#onFlush)
     this.owner.touch()
   }
@@ -420,14 +421,14 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   #nextMap(): void {
     const { endpoint } = this
     const isDone = endpoint.isAttached && endpoint.unsettledCount === 0 && endpoint.mayDetach
-    if (!endpoint.mustReattach || !isDone || !this.survives) return
+    if (!endpoint.mustReattach || !isDone || !this.mayReattach) return
     endpoint.detach()
     this.owner.touch()
   }
 
   /** The queue may have become shorter. */
   readonly #onFlush = (): void => {
-    if (this.endpoint.mustReattach && this.survives) return this.#nextMap()
+    if (this.endpoint.mustReattach && this.mayReattach) return this.#nextMap()
     if (this.#waiters.length > 0 && this.pending * 2 >= this.#maxPending) return
     this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.resolve()
@@ -435,9 +436,9 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   protected ended(): void {
     const error = this.closedError()
-    const { endpoint } = this
     for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
-    const open = new Set([...endpoint.open, ...(this.#held ?? [])])
+    const open = [...this.endpoint.open, ...this.#held]
+    this.#left = this.takesUp ? unsettledSends(open) : []
     for (const delivery of open) {
       const pending = this.#done(delivery)
       pending?.reject(pending.transaction ? pending.transaction.lose(delivery, error) : error)

@@ -188,9 +188,8 @@ export class SenderEndpoint extends LinkEndpoint {
     const id = first ? delivery.deliveryId : -1
     const fields = transferFields(this.handle, id, tag, messageFormat, settled, stateBytes)
     fields.more = delivery.isOpen
-    const left = delivery.size - delivery.sent
-    let width = left
-    if (left > writer.capacity(fields, maxFrameSize)) {
+    let width = delivery.size - delivery.sent
+    if (width > writer.capacity(fields, maxFrameSize)) {
       fields.more = true
       width = writer.capacity(fields, maxFrameSize)
     }
@@ -385,7 +384,8 @@ export class SenderEndpoint extends LinkEndpoint {
     for (const delivery of this.queue.drain()) {
       if (!delivery.aborted) this.session.connection.pendingBytes -= delivery.size - delivery.sent
       // Another endpoint may still send it; a body that is being made is left by its maker.
-      if (!delivery.hasBegun && !delivery.isOpen) delivery.kept ??= delivery.take(delivery.size)
+      if (delivery.isOpen) delivery.localState ??= RELEASED
+      else if (!delivery.hasBegun) delivery.kept ??= delivery.take(delivery.size)
       delivery.release()
       delivery.isQueued = false
       if (!delivery.isNotice && (delivery.deliveryId < 0 || delivery.settled)) this.abandoned.push(delivery)
