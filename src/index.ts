@@ -17,6 +17,7 @@ export type {
   Receiver,
   RemoteOpen,
   RequestLink,
+  ResumedSend,
   Sender,
   Session,
   StreamedInit,
@@ -79,6 +80,7 @@ export type { PlainCheck } from './client/sasl/plain.ts'
 export type { ScramLookup, ScramServerOptions } from './client/sasl/scram.ts'
 export { type ScramCredentials, type ScramHash, scramCredentials } from './client/sasl/scram-keys.ts'
 export { sasl, saslServer } from './client/sasl.ts'
+export type { UnsettledDelivery, UnsettledSend } from './client/unsettled.ts'
 export type { MessageId } from './definitions/restricted.ts'
 export { DEFAULT_LIMITS, type Limits } from './engine/limits.ts'
 export * from './errors.ts'

@@ -27,6 +27,7 @@ import type {
   TransactionOptions,
 } from './options.ts'
 import type { Outcome } from './outcome.ts'
+import type { UnsettledDelivery, UnsettledSend } from './unsettled.ts'
 
 /** Who ended a connection, session or link, and why. */
 export interface Closure {
@@ -284,6 +285,21 @@ export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCre
   send(message: MessageInit | StreamedInit | EncodedMessage, options?: SendOptions): Promise<Outcome>
   /** Resolves when fewer than half of `maxPending` messages wait, so that producers can pace themselves. */
   ready(options?: Abortable): Promise<void>
+  /**
+   * Messages without an outcome, to be kept and given to the next link of this name: as it stands, and after the end as it
+   * was then, where the link was attached with `unsettled`. Those under a transaction, or of a body that is being made and
+   * has not begun, are not among them. Copies. §2.6.13
+   */
+  unsettled(): readonly UnsettledSend[]
+  /** What the link was attached with, and what becomes of it. Forgetting an outcome crashes nothing. */
+  readonly resumed: readonly ResumedSend[]
+}
+
+/** A message of an earlier link. */
+export interface ResumedSend {
+  readonly deliveryTag: Uint8Array
+  /** As `send` resolves. @throws {ClosedError} the link ended first, or the message cannot be sent again */
+  readonly outcome: Promise<Outcome>
 }
 
 /**
@@ -315,6 +331,8 @@ export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emit
    * @see §2.6.8
    */
   get(options?: Abortable): Promise<Delivery | undefined>
+  /** Messages that are not settled, as `Sender.unsettled`; none that is streamed. Copies. §2.6.13 */
+  unsettled(): readonly UnsettledDelivery[]
   /**
    * Takes all credit back. Resolves when the sender has confirmed it; what was under way by then is still handed out,
    * and nothing more comes. From then on credit is manual: `addCredit` starts the link again.

@@ -12,7 +12,7 @@ import type { Delivery, Receiver } from './api.ts'
 import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
 import { streamOf } from './incoming-body.ts'
 import { inspectAs } from './inspect.ts'
-import { type Deferred, deferred, handled } from './operation.ts'
+import { type Deferred, handled } from './operation.ts'
 import type { ErrorInit, Transacted } from './options.ts'
 import { liveTransaction } from './own-transaction.ts'
 import type { ClientReceiver } from './receiver.ts'
@@ -187,10 +187,7 @@ export class ClientDelivery implements Delivery {
     const receiver = incoming.link.context as ClientReceiver
     receiver.touch()
     if (incoming.localSettled) return DONE
-    const settling = deferred<void>()
-    incoming.context = settling
-    if (!receiver.isLost(incoming)) receiver.settling.add(settling)
-    return handled(settling.promise)
+    return handled(receiver.settlings.wait(incoming, !receiver.isLost(incoming)))
   }
 
   #settleUnder(given: Transaction | undefined, posting: Posting | undefined, outcome: Outcome): Promise<void> {

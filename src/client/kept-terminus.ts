@@ -115,10 +115,7 @@ export class KeptTerminus implements Terminus {
     const kept = new Set(isOver ? [] : this.#owner.fitting(open.filter(isUndisturbed)))
     for (const delivery of open) {
       delivery.kept = kept.has(delivery)
-      const settling = delivery.context as Deferred<void> | undefined
-      if (!settling) continue
-      if (delivery.kept) link.settling.delete(settling)
-      else settling.reject(this.#cause)
+      link.settlings.leave(delivery, this.#cause)
     }
     this.#incoming = [...kept]
   }

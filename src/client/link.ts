@@ -66,9 +66,13 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   /** Who waits for the link to be attached again. */
   #reattached: Deferred<void> | undefined
 
-  constructor(owner: LinkOwner, endpoint: LinkEndpoint) {
+  /** It was given what an earlier link has left, or nothing in place of it. */
+  readonly takesUp: boolean
+
+  constructor(owner: LinkOwner, endpoint: LinkEndpoint, takesUp: boolean) {
     super()
     this.owner = owner
+    this.takesUp = takesUp
     this.endpoint = endpoint
     endpoint.context = this
   }
@@ -117,15 +121,29 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     this.#init = init
   }
 
+  /** Takes that over, before it is attached. @throws {UsageError} it is no such thing §2.6.13 */
+  abstract takeUp(): void
+
+  /** Whether it is attached again with what both ends hold unsettled. §2.6.13 */
+  get resumes(): boolean {
+    return this.mayReattach && (this.takesUp || this.owner.recovery?.options.resume === true)
+  }
+
+  /** Whether it can be attached again, on this session or another. */
+  protected get mayReattach(): boolean {
+    return this.#init !== undefined && !this.#closure && !this.isClosing && !this.#isLeaving
+  }
+
   /** Whether it outlives what carries it. */
   get survives(): boolean {
-    return this.#init !== undefined && !this.#closure && !this.isClosing && !this.#isLeaving && this.owner.survives
+    return this.mayReattach && this.owner.survives
   }
 
   /** Nothing can be sent or settled on it just now, and it will be attached again. */
   get isDown(): boolean {
     if (this.#isSuspended) return true
-    return this.survives && (!this.isUsable || (this.isReattaching && !this.endpoint.isAttached))
+    if (this.survives && !this.isUsable) return true
+    return this.mayReattach && this.isReattaching && !this.endpoint.isAttached
   }
 
   protected get loss(): AmqpError | undefined {
@@ -135,6 +153,10 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   /** What carries it is gone, or the peer has forced it off: it waits to be attached again. */
   suspend(closure: Closure): void {
     if (!this.survives) return this.onClosed(closure)
+    this.#suspend(closure)
+  }
+
+  #suspend(closure: Closure): void {
     if (!this.#isSuspended) this.#tellEnd(closure)
     this.#isSuspended = true
     this.#loss = closure.error
@@ -164,8 +186,8 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   /** The endpoint has been detached, or is gone: one that came before the present one does not matter. */
   onDetached(endpoint: LinkEndpoint, closed: boolean, closure: Closure): void {
     if (endpoint !== this.endpoint) return
-    if (this.survives && this.isReattaching && !closed && !closure.error) {
-      this.suspend(closure)
+    if (this.mayReattach && this.isReattaching && !closed && !closure.error) {
+      this.#suspend(closure)
       return this.reattach()
     }
     const isForced = closure.by === 'remote' && closure.error?.condition === LinkCondition.detachForced
@@ -191,7 +213,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   /** A new endpoint on the session, with what the present one had. */
   protected abstract renewed(): LinkEndpoint
   /** It is attached again: what was kept goes on. */
-  protected abstract resumed(): void
+  protected abstract onReattached(): void
   /** It has to be detached and attached again, for what did not fit into the maps. §2.6.13 */
   protected abstract get isReattaching(): boolean
 
@@ -244,9 +266,9 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     // A refused link is attached for a moment only: its detach says why.
     if (this.endpoint.refused || this.#closure) return
     this.#attachedAt = performance.now()
-    if (this.#isSuspended) {
+    if (this.#isSuspended || this.takesUp) {
       this.#isSuspended = false
-      this.resumed()
+      this.onReattached()
       this.#reattached?.resolve()
       this.#reattached = undefined
     }

@@ -12,6 +12,7 @@ import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
 import type { ReconnectOptions } from './back-off.ts'
 import type { Outcome } from './outcome.ts'
 import type { Maybe, SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
+import type { UnsettledDelivery, UnsettledSend } from './unsettled.ts'
 
 /** An operation that can be cancelled: it rejects with `signal.reason`, untouched. */
 export interface Abortable {
@@ -308,6 +309,12 @@ export interface SenderOptions extends LinkOptions {
   maxPending?: number | undefined
   /** Our end of the link, where it matters to the peer. */
   source?: string | SourceInit | undefined
+  /**
+   * What an earlier link of this `name` has left, as its `unsettled()` tells: the receiver is asked what it has of it, the
+   * rest is sent again, and `Sender.resumed` has the outcomes. `[]` for the first: payload is then kept until its outcome
+   * is known, so that `unsettled()` has all that another link needs. For peers that keep the state of links. §2.6.13
+   */
+  unsettled?: readonly UnsettledSend[] | undefined
 }
 
 /** How a receiver is attached. */
@@ -332,6 +339,12 @@ export interface ReceiverOptions extends LinkOptions {
   sndSettleMode?: 'settled' | 'unsettled' | 'mixed' | undefined
   /** Our end of the link, where it matters to the peer. */
   target?: string | TargetInit | undefined
+  /**
+   * What an earlier link of this `name` has left, as its `unsettled()` tells: whole messages that were not decided are
+   * handed out again, first of all; decisions that the sender may not know are told. `[]` for the first. For peers that
+   * keep the state of links. §2.6.13
+   */
+  unsettled?: readonly UnsettledDelivery[] | undefined
 }
 
 /** What an accepting end answers with, where that differs from what was asked. §2.6.3 */

@@ -7,9 +7,11 @@ import type { IncomingStream } from '../engine/incoming-stream.ts'
 import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import { type AmqpError, UsageError } from '../errors.ts'
 import { fields } from '../types/composite.ts'
+import { Acquiring } from './acquiring.ts'
 import type { Closure, Delivery, ProcessOptions, Receiver } from './api.ts'
 import { ClientDelivery } from './delivery.ts'
-import { IncomingBody } from './incoming-body.ts'
+import { Drains } from './drains.ts'
+import type { IncomingBody } from './incoming-body.ts'
 import { inspectAs } from './inspect.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted } from './operation.ts'
@@ -17,8 +19,10 @@ import type { Abortable, Transacted } from './options.ts'
 import { liveTransaction } from './own-transaction.ts'
 import { type Handler, type ProcessSource, processDeliveries } from './process.ts'
 import { UNKNOWN_ID } from './sender.ts'
-import { StreamedDelivery } from './streamed-delivery.ts'
+import { Settlings } from './settlings.ts'
+import { streamed } from './streamed-delivery.ts'
 import type { ClientTransaction } from './transaction.ts'
+import { restoredDelivery, type UnsettledDelivery, unsettledDeliveries } from './unsettled.ts'
 
 /** How long a sender has for an echo before it is asked for a drain, which some answer alone and some die of. D-042 */
 const DRAIN_AFTER_MS = 250
@@ -40,24 +44,29 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   #getting: Promise<unknown> | undefined
   /** While `process` runs: credit comes back when a delivery is settled, not when it is taken. */
   #onProcessEnd: (() => void) | undefined
-  /** Who waits for a drain, and how each asks for it. */
-  #drains: { readonly drained: Deferred<void>; readonly ask: () => void }[] = []
+  readonly #drains = new Drains()
   /** Credit by hand that was out when the link was lost, and is granted again when it is back. */
   #owed = 0
-  #acquiring: ClientTransaction | undefined
-  #hasAcquired = false
+  readonly #acquiring = new Acquiring()
   /** Settlements that wait for the sender, in mode second. */
-  readonly settling: Set<Deferred<void>> = new Set()
+  readonly settlings: Settlings = new Settlings()
+  /** Of an earlier link, whole and not decided. */
+  readonly #toHandOut: ClientDelivery[] = []
+  /** What was left when it ended. */
+  #left: readonly UnsettledDelivery[] | undefined
+  readonly #earlier: readonly UnsettledDelivery[] | undefined
 
-  constructor(owner: LinkOwner, endpoint: ReceiverEndpoint) {
-    super(owner, endpoint)
+  /** @param earlier  what a link of its name has left */
+  constructor(owner: LinkOwner, endpoint: ReceiverEndpoint, earlier: readonly UnsettledDelivery[] | undefined) {
+    super(owner, endpoint, earlier !== undefined)
+    this.#earlier = earlier
   }
 
   /** Whether nothing can be decided any more on a delivery: its link has ended, or is another now. §2.6.13 */
   isLost({ link, stream }: IncomingDelivery): boolean {
     if (this.closure) return true
     if (this.isHere(link)) return false
-    return !(this.#resumes && !stream && (this.isDown || !this.endpoint.hasEnded))
+    return !(this.resumes && !stream && (this.isDown || !this.endpoint.hasEnded))
   }
 
   /** Whether what came on an endpoint can be decided there. */
@@ -65,8 +74,15 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     return link === this.endpoint && !this.isDown && !link.hasEnded
   }
 
-  get #resumes(): boolean {
-    return this.survives && this.owner.recovery?.options.resume === true
+  takeUp(): void {
+    const deliveries = (this.#earlier ?? []).map(state => restoredDelivery(this.endpoint, state))
+    for (const delivery of deliveries)
+      if (delivery.handedOver && !delivery.decision) this.#toHandOut.push(new ClientDelivery(this, delivery))
+    if (deliveries.length > 0) this.endpoint.adopt(deliveries)
+  }
+
+  unsettled(): readonly UnsettledDelivery[] {
+    return this.#left ?? unsettledDeliveries(this.endpoint.open)
   }
 
   get cause(): AmqpError | undefined {
@@ -150,19 +166,14 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     this.#handOut(delivery)
   }
 
-  /** A delivery is handed out when the sections in front of its body are here. §2.6.14 */
   #onBegun(incoming: IncomingDelivery, stream: IncomingStream): void {
-    const body = new IncomingBody(incoming, stream, () => this.touch())
-    const delivery = new StreamedDelivery(this, incoming, body)
-    let isOut = false
-    stream.context = () => {
-      body.advance()
-      if (body.hasEnded && this.#incomplete === body) this.#incomplete = undefined
-      if (isOut || !(body.isOpened || body.hasEnded)) return
-      isOut = true
-      if (body.isOpened && !body.isAborted) this.#handOut(delivery)
-      else this.#consumed()
-    }
+    const body = streamed(this, incoming, stream, {
+      ended: () => {
+        if (this.#incomplete === body) this.#incomplete = undefined
+      },
+      handOut: delivery => this.#handOut(delivery),
+      drop: () => this.#consumed(),
+    })
     this.#incomplete = body
     this.onContinued(stream)
   }
@@ -187,8 +198,7 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     if (this.isOver) throw this.closedError()
     this.#checkFree()
     const transaction = options.transaction && liveTransaction(options.transaction, this.session)
-    if (transaction && this.#acquiring && this.#acquiring !== transaction)
-      throw new UsageError(`${this.endpoint.label} acquires under another transaction`, '4.4.3')
+    this.#acquiring.check(transaction, this.endpoint.label)
     if (this.isDown) this.#owe(count)
     else this.endpoint.flow(count)
     if (transaction) this.acquireUnder(transaction)
@@ -197,23 +207,14 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
 
   /** What the sender is asked to acquire under; said with every flow until it is over. §4.4.3 */
   acquireUnder(transaction: ClientTransaction | undefined): void {
-    this.#acquiring = transaction
+    this.#acquiring.under(transaction)
     this.endpoint.flowProperties = transaction && fields({ 'txn-id': transaction.id })
-    if (!transaction) return
-    this.#hasAcquired = true
-    transaction.acquireOn(this)
+    transaction?.acquireOn(this)
   }
 
   /** Whether a delivery that says it is under a transaction may be handed out. */
   #isUnderTransaction(delivery: ClientDelivery, state: TransactionalState): boolean {
-    const acquiring = this.#acquiring
-    if (acquiring && sameBytes(acquiring.id, state.txnId)) {
-      delivery.acquired = acquiring
-      acquiring.acquired(delivery)
-      return true
-    }
-    // Acquired while the discharge was on its way: it is here all the same.
-    if (this.#hasAcquired) return true
+    if (this.#acquiring.takes(delivery, state.txnId)) return true
     const { coordinator } = this.owner
     const refusal = coordinator ? coordinator.post(delivery, state) : UNKNOWN_ID
     if (!refusal) return true
@@ -231,13 +232,10 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
 
   /** Resolves when the sender has no credit left, and what it has sent is here. */
   #whenDrained(ask: () => void, signal: AbortSignal | undefined): Promise<void> {
-    const drained = deferred<void>()
-    this.#drains.push({ drained, ask })
+    const drained = this.#drains.wait(ask, signal)
     if (!this.isDown) ask()
     this.owner.touch()
-    return abortable(drained, signal, () => {
-      this.#drains = this.#drains.filter(have => have.drained !== drained)
-    })
+    return drained
   }
 
   async get(options: Abortable = {}): Promise<Delivery | undefined> {
@@ -331,40 +329,31 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
   }
 
   onDrained(): void {
-    for (const { drained } of this.#drains.splice(0)) drained.resolve()
+    this.#drains.end()
   }
 
   /** The sender has settled a delivery that we had decided on. */
   onSettled(incoming: IncomingDelivery): void {
-    const settling = incoming.context as Deferred<void> | undefined
-    if (!settling) return
-    this.settling.delete(settling)
-    settling.resolve()
+    this.settlings.end(incoming)
   }
 
-  protected ended(closure: Closure): void {
+  protected ended(): void {
     const error = this.closedError()
+    this.#left = this.takesUp ? unsettledDeliveries(this.endpoint.open) : []
     this.#incomplete?.fail(error)
     this.#incomplete = undefined
     this.#onProcessEnd?.()
     // What is not settled the sender has again. The rest can still be taken.
     for (const delivery of this.#buffer.drain()) {
-      if (isGone(delivery)) {
-        delivery.leave()
-        continue
+      if (isGone(delivery)) delivery.leave()
+      else {
+        delivery.outlive()
+        this.#buffer.push(delivery)
       }
-      delivery.outlive()
-      this.#buffer.push(delivery)
     }
     for (const taker of this.#takers.drain()) taker.resolve(undefined)
-    for (const { drained } of this.#drains.splice(0)) drained.reject(error)
-    this.#failSettling(error)
-    void closure
-  }
-
-  #failSettling(error: AmqpError): void {
-    for (const settling of this.settling) settling.reject(error)
-    this.settling.clear()
+    this.#drains.fail(error)
+    this.settlings.fail(error)
   }
 
   // ---- a link that is lost and attached again ------------------------------------------------------------------
@@ -373,12 +362,15 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     this.#incomplete?.fail(cause)
     this.#incomplete = undefined
     // What is left would be acquired outside of the transaction.
-    if (this.#acquiring) this.endpoint.credit.linkCredit = 0
-    if (!this.#resumes) this.#failSettling(cause)
+    if (this.#acquiring.isUnderWay) this.endpoint.credit.linkCredit = 0
+    if (!this.resumes) this.settlings.fail(cause)
     for (const delivery of this.#buffer.drain()) {
       // The peer sends again what was not settled, to whoever asks.
-      if (delivery.state === 'lost' || delivery.state === 'aborted') this.#owed++
-      else this.#buffer.push(delivery)
+      if (delivery.state !== 'lost' && delivery.state !== 'aborted') this.#buffer.push(delivery)
+      else {
+        delivery.leave()
+        this.#owed++
+      }
     }
   }
 
@@ -394,14 +386,15 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     const next = this.owner.endpoint.receiver(this.name)
     next.isStreaming = endpoint.isStreaming
     next.useWindow(endpoint.credit.window)
-    if (this.#resumes) next.adopt(endpoint.open)
+    if (this.resumes) next.adopt(endpoint.open)
     // Of a delivery that had come in part the credit is free again.
     else this.#owed += endpoint.open.filter(({ handedOver }) => !handedOver).length
     this.#owed += endpoint.credit.linkCredit
     return next
   }
 
-  protected resumed(): void {
+  protected onReattached(): void {
+    for (const delivery of this.#toHandOut.splice(0)) this.#handOut(delivery)
     const { endpoint } = this
     const { credit, adopted } = endpoint
     if (credit.window === undefined) {
@@ -410,12 +403,12 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
       if (count > 0) endpoint.flow(Math.min(count, 0x7fffffff))
     } else credit.refill()
     this.#owed = 0
-    for (const { ask } of [...this.#drains]) ask()
+    this.#drains.askAgain()
     this.owner.touch()
   }
 
   protected get isReattaching(): boolean {
-    return this.#resumes && this.endpoint.mapsIncomplete
+    return this.resumes && this.endpoint.mapsIncomplete
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Delivery, undefined> {
@@ -450,6 +443,3 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
 
 /** Whether nobody can have it any more. */
 const isGone = ({ state }: ClientDelivery): boolean => state === 'lost' || state === 'aborted'
-
-export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
-  a.length === b.length && a.every((byte, i) => byte === b[i])

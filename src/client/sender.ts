@@ -5,10 +5,12 @@ import type { DeliveryInit, OutgoingDelivery } from '../engine/outgoing-delivery
 import { COPY_BELOW, type SenderEndpoint } from '../engine/sender-endpoint.ts'
 import { heldDelivery, requeue } from '../engine/sender-recovery.ts'
 import { type AmqpError, ClosedError, TransactionCondition, type TransactionError, UsageError } from '../errors.ts'
-import { checkMessageFormat, EncodedMessage, encodeMessage, writeMessage } from '../message/encode.ts'
+import { EncodedMessage, encodeMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
-import type { Closure, Sender, StreamedInit } from './api.ts'
+import type { Closure, ResumedSend, Sender, StreamedInit } from './api.ts'
+import { checkAddressed, checkSend, checkSize } from './check-send.ts'
+import { HeldSends } from './held-sends.ts'
 import { inspectAs } from './inspect.ts'
 import { detachWhenDone } from './keeper.ts'
 import { ClientLink, type LinkOwner } from './link.ts'
@@ -16,22 +18,12 @@ import { abortable, type Deferred, deferred, handled, throwIfAborted } from './o
 import type { Abortable, ErrorInit, SendOptions } from './options.ts'
 import { ACCEPTED_OUTCOME, type Outcome, outcomeOf } from './outcome.ts'
 import { liveTransaction } from './own-transaction.ts'
+import { type PendingSend, PendingSends } from './pending-sends.ts'
 import { isStreamed, StreamedSend } from './streamed-send.ts'
 import type { ClientTransaction } from './transaction.ts'
+import { restoredSend, type UnsettledSend, unsettledSends } from './unsettled.ts'
 
 type SenderEvents = { closed: Closure; credit: { linkCredit: number; drain: boolean } }
-
-/** What a sent message waits with: the context of its delivery. */
-interface PendingSend {
-  resolve(outcome: never): void
-  reject(error: unknown): void
-  /** Stops listening to the signal. */
-  detach: (() => void) | undefined
-  /** What it is posted under. §4.4.1 */
-  readonly transaction: ClientTransaction | undefined
-  /** The state itself is asked for, not the outcome that it says. */
-  readonly raw: boolean
-}
 
 /** What work under a transaction is refused with that nobody here coordinates. §4.5.8 */
 export const UNKNOWN_ID: ErrorInit = {
@@ -53,19 +45,26 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   declare endpoint: SenderEndpoint
   readonly #maxPending: number
   #waiters: Deferred<void>[] = []
-  /** Sends whose promise is not settled, and who waits until there are none. */
-  #unsettled = 0
-  #allSettled: Deferred<void> | undefined
-  /** Accepted before all of it was sent: sent to its end all the same. */
-  #acceptedEarly: Set<OutgoingDelivery> | undefined
+  readonly #sends = new PendingSends()
   /** While the link is being attached again: what is then queued, in order, and what the two ends compare first. */
-  #held: Set<OutgoingDelivery> | undefined
-  #heldBytes = 0
+  readonly #held = new HeldSends()
   #compared: readonly OutgoingDelivery[] = []
+  /** What was left when it ended. */
+  #left: readonly UnsettledSend[] | undefined
+  resumed: readonly ResumedSend[] = []
 
-  constructor(owner: LinkOwner, endpoint: SenderEndpoint, maxPending: number) {
-    super(owner, endpoint)
+  readonly #earlier: readonly UnsettledSend[] | undefined
+
+  /** @param earlier  what a link of its name has left */
+  constructor(
+    owner: LinkOwner,
+    endpoint: SenderEndpoint,
+    maxPending: number,
+    earlier: readonly UnsettledSend[] | undefined,
+  ) {
+    super(owner, endpoint, earlier !== undefined)
     this.#maxPending = maxPending
+    this.#earlier = earlier
   }
 
   protected override get eventNames(): readonly string[] {
@@ -77,7 +76,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   }
 
   get pending(): number {
-    return this.endpoint.queue.length + (this.#held?.size ?? 0)
+    return this.endpoint.queue.length + this.#held.count
   }
 
   /** A flow that names a transaction may have come before the link was accepted. §4.4.3 */
@@ -98,11 +97,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         throw new UsageError(
           `${this.endpoint.label} has ${this.pending} messages waiting; \`ready()\` tells when there is room`,
         )
-      if (typeof message !== 'object' || message === null)
-        throw new UsageError('a message is an object such as { body: … }', '3.2')
-      if (options.deliveryTag !== undefined && !(options.deliveryTag instanceof Uint8Array))
-        throw new UsageError('a delivery-tag is a Uint8Array of at most 32 bytes', '2.8.7')
-      if (options.messageFormat !== undefined) checkMessageFormat(options.messageFormat)
+      checkSend(message, options)
       if (options.transaction) transaction = liveTransaction(options.transaction, this.session)
       if (this.isDown) delivery = this.#hold(message, options)
       else if (isStreamed(message)) {
@@ -114,8 +109,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     }
     const outcome = new Promise<Outcome>((resolve, reject) => {
       const pending: PendingSend = { resolve, reject, detach: undefined, transaction, raw: false }
-      delivery.context = pending
-      this.#unsettled++
+      this.#sends.begin(delivery, pending)
       transaction?.post(delivery)
       if (options.signal) this.#watch(delivery, pending, options.signal)
       if (stream) this.#feed(stream, pending)
@@ -131,12 +125,16 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   request(message: EncodedMessage): { delivery: OutgoingDelivery; answer: Promise<DeliveryState | undefined> } {
     if (this.closure || this.isClosing) throw this.closedError()
     const delivery = this.endpoint.transfer(message.bytes)
-    const answer = new Promise<DeliveryState | undefined>((resolve, reject) => {
-      delivery.context = { resolve, reject, detach: undefined, transaction: undefined, raw: true } as PendingSend
-      this.#unsettled++
-    })
+    const answer = this.#answer<DeliveryState | undefined>(delivery, true)
     this.owner.touch()
     return { delivery, answer }
+  }
+
+  /** What a delivery comes to. */
+  #answer<T>(delivery: OutgoingDelivery, raw: boolean): Promise<T> {
+    return new Promise<T>((resolve, reject) =>
+      this.#sends.begin(delivery, { resolve, reject, detach: undefined, transaction: undefined, raw }),
+    )
   }
 
   /** Encodes a message and queues it, or changes nothing. */
@@ -148,33 +146,25 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const { endpoint } = this
     const init = this.#initOf(options, transaction)
     if (message instanceof EncodedMessage) {
-      this.#checkSize(message.bytes.length)
+      checkSize(this.endpoint, message.bytes.length)
       return endpoint.transfer(message.bytes, {
         ...init,
         messageFormat: options.messageFormat ?? message.messageFormat,
       })
     }
-    this.#checkRelay(message)
+    if (this.relays) checkAddressed(this.endpoint, message)
     const writer = endpoint.beginMessage(init)
     const start = writer.offset - writer.mark
     try {
       const splices = writeMessage(writer, message, COPY_BELOW)
       let size = writer.offset - writer.mark - start
       if (splices) for (const splice of splices) size += splice.bytes.length
-      this.#checkSize(size)
+      checkSize(this.endpoint, size)
       return endpoint.commitMessage(init, splices)
     } catch (error) {
       endpoint.cancelMessage()
       throw error
     }
-  }
-
-  #checkRelay(message: MessageInit | EncodedMessage): void {
-    if (!this.relays || message instanceof EncodedMessage || message.properties?.to) return
-    throw new UsageError(
-      `${this.endpoint.label} has no target: each message says where it goes, in properties.to`,
-      '3.2.4',
-    )
   }
 
   #initOf(options: SendOptions, transaction: ClientTransaction | undefined): DeliveryInit {
@@ -196,30 +186,21 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const { delivery } = stream
     stream.run().then(
       () => {
-        if (this.#acceptedEarly?.has(delivery)) this.onOutcome(delivery)
+        if (this.#sends.isAcceptedEarly(delivery)) this.onOutcome(delivery)
       },
       error => {
-        this.#done(delivery)?.reject(error)
+        this.#sends.end(delivery)?.reject(error)
         this.owner.touch()
       },
     )
-  }
-
-  #checkSize(size: number): void {
-    const max = this.endpoint.remoteMaxMessageSize
-    if (max > 0n && size > max)
-      throw new UsageError(
-        `a message of ${size} bytes is too large for ${this.endpoint.label}, which takes ${max}`,
-        '2.7.3',
-      )
   }
 
   #watch(delivery: OutgoingDelivery, pending: PendingSend, signal: AbortSignal): void {
     const onAbort = () => {
       // The link may have been attached again since.
       const sender = (delivery.link.context as ClientSender | undefined) ?? this
-      sender.#done(delivery)
-      if (sender.#held?.delete(delivery)) sender.#unhold(delivery)
+      sender.#sends.end(delivery)
+      if (sender.#held.remove(delivery)) sender.endpoint.tags.free(delivery.tag)
       // Where it is not attached at present, its source has given it up when it is.
       else if (sender.endpoint.abort(delivery) === 'sent' && sender.isOver) delivery.localState ??= RELEASED
       sender.owner.touch()
@@ -244,18 +225,14 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   /** A delivery's outcome is known. */
   onOutcome(delivery: OutgoingDelivery): void {
     if (delivery.acquired && this.owner.coordinator?.holds(this, delivery)) return
-    if (delivery.isOpen && delivery.remoteState?.type === 'accepted') {
-      this.#acceptedEarly ??= new Set()
-      this.#acceptedEarly.add(delivery)
-      return
-    }
+    if (delivery.isOpen && delivery.remoteState?.type === 'accepted') return this.#sends.acceptEarly(delivery)
     const state = delivery.remoteState
     if (state?.type === 'transactional-state' && !delivery.settled) {
       if (!delivery.state) return this.#retired(delivery)
       // It is in the transaction, and what becomes of it is not decided.
       if (!delivery.remoteSettled && !state.outcome) return
     }
-    const pending = this.#done(delivery)
+    const pending = this.#sends.end(delivery)
     pending?.resolve((pending.raw ? state : delivery.settled ? ACCEPTED_OUTCOME : this.#outcome(delivery)) as never)
     pending?.transaction?.answered(delivery)
     if (!this.endpoint.mustReattach) return
@@ -266,7 +243,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   /** Takes back a message posted under a transaction that is over; its send rejects. */
   withdraw(delivery: OutgoingDelivery, error: TransactionError): void {
     if (delivery.isQueued && !delivery.aborted) this.endpoint.abort(delivery)
-    this.#done(delivery)?.reject(error)
+    this.#sends.end(delivery)?.reject(error)
   }
 
   /** The transaction of a posted message is over: its outcome holds, or there is none. §4.4.4 */
@@ -293,33 +270,17 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     delivery.remoteState = outcome
     if (!outcome && !delivery.remoteSettled) return
     if (!this.closure && !this.endpoint.hasEnded && !delivery.aborted) this.endpoint.settle(delivery, outcome)
-    this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
+    this.#sends.end(delivery)?.resolve(this.#outcome(delivery) as never)
     this.owner.touch()
   }
 
-  /** A send is over. @returns what it waited with, the first time */
-  #done(delivery: OutgoingDelivery): PendingSend | undefined {
-    const pending = delivery.context as PendingSend | undefined
-    if (!pending) return undefined
-    delivery.context = undefined
-    this.#acceptedEarly?.delete(delivery)
-    pending.detach?.()
-    if (--this.#unsettled === 0) {
-      this.#allSettled?.resolve()
-      this.#allSettled = undefined
-    }
-    return pending
-  }
-
   protected get isBusy(): boolean {
-    return this.#unsettled > 0
+    return !this.#sends.isEmpty
   }
 
   /** Resolves when no send waits for its outcome. */
   whenSettled(): Promise<void> {
-    if (this.#unsettled === 0) return Promise.resolve()
-    this.#allSettled ??= deferred()
-    return this.#allSettled.promise
+    return this.#sends.whenNone()
   }
 
   #outcome(delivery: OutgoingDelivery): Outcome {
@@ -342,42 +303,51 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   #hold(message: MessageInit | StreamedInit | EncodedMessage, options: SendOptions): OutgoingDelivery {
     if (isStreamed(message) || options.transaction)
       throw new ClosedError(`${this.endpoint.label}, which is being attached again,`, 'link', this.loss)
-    this.#checkRelay(message)
+    if (this.relays) checkAddressed(this.endpoint, message)
     const isEncoded = message instanceof EncodedMessage
     const bytes = isEncoded ? message.bytes : encodeMessage(message)
-    this.#checkSize(bytes.length)
-    if (this.#heldBytes >= this.endpoint.session.connection.limits.maxPendingBytes)
-      throw new UsageError(`${this.#heldBytes} bytes wait on ${this.endpoint.label} already`)
+    checkSize(this.endpoint, bytes.length)
+    if (this.#held.bytes >= this.endpoint.session.connection.limits.maxPendingBytes)
+      throw new UsageError(`${this.#held.bytes} bytes wait on ${this.endpoint.label} already`)
     const messageFormat = options.messageFormat ?? (isEncoded ? message.messageFormat : undefined)
     const delivery = heldDelivery(this.endpoint, bytes, { ...this.#initOf(options, undefined), messageFormat })
-    this.#heldBytes += bytes.length
-    this.#held ??= new Set()
     this.#held.add(delivery)
     return delivery
   }
 
-  /** One that is held is taken back. */
-  #unhold(delivery: OutgoingDelivery): void {
-    this.#heldBytes -= delivery.size
-    this.endpoint.tags.free(delivery.tag)
+  override get heldBytes(): number {
+    return this.#held.bytes
   }
 
-  /** Bytes of messages that wait for the link. */
-  override get heldBytes(): number {
-    return this.#heldBytes
+  takeUp(): void {
+    const deliveries = (this.#earlier ?? []).map(state => restoredSend(this.endpoint, state))
+    this.resumed = deliveries
+      .filter(({ localState }) => !localState)
+      .map(delivery => ({
+        deliveryTag: delivery.deliveryTag,
+        outcome: handled(this.#answer<Outcome>(delivery, false)),
+      }))
+    // Without any there is nothing to resume.
+    if (deliveries.length > 0) this.endpoint.adopt(deliveries)
+  }
+
+  unsettled(): readonly UnsettledSend[] {
+    return this.#left ?? unsettledSends([...this.endpoint.open, ...this.#held])
   }
 
   protected suspended(cause: AmqpError): void {
     const { endpoint } = this
-    const { resume, resend } = this.owner.recovery?.options ?? {}
-    const held = new Set<OutgoingDelivery>()
+    const { resumes } = this
+    const resend = this.owner.recovery?.options.resend === true
+    const held = this.#held.take()
     const compared: OutgoingDelivery[] = []
     endpoint.abandonQueue()
-    for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
+    for (const delivery of this.#sends.acceptedEarly)
+      this.#sends.end(delivery)?.resolve(this.#outcome(delivery) as never)
     for (const delivery of endpoint.open) {
       const pending = delivery.context as PendingSend | undefined
-      const isWhole = !delivery.isOpen && !delivery.aborted && !pending?.transaction
-      if (resume && delivery.hasBegun) {
+      const isWhole = !delivery.localState && !pending?.transaction
+      if (resumes && delivery.hasBegun) {
         compared.push(delivery)
         // Of one that was framed to its end the receiver is asked, also where the payload is not here any more.
         if (isWhole && (delivery.kept || delivery.sent === delivery.size) && !delivery.settled) continue
@@ -387,14 +357,12 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         continue
       }
       if (isWhole && pending && delivery.kept && (resend || !delivery.hasBegun)) {
-        held.add(delivery)
-        this.#heldBytes += delivery.size
+        this.#held.add(delivery)
         continue
       }
       this.#lose(delivery, cause)
     }
-    for (const delivery of this.#held ?? []) held.add(delivery)
-    this.#held = held
+    for (const delivery of held) this.#held.add(delivery)
     this.#compared = compared
   }
 
@@ -404,7 +372,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   }
 
   #fail(delivery: OutgoingDelivery, cause: AmqpError | undefined): void {
-    const pending = this.#done(delivery)
+    const pending = this.#sends.end(delivery)
     if (!pending) return
     const what = `the link that a message was under way on, which may have arrived or not: ${this.endpoint.label}`
     const error = new ClosedError(what, 'delivery', cause)
@@ -415,18 +383,15 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     const next = this.owner.endpoint.sender(this.name)
     next.tags = this.endpoint.tags
     next.keepsPayload = this.endpoint.keepsPayload
-    if (this.owner.recovery?.options.resume) next.adopt(this.#compared)
+    if (this.resumes) next.adopt(this.#compared)
     return next
   }
 
-  protected resumed(): void {
+  protected onReattached(): void {
     const { endpoint } = this
     this.#compared = []
     for (const delivery of endpoint.abandoned.splice(0)) this.#lose(delivery, this.loss)
-    const held = this.#held ?? []
-    this.#held = undefined
-    this.#heldBytes = 0
-    for (const delivery of held) if (!requeue(endpoint, delivery)) this.#lose(delivery, this.loss)
+    for (const delivery of this.#held.take()) if (!requeue(endpoint, delivery)) this.#lose(delivery, this.loss)
     if (endpoint.mustReattach) this.owner.flushed.add(this.#onFlush)
     this.owner.touch()
   }
@@ -439,14 +404,14 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   #nextMap(): void {
     const { endpoint } = this
     const isDone = endpoint.isAttached && endpoint.unsettledCount === 0 && endpoint.mayDetach
-    if (!endpoint.mustReattach || !isDone || !this.survives) return
+    if (!endpoint.mustReattach || !isDone || !this.mayReattach) return
     endpoint.detach()
     this.owner.touch()
   }
 
   /** The queue may have become shorter. */
   readonly #onFlush = (): void => {
-    if (this.endpoint.mustReattach && this.survives) return this.#nextMap()
+    if (this.endpoint.mustReattach && this.mayReattach) return this.#nextMap()
     if (this.#waiters.length > 0 && this.pending * 2 >= this.#maxPending) return
     this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.resolve()
@@ -454,27 +419,28 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   /** Sends of an earlier link of this terminus are open on this one. §2.6.13 */
   takeOver(deliveries: Iterable<OutgoingDelivery>): void {
-    for (const { context } of deliveries) if (context) this.#unsettled++
+    this.#sends.takeOver(deliveries)
   }
 
   /** Nobody will learn what has become of a message. */
   lose(delivery: OutgoingDelivery, error: AmqpError): void {
-    this.#done(delivery)?.reject(error)
+    this.#sends.end(delivery)?.reject(error)
   }
 
   protected ended(): void {
     const error = this.closedError()
-    const { endpoint } = this
-    for (const delivery of this.#acceptedEarly ?? []) this.#done(delivery)?.resolve(this.#outcome(delivery) as never)
-    const open = new Set([...endpoint.open, ...(this.#held ?? [])])
+    for (const delivery of this.#sends.acceptedEarly)
+      this.#sends.end(delivery)?.resolve(this.#outcome(delivery) as never)
+    const open = [...this.endpoint.open, ...this.#held]
+    this.#left = this.takesUp ? unsettledSends(open) : []
     for (const delivery of open) {
       if (this.terminus?.holds(delivery)) continue
-      const pending = this.#done(delivery)
+      const pending = this.#sends.end(delivery)
       pending?.reject(pending.transaction ? pending.transaction.lose(delivery, error) : error)
     }
     this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
     // What lives on is nothing that a close of this link has to wait for.
-    this.#allSettled?.resolve()
+    this.#sends.release()
   }
 }

@@ -272,15 +272,16 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   }
 
   newSender(endpoint: SenderEndpoint, options: SenderOptions): ClientSender {
-    endpoint.keepsPayload = this.recovery?.keepsPayload === true
-    return this.#adopt(new ClientSender(this, endpoint, options.maxPending ?? this.#owner.maxPending))
+    const { unsettled, maxPending = this.#owner.maxPending } = options
+    endpoint.keepsPayload = this.recovery?.keepsPayload === true || unsettled !== undefined
+    return this.#adopt(new ClientSender(this, endpoint, maxPending, unsettled))
   }
 
   newReceiver(endpoint: ReceiverEndpoint, options: ReceiverOptions): ClientReceiver {
     const window = windowOf(options)
     endpoint.isStreaming = options.streaming === true
     endpoint.useWindow(window)
-    return this.#adopt(new ClientReceiver(this, endpoint))
+    return this.#adopt(new ClientReceiver(this, endpoint, options.unsettled))
   }
 
   #adopt<L extends AnyLink>(link: L): L {
@@ -291,8 +292,10 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   /** @param own  of an answer: what the application has put into it */
   attach(link: AnyLink, init: AttachInit, own?: AttachInit): void {
     // Work under a transaction does not outlive its control link, nor does that.
-    if (this.survives && link.endpoint.initiated === 'local' && init.target?.type !== 'coordinator') link.keep(init)
+    const mayReattach = this.survives || link.takesUp
+    if (mayReattach && link.endpoint.initiated === 'local' && init.target?.type !== 'coordinator') link.keep(init)
     try {
+      link.takeUp()
       link.endpoint.attach(init)
     } catch (error) {
       this.#links.delete(link)

@@ -5,13 +5,14 @@
  */
 
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
+import type { IncomingStream } from '../engine/incoming-stream.ts'
 import { UsageError } from '../errors.ts'
 import { decodeMessage } from '../message/decode.ts'
 import type { Body, Message, MessageHeader, MessageInit, PropertiesInit } from '../message/message.ts'
 import type { AmqpMap } from '../types/map.ts'
 import type { AmqpValue } from '../types/values.ts'
 import { ClientDelivery } from './delivery.ts'
-import type { IncomingBody } from './incoming-body.ts'
+import { IncomingBody } from './incoming-body.ts'
 import { handled } from './operation.ts'
 import type { ErrorInit } from './options.ts'
 import type { ClientReceiver } from './receiver.ts'
@@ -137,4 +138,33 @@ class StreamedMessage implements Message {
     const { body: _, ...sections } = this.#sections.toJSON() as Record<string, unknown>
     return sections
   }
+}
+
+/** What becomes of a delivery that has begun: it is handed out once, or not at all, and its body ends. */
+export interface StreamedCourse {
+  handOut(delivery: StreamedDelivery): void
+  /** It ended before there was anything to hand out. */
+  drop(): void
+  ended(): void
+}
+
+/** Follows a delivery that has begun; it is handed out when the sections in front of its body are here. §2.6.14 */
+export function streamed(
+  receiver: ClientReceiver,
+  incoming: IncomingDelivery,
+  stream: IncomingStream,
+  course: StreamedCourse,
+): IncomingBody {
+  const body = new IncomingBody(incoming, stream, () => receiver.touch())
+  const delivery = new StreamedDelivery(receiver, incoming, body)
+  let isOut = false
+  stream.context = () => {
+    body.advance()
+    if (body.hasEnded) course.ended()
+    if (isOut || !(body.isOpened || body.hasEnded)) return
+    isOut = true
+    if (body.isOpened && !body.isAborted) course.handOut(delivery)
+    else course.drop()
+  }
+  return body
 }

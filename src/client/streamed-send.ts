@@ -12,6 +12,7 @@ import { EncodeError, UsageError } from '../errors.ts'
 import { type EncodedMessage, encodeAround, encodeData } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
 import type { StreamedInit } from './api.ts'
+import { checkSize } from './check-send.ts'
 import type { LinkOwner } from './link.ts'
 import { type Deferred, deferred } from './operation.ts'
 
@@ -52,7 +53,7 @@ export class StreamedSend {
     this.#owner = owner
     const { opening, footer } = encodeAround(message)
     this.#footer = footer
-    this.#checkSize(opening.length + footer.length)
+    checkSize(this.#endpoint, opening.length + footer.length)
     endpoint.checkSendable(init)
     this.#source = sourceOf(message.body)
     this.delivery = endpoint.transfer(opening, { ...init, isOpen: true })
@@ -73,7 +74,7 @@ export class StreamedSend {
       if (value.length === 0) continue
       const section = encodeData(value, COPY_BELOW)
       for (const part of section) size += part.length
-      this.#checkSize(size)
+      checkSize(this.#endpoint, size)
       extend(this.delivery, section)
       isEmpty = false
       this.#owner.touch()
@@ -123,15 +124,6 @@ export class StreamedSend {
     if (!this.#isWanted) return
     this.#owner.flushed.delete(this.#onFlush)
     this.#room?.resolve()
-  }
-
-  #checkSize(size: number): void {
-    const max = this.#endpoint.remoteMaxMessageSize
-    if (max > 0n && size > max)
-      throw new UsageError(
-        `a message of ${size} bytes is too large for ${this.#endpoint.label}, which takes ${max}`,
-        '2.7.3',
-      )
   }
 }
 

@@ -367,6 +367,8 @@ export class ReceiverEndpoint extends LinkEndpoint {
     const sendable = fittedState(state, this.session.connection.remoteMaxFrameSize)
     delivery.localState = sendable
     if (delivery.remoteSettled) return this.#settled(delivery)
+    // One of an earlier endpoint: it is told when the sender has resumed it. §2.6.13
+    if (delivery.deliveryId < 0) return
     const first = settles && (this.rcvSettleMode === 'first' || delivery.settlesFirst)
     if (first) this.#settled(delivery)
     this.session.dispositionDue(true, delivery.deliveryId, first, sendable)

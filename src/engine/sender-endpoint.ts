@@ -34,9 +34,8 @@ export class SenderEndpoint extends LinkEndpoint {
   readonly role = 'sender'
   readonly credit: SenderCredit = new SenderCredit()
   readonly queue: Fifo<OutgoingDelivery> = new Fifo()
-  /** On the connection's list of links that may send. */
+  /** On the connection's list of links that may send; or waiting for the session's window. */
   isReady = false
-  /** Waiting for the session's window. */
   isBlocked = false
   /** What is sent is acquired under this, if anything. Its owner clears it with the discharge. §4.4.3 */
   acquisition: Acquisition | undefined
@@ -67,9 +66,8 @@ export class SenderEndpoint extends LinkEndpoint {
     const { connection } = this.session
     if (!this.isAttached || !this.session.maySend) throw new ClosedError(this.label, 'link', connection.cause)
     const slab = connection.writer.endMessage()
-    const start = slab.mark + slab.headroom
-    const end = slab.offset
-    const base = slab.mark
+    const { mark: base, offset: end } = slab
+    const start = base + slab.headroom
     slab.mark = end
     const pieces = splices && splices.length > 0 ? spliced(slab.bytes, base, start, end, splices) : undefined
     return this.#enqueue(init, slab.bytes, start, end, pieces)
@@ -192,9 +190,8 @@ export class SenderEndpoint extends LinkEndpoint {
     const id = first ? delivery.deliveryId : -1
     const fields = transferFields(this.handle, id, tag, messageFormat, settled, stateBytes)
     fields.more = delivery.isOpen
-    const left = delivery.size - delivery.sent
-    let width = left
-    if (left > writer.capacity(fields, maxFrameSize)) {
+    let width = delivery.size - delivery.sent
+    if (width > writer.capacity(fields, maxFrameSize)) {
       fields.more = true
       width = writer.capacity(fields, maxFrameSize)
     }
@@ -387,7 +384,8 @@ export class SenderEndpoint extends LinkEndpoint {
     for (const delivery of this.queue.drain()) {
       if (!delivery.aborted) this.session.connection.pendingBytes -= delivery.size - delivery.sent
       // Another endpoint may still send it; a body that is being made is left by its maker.
-      if (!delivery.hasBegun && !delivery.isOpen) delivery.kept ??= delivery.take(delivery.size)
+      if (delivery.isOpen) delivery.localState ??= RELEASED
+      else if (!delivery.hasBegun) delivery.kept ??= delivery.take(delivery.size)
       delivery.release()
       delivery.isQueued = false
       if (!delivery.isNotice && (delivery.deliveryId < 0 || delivery.settled)) this.abandoned.push(delivery)

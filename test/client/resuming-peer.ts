@@ -21,6 +21,8 @@ export class ResumingPeer {
   readonly undecided = new Set<IncomingDelivery>()
   /** Whether deliveries are accepted as they come. */
   accepts = true
+  /** Whether credit comes back for deliveries that have arrived. */
+  consumes = true
   /** The frames that it takes, which bounds the maps that fit. */
   maxFrameSize = 65536
   #toSend: number[] = []
@@ -69,7 +71,7 @@ export class ResumingPeer {
   #onDelivery(delivery: IncomingDelivery): void {
     const bytes = Buffer.concat(delivery.chunks)
     this.arrived.push((decodeMessage(bytes).body as { value: unknown }).value)
-    delivery.link.consumed()
+    if (this.consumes) delivery.link.consumed()
     this.undecided.add(delivery)
     if (this.accepts) this.decideAll()
   }

@@ -6,6 +6,7 @@ import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
 import { settled, turn } from '../client/joined.ts'
 import { reconnecting, said, until } from '../client/reconnecting.ts'
+import { uncaught } from './uncaught.ts'
 
 test('rhea 3.0.5: a peer that closes right after open is not met 164 times in two seconds', async () => {
   let connections = 0
@@ -15,9 +16,9 @@ test('rhea 3.0.5: a peer that closes right after open is not met 164 times in tw
     await connection.close()
   })
   const near = await connect(`amqp://127.0.0.1:${listener.port}`, { reconnect: { initialMs: 10 } })
+  await until(() => connections > 1)
   await turn(1000)
   // Some eight waits of growing bounds fit into a second.
-  expect(connections).toBeGreaterThan(1)
   expect(connections).toBeLessThan(20)
   await near.close()
   await listener.close()
@@ -79,4 +80,61 @@ test('a listener that is killed and started again on its port; further hosts; no
       process.getActiveResourcesInfo().filter(name => name !== 'Immediate' && name !== 'Timeout').length <=
       before.length,
   )
+})
+
+test('rhea 3.0.5: an exception in the handler of a message costs no connection, also where that would be made again', async () => {
+  using caught = uncaught()
+  await using world = await reconnecting()
+  const receiver = await world.near.receiver('q')
+  const failures: unknown[] = []
+  const stop = new AbortController()
+  const fail = () => {
+    throw new Error('a bug of the application')
+  }
+  const done = settled(receiver.process(fail, { signal: stop.signal, onError: error => failures.push(error) }))
+  const outcome = await world.senders[0]?.send({ body: { value: 1 } })
+  expect(outcome).toMatchObject({ outcome: 'modified', deliveryFailed: true })
+  const loop = (async () => {
+    for await (const _ of await world.near.receiver('r')) fail()
+  })()
+  await until(() => world.senders.length === 2)
+  void settled(world.senders[1]?.send({ body: { value: 2 } }) as Promise<unknown>)
+  await expect(loop).rejects.toThrow('a bug of the application')
+  stop.abort('enough')
+  await done
+  expect([failures.length, world.far.length, caught.errors]).toEqual([1, 1, []])
+  expect(world.states.map(({ state }) => state)).toEqual(['connected'])
+})
+
+test('rhea 3.0.5, rhea-promise 3.0.3: sends in flight across a reconnect are each told, at the loss and not by a timer', async () => {
+  await using world = await reconnecting()
+  const sender = await world.near.sender('q')
+  const sends = [1, 2, 3].map(value => settled(sender.send({ body: { value } })))
+  await world.receivers[0]?.receive()
+  world.refuse(true)
+  world.cut()
+  expect(await Promise.all(sends)).toEqual(
+    Array(3).fill(expect.objectContaining({ code: 'ERR_AMQP_CLOSED', scope: 'delivery' })),
+  )
+  expect(world.states.some(({ state }) => state === 'restored')).toBe(false)
+})
+
+test('rhea-promise 3.0.3: close() and end() settle when the connection is lost meanwhile, and when there is none', async () => {
+  for (const before of [true, false]) {
+    await using world = await reconnecting()
+    const session = await world.near.session()
+    const [sender, receiver] = [await session.sender('q'), await world.near.receiver('r')]
+    void settled(sender.send({ body: { value: 1 } }))
+    await turn(5)
+    world.refuse(true)
+    const close = (): Promise<unknown>[] =>
+      [sender.close(), receiver.close(), session.end(), world.near.close()].map(settled)
+    if (before) world.cut()
+    if (before) await world.state('waiting')
+    const closing = close()
+    world.cut()
+    expect(await Promise.all(closing)).toHaveLength(4)
+    expect(await world.near.closed).toMatchObject({ error: before ? undefined : expect.anything() })
+    expect(await sender.closed).toBeDefined()
+  }
 })
