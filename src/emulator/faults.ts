@@ -16,8 +16,8 @@ export type EmulatorFault =
   /** Whatever crosses a connection takes so many ms longer, each way, until the fault is disposed of. */
   | { readonly delayMs: number }
   /**
-   * The connections, sessions or links that there are get a close, end or detach with this error; if there is none, the
-   * next that comes.
+   * The connections, sessions or links that there are, those to `$cbs` too, get a close, end or detach with this error; if
+   * there is none, the next that comes.
    */
   | (FaultTimes & FaultPlace & { readonly on: 'connection' | 'session' | 'link'; readonly error: ErrorInit })
   /** A link is refused, whoever may have it. */
