@@ -7,6 +7,8 @@ export type { EmulatorClock } from './emulator/clock.ts'
 export type { FeedbackStatus } from './emulator/command-queue.ts'
 export { createDeviceAuthority, type DeviceAuthority, type DeviceCertificate } from './emulator/device-authority.ts'
 export type { TelemetryEvent } from './emulator/event-log.ts'
+export type { EmulatorFault, FaultPlace, FaultTimes, StandingFault } from './emulator/faults.ts'
+export type { GatewayVersion } from './emulator/gateway-version.ts'
 export type { InvokeMethodOptions, MethodAnswer } from './emulator/invocation.ts'
 export {
   type EmulatorListenOptions,

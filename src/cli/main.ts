@@ -1,12 +1,14 @@
 #!/usr/bin/env node
-/** The command `fairlead`: a demo without a target, and the same job against a real broker or hub with one. */
+/** The command `fairlead`: a demo, the same job against a real broker or hub, and an IoT Hub that runs until it is stopped. */
 
 import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { brokerDemo } from './broker-demo.ts'
 import { deviceDemo } from './device-demo.ts'
+import { emulatorCommand } from './emulator-command.ts'
 import { hubDemo } from './hub-demo.ts'
+import { Misuse } from './misuse.ts'
 import { Report } from './report.ts'
 
 const HELP = `fairlead: AMQP 1.0 from the wire up
@@ -16,25 +18,34 @@ const HELP = `fairlead: AMQP 1.0 from the wire up
                                       sends and receives on any AMQP 1.0 broker
   fairlead demo "HostName=…;DeviceId=…;SharedAccessKey=…"
                                       sends telemetry to an IoT Hub
+  fairlead emulator                   an IoT Hub until Ctrl-C; prints connection strings and the CA to trust
 
-options
+options of demo
   --ca FILE         trust the certificate authorities in this PEM file (instead of the system's)
   --trace           print every frame, both ways; secrets are left out
   --insecure-auth   allow a user name and password over amqp:// without TLS
   --timeout S       give up after S seconds (default 30)
+
+options of emulator
+  --port N            listen on 127.0.0.1:N (default 5671; 0: any free port)
+  --device ID         a device that exists; may be given again (default device1)
+  --gateway v1|v2     which kind of gateway it looks like (default v1)
+  --websocket         WebSockets too; needs the package ws
+  --websocket-port N  and where (default any free port; clients of Microsoft's know only 443)
+
+options of both
   --version         prints the version
   --help            this text
 `
-
-/** A mistake of whoever typed the command. */
-class Misuse extends Error {}
 
 async function run(args: string[]): Promise<void> {
   const { values, positionals } = parse(args)
   const [command, target, ...rest] = positionals
   if (values.version) return void console.log(await version())
   if (values.help || command === undefined || command === 'help') return void console.log(HELP)
+  if (command === 'emulator') return runEmulator(values, target)
   if (command !== 'demo') throw new Misuse(`there is no command "${command}"`)
+  refuseOptions('demo', values, EMULATOR_OPTIONS)
   if (rest.length > 0)
     throw new Misuse(`demo takes one target; put a connection string in quotes, since it has semicolons`)
   const seconds = Number(values.timeout ?? 30)
@@ -48,6 +59,20 @@ async function run(args: string[]): Promise<void> {
     if (error instanceof Misuse) throw error
     throw new Failure(explain(error) + advice(error, ca !== undefined))
   }
+}
+
+async function runEmulator(values: ReturnType<typeof parse>['values'], target: string | undefined): Promise<void> {
+  if (target !== undefined) throw new Misuse(`emulator takes options only; a device is --device ${target}`)
+  refuseOptions('emulator', values, DEMO_OPTIONS)
+  await emulatorCommand(values)
+}
+
+const DEMO_OPTIONS = ['ca', 'trace', 'insecure-auth', 'timeout'] as const
+const EMULATOR_OPTIONS = ['port', 'device', 'gateway', 'websocket', 'websocket-port'] as const
+
+function refuseOptions(command: string, values: Readonly<Record<string, unknown>>, options: readonly string[]): void {
+  const wrong = options.find(option => values[option] !== undefined)
+  if (wrong !== undefined) throw new Misuse(`${command} has no option --${wrong}`)
 }
 
 /** The demo failed, and how; for whoever reads it. */
@@ -80,6 +105,11 @@ function parse(args: string[]) {
         trace: { type: 'boolean' },
         'insecure-auth': { type: 'boolean' },
         timeout: { type: 'string' },
+        port: { type: 'string' },
+        device: { type: 'string', multiple: true },
+        gateway: { type: 'string' },
+        websocket: { type: 'boolean' },
+        'websocket-port': { type: 'string' },
         version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },

@@ -66,6 +66,18 @@ export class Authorisation {
     return address.kind === 'cbs'
   }
 
+  /** What the tokens are for, percent-decoded. */
+  get scopes(): readonly string[] {
+    return [...this.#grants.values()].map(({ principal }) => principal.sr)
+  }
+
+  /** As if the time of every token were over. */
+  expireAll(): void {
+    this.#grants.clear()
+    this.#setAlarm()
+    this.#onLost()
+  }
+
   /** Forgets everything and stops the timer. */
   close(): void {
     this.#grants.clear()

@@ -15,9 +15,11 @@ import { Authorisation } from './authorisation.ts'
 import { CbsNode } from './cbs-node.ts'
 import type { ClientCertificate } from './client-certificate.ts'
 import type { EmulatorClock } from './clock.ts'
+import { ConnectionFaults } from './connection-faults.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { Authentication } from './device-registry.ts'
 import { type EventHubNode, isRedirected, type PartitionAddress } from './event-hub-node.ts'
+import type { Faults } from './faults.ts'
 import { ManagementNode } from './management-node.ts'
 import { readIdentity } from './plain-login.ts'
 import type { ProvisioningNode } from './provisioning-node.ts'
@@ -26,6 +28,7 @@ import type { ServiceNode } from './service-node.ts'
 /** What a {@link Gateway} works with. */
 export interface GatewayOptions {
   readonly clock: EmulatorClock
+  readonly faults: Faults
   /** How long after its expiry a token still holds, in ms. */
   readonly tokenSkewMs: number
   readonly service: ServiceNode
@@ -50,6 +53,7 @@ export class Gateway {
   readonly #cbs: CbsNode
   readonly #management: ManagementNode
   readonly #isPlain: boolean
+  readonly #faults: ConnectionFaults
   readonly #links = new Map<Link, HubAddress>()
   #cbsLinks = 0
   #certificate: ClientCertificate | undefined
@@ -58,11 +62,15 @@ export class Gateway {
     this.#connection = connection
     this.#options = options
     this.#authorisation = new Authorisation(options.clock, options.tokenSkewMs, () => this.#onTokenLost())
-    this.#cbs = new CbsNode(token => options.authenticate(token), this.#authorisation)
+    this.#cbs = new CbsNode(
+      async token => this.#faults.token() ?? (await options.authenticate(token)),
+      this.#authorisation,
+    )
     const login = readIdentity(connection.identity)
     this.#management = new ManagementNode(options.eventHub)
     this.#isPlain = login !== undefined
     if (login !== undefined) this.#authorisation.grant(login.principal, login.expiresAt)
+    this.#faults = new ConnectionFaults(connection, this.#authorisation, options.faults)
     connection.on('session', session => void this.#onSession(session))
     void connection.closed.then(() => this.#authorisation.close())
   }
@@ -71,6 +79,7 @@ export class Gateway {
     try {
       const session = await incoming.accept({ incomingWindow: INCOMING_WINDOW, handleMax: HANDLE_MAX })
       session.on('link', link => void this.#onLink(link))
+      this.#faults.session(session)
     } catch {
       // It ended before it had begun.
     }
@@ -79,9 +88,11 @@ export class Gateway {
   async #onLink(link: IncomingLink): Promise<void> {
     try {
       this.#certificate = await this.#options.certificate
-      const text = link.remoteRole === 'sender' ? link.target?.address : link.source?.address
+      const text = addressOf(link)
+      const fault = this.#faults.attach(text ?? '')
+      if (fault !== undefined) return link.refuse(fault)
       const address = text === undefined ? undefined : parseAddress(text)
-      if (address?.kind === 'provisioning') return await this.#options.provisioning.serve(link, address)
+      if (address?.kind === 'provisioning') return await this.#options.provisioning.serve(link, address, this.#faults)
       const refusal = this.#refusal(link, address)
       if (address === undefined || refusal !== undefined) link.refuse(refusal ?? errors.notFound)
       else if (address.kind === 'cbs') await this.#serveCbs(link, address)
@@ -133,7 +144,8 @@ export class Gateway {
     if (link.remoteRole === 'sender') {
       const window = isCbs || isManagement ? CBS_CREDIT : CREDIT
       // Some clients ask for settle-mode second and then wait for us to settle first: so say which it is.
-      const receiver = await link.accept({ credit: { window }, settle: 'first', maxMessageSize: MAX_MESSAGE_SIZE })
+      const options = { credit: { window }, settle: 'first', maxMessageSize: MAX_MESSAGE_SIZE } as const
+      const receiver = this.#faults.receiver(await link.accept(options), addressOf(link) ?? '')
       this.#watch(receiver, address)
       if (isCbs) void this.#cbs.receiveRequests(receiver)
       else if (isManagement) void this.#management.receiveRequests(receiver)
@@ -142,6 +154,7 @@ export class Gateway {
       return receiver
     } else {
       const sender = await link.accept({ settle: link.sndSettleMode, maxMessageSize: MAX_MESSAGE_SIZE })
+      this.#faults.link(sender, addressOf(link) ?? '')
       this.#watch(sender, address)
       if (isCbs) this.#cbs.sendAnswers(sender)
       else if (isManagement) this.#management.sendAnswers(sender)
@@ -171,6 +184,10 @@ export class Gateway {
       if (!this.#allows(address)) link.close({ error: errors.expired }).catch(() => {})
     }
   }
+}
+
+function addressOf(link: IncomingLink): string | undefined {
+  return link.remoteRole === 'sender' ? link.target?.address : link.source?.address
 }
 
 /** As real gateways have it. */

@@ -15,7 +15,10 @@ import { DeviceNode } from './device-node.ts'
 import { DeviceRegistry } from './device-registry.ts'
 import { EventHubNode } from './event-hub-node.ts'
 import { EventLog } from './event-log.ts'
+import { Faults } from './faults.ts'
+import { faultyTransport } from './faulty-transport.ts'
 import { Gateway } from './gateway.ts'
+import { type GatewayVersion, gatewayListenOptions } from './gateway-version.ts'
 import { checkPlain, EXTERNAL_IDENTITY } from './plain-login.ts'
 import { checkProvisioningLogin, ProvisioningNode } from './provisioning-node.ts'
 import { ProvisioningService } from './provisioning-service.ts'
@@ -32,6 +35,7 @@ export interface HubOptions {
   readonly tokenSkewMs?: number | undefined
   readonly consumerGroups?: readonly string[] | undefined
   readonly eventHubHostName?: string | undefined
+  readonly gateway?: GatewayVersion | undefined
 }
 
 /** One hub. */
@@ -40,6 +44,8 @@ export class Hub {
   readonly registry: DeviceRegistry
   /** Telemetry. */
   readonly events: EventLog
+  /** What is to go wrong. */
+  readonly faults: Faults = new Faults()
   /** Assigns devices to this hub. */
   readonly provisioning: ProvisioningService
   /** Those that sign certificates of devices, PEM. */
@@ -88,20 +94,24 @@ export class Hub {
 
   /** What the hub says of itself, as real gateways do, and whom it lets in. */
   listenOptions(): ListenOptions {
-    const plain = saslServer.plain((username, password) =>
-      this.provisioning.isUser(username)
+    const plain = saslServer.plain((username, password) => {
+      if (this.faults.token()) return false
+      return this.provisioning.isUser(username)
         ? checkProvisioningLogin(this.provisioning, username, password)
-        : checkPlain(this.registry, this.#hubName, username, password, this.#tokenOptions()),
-    )
+        : checkPlain(this.registry, this.#hubName, username, password, this.#tokenOptions())
+    })
+    // What a certificate proves is asked of each link.
+    const external = saslServer.external(() => EXTERNAL_IDENTITY)
     return {
-      containerId: `DeviceGateway_${globalThis.crypto.randomUUID().replaceAll('-', '')}`,
-      maxFrameSize: 65_536,
-      channelMax: 8191,
-      idleTimeOut: 240_000,
+      ...gatewayListenOptions(this.#options.gateway ?? 'v1', {
+        plain,
+        anonymous: saslServer.anonymous(),
+        mssbcbs: saslServer.mssbcbs(),
+        external,
+      }),
       limits: { maxSessions: 8192, maxLinks: 262_144 },
-      // What a certificate proves is asked of each link.
-      sasl: [plain, saslServer.anonymous(), saslServer.mssbcbs(), saslServer.external(() => EXTERNAL_IDENTITY)],
       allowNoSasl: true,
+      transport: accepted => faultyTransport(accepted, this.faults, this.#clock),
     }
   }
 
@@ -117,6 +127,7 @@ export class Hub {
       isProven: (certificate, address) =>
         'deviceId' in address && address.moduleId === undefined && this.#isProven(certificate, address.deviceId),
       clock: this.#clock,
+      faults: this.faults,
       tokenSkewMs: this.#tokenSkewMs,
       service: this.#service,
       eventHub: this.eventHub,

@@ -17,6 +17,8 @@ import type { EmulatorClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { TelemetryEvent } from './event-log.ts'
+import type { EmulatorFault, StandingFault } from './faults.ts'
+import type { GatewayVersion } from './gateway-version.ts'
 import { Hub } from './hub.ts'
 import { type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
 import { type Listening, listenFor } from './listening.ts'
@@ -59,6 +61,11 @@ export interface IotHubEmulatorOptions {
   readonly feedbackBatchMs?: number | undefined
   /** How long after its expiry a token is still taken, in ms, ≥ 0. Default 300 000 (5 min). */
   readonly tokenSkewMs?: number | undefined
+  /**
+   * Which of the two kinds of gateway it looks like: `'v1'`, or `'v2'`, whose flows lack a field. Rhea, and what is built on
+   * it, stalls with that in the end. Default `'v1'`.
+   */
+  readonly gateway?: GatewayVersion | undefined
 }
 
 /** Where an emulator listens. */
@@ -286,6 +293,17 @@ export class IotHubEmulator implements AsyncDisposable {
     return updateDesired(this.#node(deviceId, moduleId).twin, nameOf(deviceId, moduleId), patch, etag)
   }
 
+  /**
+   * Lets something go wrong, from now on, once unless it says otherwise:
+   * `hub.fault({ on: 'attach', match: 'devices/d1/', error: { condition: 'amqp:internal-error' } })`.
+   *
+   * @returns what tells how often it has struck, and ends it when it is disposed of: `using fault = hub.fault(…)`
+   * @throws {UsageError} there is no such fault, or a number in it is out of range
+   */
+  fault(fault: EmulatorFault): StandingFault {
+    return this.#hub.faults.add(fault)
+  }
+
   /** Stops listening, closes every connection and ends the iterations over telemetry. */
   async close(): Promise<void> {
     this.#hub.close()
@@ -306,12 +324,14 @@ export class IotHubEmulator implements AsyncDisposable {
 
 function checkOptions(options: IotHubEmulatorOptions): void {
   const { lockMs = 1, maxDeliveryCount = 1, timeToLiveMs = 1, feedbackBatchMs = 0, tokenSkewMs = 0 } = options
+  const { gateway = 'v1' } = options
   for (const [name, value] of Object.entries({ lockMs, timeToLiveMs }))
     if (!(value > 0)) throw new UsageError(`IoT Hub emulator: ${name} must be greater than 0`)
   for (const [name, value] of Object.entries({ feedbackBatchMs, tokenSkewMs }))
     if (!(value >= 0)) throw new UsageError(`IoT Hub emulator: ${name} must not be negative`)
   if (!(Number.isInteger(maxDeliveryCount) && maxDeliveryCount >= 1 && maxDeliveryCount <= 100))
     throw new UsageError('IoT Hub emulator: maxDeliveryCount must be 1 … 100')
+  if (gateway !== 'v1' && gateway !== 'v2') throw new UsageError("IoT Hub emulator: gateway is 'v1' or 'v2'")
 }
 
 /** The first certificate of a PEM text. */

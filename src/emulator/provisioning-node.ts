@@ -14,6 +14,7 @@ import type { HubAddress } from '../iothub/addresses.ts'
 import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import { int } from '../types/values.ts'
 import type { ClientCertificate } from './client-certificate.ts'
+import type { ConnectionFaults } from './connection-faults.ts'
 import type { Operation, Proof, ProvisioningService } from './provisioning-service.ts'
 
 type ProvisioningAddress = Extract<HubAddress, { kind: 'provisioning' }>
@@ -59,17 +60,19 @@ export class ProvisioningNode {
   }
 
   /** Takes a link, or refuses it. */
-  async serve(link: IncomingLink, { idScope, registrationId }: ProvisioningAddress): Promise<void> {
+  async serve(link: IncomingLink, address: ProvisioningAddress, faults: ConnectionFaults): Promise<void> {
+    const { idScope, registrationId } = address
     const proof = await this.#proofOf(idScope, registrationId)
     if (proof === undefined)
       return link.refuse(refusal(AmqpCondition.unauthorizedAccess, 401_002, 'this registration has not been proved'))
     if (link.remoteRole === 'receiver') {
       const sender = await link.accept()
+      faults.link(sender, link.source?.address ?? '')
       this.#answers.set(registrationId, sender)
       return
     }
-    for await (const delivery of await link.accept({ settle: 'first' }))
-      await this.#take(delivery, registrationId, proof)
+    const receiver = faults.receiver(await link.accept({ settle: 'first' }), link.target?.address ?? '')
+    for await (const delivery of receiver) await this.#take(delivery, registrationId, proof)
   }
 
   async #proofOf(idScope: string, registrationId: string): Promise<Proof | undefined> {

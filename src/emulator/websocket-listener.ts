@@ -18,6 +18,7 @@ import { showing } from './memory.ts'
 export type WebSocketServerClass = new (options: {
   readonly noServer: true
   readonly perMessageDeflate: false
+  readonly maxPayload: number
   readonly handleProtocols: () => string
 }) => {
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer, upgraded: (socket: WebSocketLike) => void): void
@@ -47,7 +48,12 @@ export async function listenWebSockets(
 ): Promise<WebSocketListener> {
   const { server: WebSocketServer, host, port, tls } = options
   const { createServer } = await import('node:https')
-  const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, handleProtocols: () => PROTOCOL })
+  const upgrader = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: MAX_PAYLOAD,
+    handleProtocols: () => PROTOCOL,
+  })
   const sockets = new Set<Duplex>()
   const server = createServer(tls, (_, response) => response.writeHead(426, { connection: 'close' }).end())
   server.on('connection', (socket: Duplex) => {
@@ -79,6 +85,8 @@ export async function listenWebSockets(
 
 /** The name from before there was a standard: clients of hubs know no other. */
 const PROTOCOL = 'AMQPWSB10'
+/** Bytes of one WebSocket message. Clients cut at 256 KiB or less; a peer without a token may send what it likes. */
+const MAX_PAYLOAD = 4 << 20
 /** Of a hub, and of its Event Hubs endpoint. */
 const PATHS = ['/$iothub/websocket', '/$servicebus/websocket']
 

@@ -1,0 +1,107 @@
+/** `fairlead emulator`: an IoT Hub that runs until it is told to stop, and all that is needed to connect to it. */
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type GatewayVersion, IotHubEmulator, type WebSocketServerClass } from '../emulator.ts'
+import { UsageError } from '../index.ts'
+import { Misuse } from './misuse.ts'
+
+/** The options of the command line, as text. */
+export interface EmulatorCommandOptions {
+  readonly port?: string | undefined
+  readonly device?: readonly string[] | undefined
+  readonly gateway?: string | undefined
+  readonly websocket?: boolean | undefined
+  readonly 'websocket-port'?: string | undefined
+}
+
+/**
+ * Runs until SIGINT or SIGTERM.
+ *
+ * @throws {Misuse} an option is not what it should be, or `ws` is not installed
+ * @throws {Error} a port cannot be used; with what may be done about it
+ */
+export async function emulatorCommand(options: EmulatorCommandOptions): Promise<void> {
+  const { port, device = ['device1'], gateway = 'v1', websocket, 'websocket-port': webSocketPort } = options
+  if (gateway !== 'v1' && gateway !== 'v2') throw new Misuse(`--gateway takes v1 or v2, not "${gateway}"`)
+  const hasWebSocket = websocket === true || webSocketPort !== undefined
+  const ports = { port: portOf('--port', port, 5671), webSocketPort: portOf('--websocket-port', webSocketPort, 0) }
+  const server = hasWebSocket ? webSocketServer() : undefined
+  const stopped = new Promise<void>(resolve => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
+  })
+  const hub = await start(device, gateway, ports, server)
+  const folder = await mkdtemp(join(tmpdir(), 'fairlead-'))
+  try {
+    const ca = join(folder, 'ca.pem')
+    await writeFile(ca, hub.ca ?? '')
+    console.log(summary(hub, device, ca))
+    await stopped
+  } finally {
+    await hub.close()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+function portOf(option: string, text: string | undefined, otherwise: number): number {
+  if (text === undefined) return otherwise
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN
+  if (port <= 65_535) return port
+  throw new Misuse(`${option} takes a number from 0 (any free port) to 65535, not "${text}"`)
+}
+
+/** Of the package `ws`, as the folder that the command was typed in has it, or as this package does. */
+function webSocketServer(): WebSocketServerClass {
+  for (const from of [join(process.cwd(), 'package.json'), import.meta.url]) {
+    try {
+      const { WebSocketServer } = createRequire(from)('ws') as { WebSocketServer?: WebSocketServerClass }
+      if (WebSocketServer !== undefined) return WebSocketServer
+    } catch {
+      // Not there.
+    }
+  }
+  throw new Misuse('--websocket needs the package ws, which is not installed here: npm install ws')
+}
+
+async function start(
+  devices: readonly string[],
+  gateway: GatewayVersion,
+  { port, webSocketPort }: { readonly port: number; readonly webSocketPort: number },
+  server: WebSocketServerClass | undefined,
+): Promise<IotHubEmulator> {
+  const webSocket = server && { server, port: webSocketPort }
+  try {
+    return await IotHubEmulator.start({ devices, gateway, listen: { port }, webSocket })
+  } catch (error) {
+    if (error instanceof UsageError) throw new Misuse(error.message)
+    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
+    const option = (error as Error).message.includes('WebSockets') ? '--websocket-port' : '--port'
+    const taken = option === '--port' ? port : webSocketPort
+    if (code === 'EADDRINUSE') throw new Error(`port ${taken} is taken; ${option} takes another, 0 any free one`)
+    if (code === 'EACCES') throw new Error(`port ${taken} may not be used; ${option} takes another, 0 any free one`)
+    throw error
+  }
+}
+
+function summary(hub: IotHubEmulator, devices: readonly string[], ca: string): string {
+  const rows = devices.map(deviceId => [`device ${deviceId}`, hub.connectionString({ deviceId })])
+  rows.push(['service', hub.connectionString({ service: true })])
+  if (hub.webSocketPort !== 0)
+    rows.push([
+      'WebSockets',
+      `wss://localhost:${hub.webSocketPort}/$iothub/websocket, as HostName=localhost:${hub.webSocketPort}`,
+    ])
+  rows.push(['provisioning', `${hub.provisioning.host}, id scope ${hub.provisioning.idScope}`], ['CA', ca])
+  const width = Math.max(...rows.map(([name = '']) => name.length))
+  const lines = rows.map(([name = '', text]) => `  ${name.padEnd(width)}  ${text}`)
+  return [
+    `An IoT Hub in this process, on localhost:${hub.port}, with keys and a certificate made for this run`,
+    '',
+    ...lines,
+    '',
+    `Trust it by { tls: { ca } }, or for a process by NODE_EXTRA_CA_CERTS=${ca}`,
+    'Ctrl-C ends it.',
+  ].join('\n')
+}

@@ -1,0 +1,144 @@
+/** `fairlead emulator`, installed from the tarball: what it prints serves to connect, and how it ends. Needs `npm run build`. */
+
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { DeviceClient } from '../../src/iothub/device-client.ts'
+import { provision } from '../../src/iothub/provisioning.ts'
+
+const root = new URL('../../', import.meta.url).pathname
+let folder = ''
+const running = new Set<ChildProcess>()
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'command-'))
+  const packed = execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  const [{ filename }] = JSON.parse(packed)
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', type: 'module', private: true }))
+  const install = ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', `./${filename}`]
+  execFileSync('npm', install, { cwd: folder, stdio: 'ignore' })
+}, 60_000)
+
+afterAll(() => {
+  for (const child of running) child.kill('SIGKILL')
+  rmSync(folder, { recursive: true, force: true })
+})
+
+interface Command {
+  readonly child: ChildProcess
+  /** All that it has printed, once it has printed that. */
+  printed(text: string): Promise<string>
+  readonly ended: Promise<{ code: number | null; out: string; err: string }>
+}
+
+/** The command, as npm links it. */
+function run(...args: string[]): Command {
+  const child = spawn(join(folder, 'node_modules/.bin/fairlead'), args, { cwd: folder, timeout: 40_000 })
+  running.add(child)
+  let [out, err] = ['', '']
+  child.stderr.on('data', text => {
+    err += text
+  })
+  const ended = new Promise<{ code: number | null; out: string; err: string }>(resolve => {
+    child.on('close', code => {
+      running.delete(child)
+      resolve({ code, out, err })
+    })
+  })
+  return {
+    child,
+    ended,
+    printed: text =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          if (out.includes(text)) resolve(out)
+        }
+        child.stdout.on('data', more => {
+          out += more
+          look()
+        })
+        ended.then(() => reject(new Error(`it ended: ${err}`)))
+      }),
+  }
+}
+
+const found = (pattern: RegExp, text: string): string => pattern.exec(text)?.[1] ?? ''
+
+test('prints what is needed to connect, and ends with Ctrl-C', async () => {
+  const command = run('emulator', '--port', '0', '--device', 'd1', '--device', 'd2', '--gateway', 'v2')
+  const out = await command.printed('Ctrl-C')
+  const file = found(/^ +CA +(\S+)$/m, out)
+  const tls = { ca: readFileSync(file, 'utf8') }
+  for (const name of ['d1', 'd2']) {
+    const device = await DeviceClient.connect(found(new RegExp(`^ +device ${name} +(\\S+)$`, 'm'), out), { tls })
+    await device.sendTelemetry({ body: 'x' })
+    await device.close()
+  }
+  expect(out).toMatch(/^ +service +HostName=localhost:\d+;SharedAccessKeyName=service;SharedAccessKey=/m)
+  const [host, idScope] = found(/^ +provisioning +(.+)$/m, out).split(', id scope ') as [string, string]
+  const key = Buffer.alloc(32).toString('base64')
+  await expect(provision({ host, idScope, registrationId: 'r', key, tls })).rejects.toThrow("registration 'r'")
+  command.child.kill('SIGINT')
+  expect(await command.ended).toMatchObject({ code: 0, err: '' })
+  expect(existsSync(file)).toBe(false)
+})
+
+test('--websocket listens with the ws of the folder; without one it says so', async () => {
+  const without = await run('emulator', '--port', '0', '--websocket').ended
+  expect(without).toMatchObject({ code: 2 })
+  expect(without.err).toContain('npm install ws')
+
+  mkdirSync(join(folder, 'node_modules'), { recursive: true })
+  symlinkSync(join(root, 'node_modules/ws'), join(folder, 'node_modules/ws'))
+  const command = run('emulator', '--port', '0', '--websocket-port', '0')
+  const out = await command.printed('Ctrl-C')
+  const tls = { ca: readFileSync(found(/^ +CA +(\S+)$/m, out), 'utf8') }
+  const webSocketHost = found(/as HostName=(\S+)$/m, out)
+  const text = found(/^ +device device1 +(\S+)$/m, out).replace(/HostName=[^;]+/, `HostName=${webSocketHost}`)
+  const device = await DeviceClient.connect(text, { tls, webSocket: { class: WebSocket } })
+  await device.sendTelemetry({ body: 'x' })
+  await device.close()
+  command.child.kill('SIGTERM')
+  expect(await command.ended).toMatchObject({ code: 0 })
+})
+
+test('a port that is taken: said, with what to do about it', async () => {
+  const taken = createServer().listen(0, '127.0.0.1')
+  await new Promise(resolve => taken.once('listening', resolve))
+  const { port } = taken.address() as { port: number }
+  const { code, err } = await run('emulator', '--port', `${port}`).ended
+  expect(code).toBe(1)
+  expect(err).toContain(`✗ port ${port} is taken; --port takes another, 0 any free one`)
+  await new Promise(resolve => taken.close(resolve))
+})
+
+test.each([
+  [['emulator', '--port', 'x'], '--port takes a number from 0 (any free port) to 65535, not "x"'],
+  [['emulator', '--port', '70000'], '--port takes a number'],
+  [['emulator', '--websocket-port', '-1'], '--websocket-port'],
+  [['emulator', '--gateway', 'v3'], '--gateway takes v1 or v2, not "v3"'],
+  [['emulator', '--device', 'a/b', '--port', '0'], 'device id'],
+  [['emulator', '--device', 'a', '--device', 'a', '--port', '0'], "device 'a' exists"],
+  [['emulator', 'd1'], 'a device is --device d1'],
+  [['emulator', '--trace'], 'emulator has no option --trace'],
+  [['demo', '--port', '1'], 'demo has no option --port'],
+])('%j is misuse', async (args, said) => {
+  const { code, err } = await run(...args).ended
+  expect(code).toBe(2)
+  expect(err).toContain(said)
+  expect(err).toContain('See fairlead --help.')
+})
+
+test('--help tells of it', async () => {
+  const command = run('--help')
+  expect(await command.printed('fairlead emulator')).toContain('--device ID')
+  expect(await command.ended).toMatchObject({ code: 0 })
+})
