@@ -11,5 +11,6 @@ export {
   type EmulatorMessage,
   IotHubEmulator,
   type IotHubEmulatorOptions,
+  type SendToDeviceOptions,
 } from './emulator/iot-hub-emulator.ts'
 export type { TwinView, UpdateDesiredOptions } from './emulator/twin-view.ts'

@@ -15,7 +15,12 @@ export {
   parseConnectionString,
   type ServiceConnectionString,
 } from './iothub/connection-string.ts'
-export { type CloudToDeviceMessage, DeviceClient, type DeviceCredentials } from './iothub/device-client.ts'
+export {
+  type CloudToDeviceMessage,
+  DeviceClient,
+  type DeviceCredentials,
+  type DeviceOptions,
+} from './iothub/device-client.ts'
 export type { IotHubOptions, SasCredential } from './iothub/hub-connection.ts'
 export type { JsonObject } from './iothub/merge-patch.ts'
 export type {
@@ -24,6 +29,7 @@ export type {
   CommandContent,
   FeedbackRecord,
   FeedbackStatus,
+  OutgoingMessage,
   Telemetry,
 } from './iothub/message-mapping.ts'
 export type { MethodHandler, MethodRegistration, MethodRequest, MethodResponse } from './iothub/methods.ts'

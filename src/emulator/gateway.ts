@@ -85,7 +85,9 @@ export class Gateway {
     if (!this.#authorisation.allows(address)) return errors.unauthorized
     if ('deviceId' in address && this.#options.device(address.deviceId, address.moduleId) === undefined)
       return { condition: AmqpCondition.notFound, description: 'there is no such device or module' }
-    if (roles.includes(link.remoteRole)) return undefined
+    // A module has its inputs where its telemetry goes.
+    const isInput = address.kind === 'device-telemetry' && address.moduleId !== undefined
+    if (roles.includes(link.remoteRole) || isInput) return undefined
     return roles.length === 0 ? errors.notImplemented : errors.wrongRole
   }
 

@@ -72,6 +72,13 @@ export interface EmulatorMessage {
   readonly expiry?: Date | undefined
 }
 
+/** Where below a device a message goes. */
+export interface SendToDeviceOptions {
+  readonly moduleId?: string | undefined
+  /** An input of the module, as if another module's output led there. */
+  readonly inputName?: string | undefined
+}
+
 /** A hub. Make it with {@link IotHubEmulator.start}. */
 export class IotHubEmulator implements AsyncDisposable {
   /** Of the authority that signed the certificate of this run, PEM; `undefined` without TLS or with TLS of your own. */
@@ -120,37 +127,35 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * The connection string of a device, or of the policy `service`.
+   * The connection string of a device or module, or of the policy `service`.
    *
    * @returns text with a key in it
-   * @throws {UsageError} if there is no such device
+   * @throws {UsageError} if there is no such device or module
    */
-  connectionString(who: { readonly deviceId: string } | { readonly service: true }): string {
+  connectionString(
+    who: { readonly deviceId: string; readonly moduleId?: string | undefined } | { readonly service: true },
+  ): string {
     const common = { hostName: this.#hostName, port: this.port === 0 ? undefined : this.port }
+    const { registry } = this.#hub
     if ('service' in who) {
-      const policy = this.#hub.registry.policy('service')
-      return formatConnectionString({
-        kind: 'service',
-        keyName: 'service',
-        sharedAccessKey: policy?.primaryKey,
-        ...common,
-      })
+      const sharedAccessKey = registry.policy('service')?.primaryKey
+      return formatConnectionString({ kind: 'service', keyName: 'service', sharedAccessKey, ...common })
     }
-    const { deviceId } = who
-    const device = this.#hub.registry.device(deviceId)
-    if (device === undefined) throw new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, undefined)}`)
-    return formatConnectionString({
-      kind: 'device',
-      deviceId,
-      sharedAccessKey: device.primaryKey,
-      x509: false,
-      ...common,
-    })
+    const { deviceId, moduleId } = who
+    const identity = moduleId === undefined ? registry.device(deviceId) : registry.module(deviceId, moduleId)
+    if (identity === undefined) throw unknown(deviceId, moduleId)
+    const sharedAccessKey = identity.primaryKey
+    return formatConnectionString({ kind: 'device', deviceId, moduleId, sharedAccessKey, x509: false, ...common })
   }
 
   /** Adds a device, with fresh keys. @throws {UsageError} if the id is invalid or taken */
   addDevice(deviceId: string): void {
     this.#hub.registry.addDevice(deviceId)
+  }
+
+  /** Adds a module to a device, with fresh keys. @throws {UsageError} there is no such device, the id is invalid or taken */
+  addModule(deviceId: string, moduleId: string): void {
+    this.#hub.registry.addModule(deviceId, moduleId)
   }
 
   /** A transport whose other end this hub serves. It works whether or not the hub listens too. */
@@ -173,28 +178,38 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * Queues a message for a device and waits for its end: until the device has settled it for good, or it has expired.
+   * Queues a message for a device or module and waits for its end: until it has been settled for good, or has expired.
    *
-   * @throws {UsageError} if there is no such device
+   * @param options  `moduleId`: for this module; `inputName`: for this input of the module
+   * @throws {UsageError} if there is no such device or module, or a device is to have an input
    * @throws {RemoteError} its queue is full: condition `amqp:resource-limit-exceeded`
    * @throws {ClosedError} the hub was closed first
    */
-  async sendToDevice(deviceId: string, message: EmulatorMessage): Promise<FeedbackStatus> {
-    const device = this.#node(deviceId, undefined)
+  async sendToDevice(
+    deviceId: string,
+    message: EmulatorMessage,
+    options: SendToDeviceOptions = {},
+  ): Promise<FeedbackStatus> {
+    const { moduleId, inputName } = options
+    const node = this.#node(deviceId, moduleId)
+    if (inputName !== undefined && moduleId === undefined)
+      throw new UsageError('IoT Hub emulator: only modules have inputs')
     const { body, messageId, correlationId, contentType, contentEncoding, expiry } = message
     return await this.#hub.untilClosed<FeedbackStatus>((resolve, reject) => {
-      const isQueued = device.enqueue(
+      const isQueued = node.enqueue(
         {
           ack: 'none',
-          properties: { messageId, to: commandTo(deviceId), correlationId, contentType, contentEncoding },
+          properties: { messageId, to: commandTo(deviceId, moduleId), correlationId, contentType, contentEncoding },
           applicationProperties: new Map(Object.entries(message.properties ?? {})),
           body: typeof body === 'string' ? new TextEncoder().encode(body) : body,
+          inputName,
           onEnd: resolve,
         },
         expiry?.getTime(),
       )
       const condition = AmqpCondition.resourceLimitExceeded
-      if (!isQueued) reject(new RemoteError(`the queue of device '${deviceId}' is full`, 'delivery', { condition }))
+      const what = `the queue of ${nameOf(deviceId, moduleId)} is full`
+      if (!isQueued) reject(new RemoteError(what, 'delivery', { condition }))
     })
   }
 
@@ -259,7 +274,7 @@ export class IotHubEmulator implements AsyncDisposable {
 
   #node(deviceId: string, moduleId: string | undefined): DeviceNode {
     const node = this.#hub.device(deviceId, moduleId)
-    if (node === undefined) throw new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, moduleId)}`)
+    if (node === undefined) throw unknown(deviceId, moduleId)
     return node
   }
 }
@@ -278,6 +293,10 @@ function socketOptions(where: EmulatorListenOptions | 'memory', certificate: Cer
   if (where === 'memory') return { port: null }
   const { host = '127.0.0.1', port = 0, tls = { cert: certificate?.cert, key: certificate?.key } } = where
   return { host, port, tls }
+}
+
+function unknown(deviceId: string, moduleId: string | undefined): UsageError {
+  return new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, moduleId)}`)
 }
 
 function nameOf(deviceId: string, moduleId: string | undefined): string {

@@ -178,9 +178,10 @@ export class HubConnection implements AsyncDisposable {
     return this.#connection.closed
   }
 
-  /** A sender to `address`. */
-  sender(address: string): SharedLink<Sender> {
-    return new SharedLink(() => this.#connection.sender(address, { properties: attachProperties }))
+  /** A sender to `address`. @param properties  of the attach, besides the client's version */
+  sender(address: string, properties: Readonly<Record<string, string>> = {}): SharedLink<Sender> {
+    const all = { ...attachProperties, ...properties }
+    return new SharedLink(() => this.#connection.sender(address, { properties: all }))
   }
 
   /** A receiver from `address`, that keeps `window` deliveries coming. */

@@ -347,10 +347,11 @@ describe('telemetry', () => {
     }
   })
 
-  it('that is no data, or a batch, is rejected', async () => {
+  it('that is no data, or in a format that is not known, is rejected', async () => {
     const sender = await (await openAs({ deviceId: 'd1' })).sender(target)
     expect(await rejection(sender, { body: { sequence: [[1]] } })).toBe('amqp:invalid-field')
-    expect(await rejection(sender, { body: utf8('x') }, 0x80013700)).toBe('amqp:not-implemented')
+    expect(await rejection(sender, { body: utf8('x') }, 0x80013700)).toBe('amqp:decode-error')
+    expect(await rejection(sender, { body: utf8('x') }, 0x80013701)).toBe('amqp:not-implemented')
   })
 
   it('keeps coming past the first credit', async () => {
