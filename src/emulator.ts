@@ -7,6 +7,7 @@ export type { FeedbackStatus } from './emulator/command-queue.ts'
 export type { TelemetryEvent } from './emulator/event-log.ts'
 export type { InvokeMethodOptions, MethodAnswer } from './emulator/invocation.ts'
 export {
+  type EmulatorHttpsOptions,
   type EmulatorListenOptions,
   type EmulatorMessage,
   IotHubEmulator,

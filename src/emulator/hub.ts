@@ -11,7 +11,7 @@ import { saslServer } from '../client/sasl.ts'
 import { ClosedError } from '../errors.ts'
 import { type EmulatorClock, systemClock } from './clock.ts'
 import { DeviceNode } from './device-node.ts'
-import { DeviceRegistry } from './device-registry.ts'
+import { type Authentication, DeviceRegistry } from './device-registry.ts'
 import { EventLog } from './event-log.ts'
 import { Gateway } from './gateway.ts'
 import { checkPlain } from './plain-login.ts'
@@ -90,8 +90,13 @@ export class Hub {
       tokenSkewMs: this.#tokenSkewMs,
       service: this.#service,
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
-      authenticate: token => this.registry.authenticate(token, this.#tokenOptions()),
+      authenticate: token => this.authenticate(token),
     })
+  }
+
+  /** Verifies a token and tells whom it stands for. */
+  authenticate(token: string): Promise<Authentication> {
+    return this.registry.authenticate(token, this.#tokenOptions())
   }
 
   /** The node of a device or module; `undefined` when it is not registered. */

@@ -16,13 +16,15 @@ import type { Transport } from '../io/transport.ts'
 import { commandTo } from '../iothub/addresses.ts'
 import { formatConnectionString } from '../iothub/connection-string.ts'
 import { type Certificate, createCertificate } from './certificate.ts'
-import type { EmulatorClock } from './clock.ts'
+import { type EmulatorClock, systemClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { TelemetryEvent } from './event-log.ts'
+import { type HttpsListener, listenHttps } from './https-listener.ts'
 import { Hub } from './hub.ts'
 import { type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
 import { memoryTransportPair } from './memory.ts'
+import { ServiceApi } from './service-api.ts'
 import { type TwinView, twinView, type UpdateDesiredOptions, updateDesired } from './twin-view.ts'
 
 /** How an emulator is set up. */
@@ -38,6 +40,11 @@ export interface IotHubEmulatorOptions {
    * run, TLS options of your own. `'memory'`: nowhere, see {@link IotHubEmulator.transport}.
    */
   readonly listen?: EmulatorListenOptions | 'memory' | undefined
+  /**
+   * Where to listen for the HTTPS of back ends: calls of direct methods and twins, by a token with the right
+   * ServiceConnect. The certificate is that of `listen`, or made for the run. Default: nowhere.
+   */
+  readonly https?: EmulatorHttpsOptions | undefined
   /** Default: the clock of this machine. */
   readonly clock?: EmulatorClock | undefined
   /** How long a receiver may keep a message or a feedback batch, in ms, > 0. Default 60 000. */
@@ -57,6 +64,14 @@ export interface EmulatorListenOptions {
   readonly host?: string | undefined
   readonly port?: number | undefined
   readonly tls?: TlsOptions | undefined
+}
+
+/** Where an emulator listens for HTTPS. */
+export interface EmulatorHttpsOptions {
+  /** Default 127.0.0.1. */
+  readonly host?: string | undefined
+  /** Default any free one. */
+  readonly port?: number | undefined
 }
 
 /** A message for a device, from behind the hub. */
@@ -85,13 +100,25 @@ export class IotHubEmulator implements AsyncDisposable {
   readonly ca: string | undefined
   /** The port that is listened on; 0 for a hub in memory. */
   readonly port: number
+  /** The port that is listened on for HTTPS; 0 without. */
+  readonly httpsPort: number
+  readonly #https: HttpsListener | undefined
   readonly #hostName: string
   readonly #hub: Hub
   readonly #listener: Listener
 
-  private constructor(hub: Hub, listener: Listener, hostName: string, port: number, ca: string | undefined) {
+  private constructor(
+    hub: Hub,
+    listener: Listener,
+    https: HttpsListener | undefined,
+    hostName: string,
+    port: number,
+    ca: string | undefined,
+  ) {
     this.ca = ca
     this.port = port
+    this.httpsPort = https?.port ?? 0
+    this.#https = https
     this.#hostName = hostName
     this.#hub = hub
     this.#listener = listener
@@ -108,14 +135,20 @@ export class IotHubEmulator implements AsyncDisposable {
     checkOptions(options)
     const hub = new Hub(hostName, options)
     for (const deviceId of options.devices ?? ['device1']) hub.registry.addDevice(deviceId)
-    const isOwnTls = where !== 'memory' && where.tls === undefined
+    const given = where === 'memory' ? undefined : where.tls
+    const isOwnTls = given === undefined && (where !== 'memory' || options.https !== undefined)
     const certificate = isOwnTls ? await createCertificate({ hostNames: [hostName] }) : undefined
     const listener = await listen({ ...hub.listenOptions(), ...socketOptions(where, certificate) })
     listener.on('connection', connection => hub.serve(connection))
     // A peer that fails its handshake is the peer's affair.
     listener.on('error', () => {})
     const port = where === 'memory' ? 0 : listener.port
-    return new IotHubEmulator(hub, listener, hostName, port, certificate?.ca)
+    const tls = given ?? { cert: certificate?.cert, key: certificate?.key }
+    const https = await listenForApi(hub, hostName, tls, options).catch(async error => {
+      await listener.close()
+      throw error
+    })
+    return new IotHubEmulator(hub, listener, https, hostName, port, certificate?.ca)
   }
 
   /**
@@ -264,7 +297,7 @@ export class IotHubEmulator implements AsyncDisposable {
   /** Stops listening, closes every connection and ends the iterations over telemetry. */
   async close(): Promise<void> {
     this.#hub.close()
-    await this.#listener.close()
+    await Promise.all([this.#listener.close(), this.#https?.close()])
   }
 
   /** {@link close} */
@@ -293,6 +326,23 @@ function socketOptions(where: EmulatorListenOptions | 'memory', certificate: Cer
   if (where === 'memory') return { port: null }
   const { host = '127.0.0.1', port = 0, tls = { cert: certificate?.cert, key: certificate?.key } } = where
   return { host, port, tls }
+}
+
+async function listenForApi(
+  hub: Hub,
+  hostName: string,
+  tls: TlsOptions,
+  { https, clock = systemClock }: IotHubEmulatorOptions,
+): Promise<HttpsListener | undefined> {
+  if (https === undefined) return undefined
+  const api = new ServiceApi({
+    hostName,
+    now: () => clock.now(),
+    authenticate: token => hub.authenticate(token),
+    device: (deviceId, moduleId) => hub.device(deviceId, moduleId),
+  })
+  const { host = '127.0.0.1', port = 0 } = https
+  return await listenHttps({ host, port, tls }, request => api.handle(request))
 }
 
 function unknown(deviceId: string, moduleId: string | undefined): UsageError {

@@ -160,7 +160,7 @@ function hubMessage(message: OutgoingMessage): MessageInit & { readonly applicat
  * The AMQP message that carries a cloud message to a device.
  *
  * @param deviceId  raw, not empty
- * @param moduleId  likewise; leave out for the device itself
+ * @param moduleId  for a module of the device; raw, not empty
  * @throws {UsageError} as {@link telemetryMessage}; also if feedback is wanted and there is no `messageId` to name the
  *   message by, or `ack` is none of the four
  */

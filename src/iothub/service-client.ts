@@ -76,9 +76,9 @@ export class ServiceClient implements AsyncDisposable {
   }
 
   /**
-   * Sends a message to a device, or to one of its modules. Any number may be in flight; their order is kept.
+   * Sends a message to a device. Any number may be in flight; their order is kept.
    *
-   * @param deviceId  as registered, not encoded; so `options.moduleId`
+   * @param deviceId  as registered, not encoded
    * @returns when the hub has queued it; what becomes of it later is told by {@link ServiceClient.feedback}
    * @throws {DeliveryError} the hub did not take it; `condition` says why: `amqp:not-found` for an unknown device,
    *   `amqp:resource-limit-exceeded` for a full queue, `amqp:link:message-size-exceeded` above 64 KiB
@@ -89,12 +89,8 @@ export class ServiceClient implements AsyncDisposable {
    *
    * Cancellation: a queued message is not sent; for one that was, the outcome is unknown.
    */
-  async sendToDevice(
-    deviceId: string,
-    message: CloudMessage,
-    options: Abortable & { readonly moduleId?: string | undefined } = {},
-  ): Promise<void> {
-    const encoded = cloudMessage(deviceId, message, options.moduleId)
+  async sendToDevice(deviceId: string, message: CloudMessage, options: Abortable = {}): Promise<void> {
+    const encoded = cloudMessage(deviceId, message)
     const sender = await this.#commands.get(options)
     assertAccepted(await sender.send(encoded, { signal: options.signal }))
   }

@@ -3,7 +3,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import { ServiceClient } from '../../src/iothub/service-client.ts'
 import { openAs } from '../emulator/raw-client.ts'
 
 const opened: AsyncDisposable[] = []
@@ -81,18 +80,6 @@ describe.each(['cbs', 'plain'] as const)('a module, by %s', auth => {
     expect(its).toMatchObject({ desiredVersion: 1, reportedVersion: 1 })
     expect(hub.twin('device1', { moduleId: 'm1' })).toMatchObject({ ...who, properties: { reported: { r: 1 } } })
     expect(hub.twin('device1').properties.reported).not.toHaveProperty('r')
-  })
-})
-
-it('a service sends to a module, and is told of it', async () => {
-  const { hub, module } = await setUp()
-  const service = kept(
-    await ServiceClient.connect(hub.connectionString({ service: true }), { transport: hub.transport() }),
-  )
-  await service.sendToDevice('device1', { body: 'x', messageId: 'm' }, { moduleId: 'm1' })
-  expect(text((await next(module.messages())).body)).toBe('x')
-  await expect(service.sendToDevice('device1', { body: 'x' }, { moduleId: 'm2' })).rejects.toMatchObject({
-    condition: 'amqp:not-found',
   })
 })
 
