@@ -9,12 +9,15 @@ export { createDeviceAuthority, type DeviceAuthority, type DeviceCertificate } f
 export type { TelemetryEvent } from './emulator/event-log.ts'
 export type { EmulatorFault, FaultPlace, FaultTimes, StandingFault } from './emulator/faults.ts'
 export type { GatewayVersion } from './emulator/gateway-version.ts'
+export type { InvokeMethodOptions, MethodAnswer } from './emulator/invocation.ts'
 export {
+  type EmulatorHttpsOptions,
   type EmulatorListenOptions,
   type EmulatorMessage,
   type EmulatorWebSocketOptions,
   IotHubEmulator,
   type IotHubEmulatorOptions,
+  type SendToDeviceOptions,
 } from './emulator/iot-hub-emulator.ts'
 export type {
   DeviceEnrolment,
@@ -23,3 +26,4 @@ export type {
   GroupEnrolment,
 } from './emulator/provisioning-service.ts'
 export type { WebSocketServerClass } from './emulator/websocket-listener.ts'
+export type { TwinView, UpdateDesiredOptions } from './emulator/twin-view.ts'

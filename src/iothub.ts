@@ -15,17 +15,25 @@ export {
   parseConnectionString,
   type ServiceConnectionString,
 } from './iothub/connection-string.ts'
-export { type CloudToDeviceMessage, DeviceClient, type DeviceCredentials } from './iothub/device-client.ts'
+export {
+  type CloudToDeviceMessage,
+  DeviceClient,
+  type DeviceCredentials,
+  type DeviceOptions,
+} from './iothub/device-client.ts'
 export type { IotHubOptions, SasCredential } from './iothub/hub-connection.ts'
+export type { JsonObject } from './iothub/merge-patch.ts'
 export type {
   Acknowledgement,
   CloudMessage,
   CommandContent,
   FeedbackRecord,
   FeedbackStatus,
+  OutgoingMessage,
   Telemetry,
 } from './iothub/message-mapping.ts'
 export { type ProvisionedDevice, type ProvisionOptions, provision } from './iothub/provisioning.ts'
+export type { MethodHandler, MethodRegistration, MethodRequest, MethodResponse } from './iothub/methods.ts'
 export {
   createSasToken,
   deriveDeviceKey,
@@ -39,3 +47,4 @@ export {
 } from './iothub/sas.ts'
 export { type FeedbackBatch, ServiceClient, type ServiceCredentials } from './iothub/service-client.ts'
 export type { X509Credential } from './iothub/x509.ts'
+export { type DesiredChange, Twin } from './iothub/twin.ts'

@@ -1,21 +1,22 @@
 /**
  * The nodes of one device or module in an emulated hub: telemetry goes into the event log, cloud-to-device messages wait
- * in a queue for its link.
- *
- * Methods and twin have addresses of their own and are not here. Facts: spec-notes/iothub.md, device links.
+ * in a queue for its link. Methods and twin have nodes of their own. Facts: spec-notes/iothub.md, device links.
  */
 
-import type { Receiver, Sender } from '../client/api.ts'
+import type { Link, Receiver, Sender } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
-import { AmqpCondition, LinkCondition } from '../errors.ts'
+import type { DeviceNode as DeviceAddressKind } from '../iothub/addresses.ts'
 import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import { type AmqpValue, ubyte, ulong } from '../types/values.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { CommandQueueOptions, FeedbackStatus, LockedCommand } from './command-queue.ts'
 import type { EventLog } from './event-log.ts'
 import type { Acknowledgement } from './feedback.ts'
-import { bodyBytes, contentSize, idText, receiveAll, stringProperties } from './message-content.ts'
+import { receiveAll } from './message-content.ts'
+import { MethodNode } from './method-node.ts'
 import { OutgoingNode } from './outgoing-node.ts'
+import { readTelemetry } from './telemetry.ts'
+import { TwinNode } from './twin-node.ts'
 
 /** A cloud-to-device message as it was queued. */
 export interface Command {
@@ -24,6 +25,8 @@ export interface Command {
   readonly properties: PropertiesInit
   readonly applicationProperties: ReadonlyMap<AmqpValue, AmqpValue>
   readonly body: Uint8Array
+  /** For this input of a module, not for the module itself. */
+  readonly inputName?: string | undefined
   /** Told how it ended, whatever `ack` says. */
   readonly onEnd?: ((status: FeedbackStatus) => void) | undefined
 }
@@ -45,78 +48,88 @@ export interface DeviceNodeOptions {
   onEnd(identity: DeviceNodeIdentity, command: Command, status: FeedbackStatus): void
 }
 
-/** Largest telemetry message, in bytes. */
-const MAX_TELEMETRY_SIZE = 256 * 1024
-
 /** One device or module. */
 export class DeviceNode {
-  readonly #identity: DeviceNodeIdentity
+  /** Direct methods. */
+  readonly methods: MethodNode
+  /** The twin. */
+  readonly twin: TwinNode
+  readonly identity: DeviceNodeIdentity
+  #links = 0
   readonly #options: DeviceNodeOptions
   readonly #commands: OutgoingNode<Command>
+  /** Of a module only. */
+  readonly #inputs: OutgoingNode<Command> | undefined
 
   constructor(identity: DeviceNodeIdentity, options: DeviceNodeOptions) {
-    this.#identity = identity
+    this.identity = identity
     this.#options = options
-    this.#commands = new OutgoingNode({
-      clock: options.clock,
-      queue: options.queue,
-      encode: commandMessage,
-      onEnd: ({ command: { message: command }, status }) => {
-        command.onEnd?.(status)
-        options.onEnd(identity, command, status)
-      },
-    })
+    this.methods = new MethodNode(options.clock)
+    this.twin = new TwinNode(options.clock)
+    const queue = (): OutgoingNode<Command> =>
+      new OutgoingNode({
+        clock: options.clock,
+        queue: options.queue,
+        encode: commandMessage,
+        onEnd: ({ command: { message: command }, status }) => {
+          command.onEnd?.(status)
+          options.onEnd(identity, command, status)
+        },
+      })
+    this.#commands = queue()
+    this.#inputs = identity.moduleId === undefined ? undefined : queue()
   }
 
-  /** Takes the telemetry of a link until it ends. */
-  receiveTelemetry(receiver: Receiver): void {
-    void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat))
+  /** Whether the device has a link to any of its addresses. */
+  get isConnected(): boolean {
+    return this.#links > 0
   }
 
-  /** Sends cloud-to-device messages on a link until it ends. */
-  sendCommands(sender: Sender): void {
-    this.#commands.serve(sender)
+  /** Takes what the device sends on a link to one of its addresses, until the link ends. */
+  receive(kind: DeviceAddressKind, receiver: Receiver): void {
+    this.#count(receiver)
+    if (kind === 'device-methods') this.methods.receiveAnswers(receiver)
+    else if (kind === 'device-twin') this.twin.receiveRequests(receiver)
+    else void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat, receiver))
+  }
+
+  /** Sends what the device receives from one of its addresses, until the link ends. */
+  send(kind: DeviceAddressKind, sender: Sender): void {
+    this.#count(sender)
+    if (kind === 'device-methods') this.methods.sendCalls(sender)
+    else if (kind === 'device-twin') this.twin.sendAnswers(sender)
+    else if (kind === 'device-commands') this.#commands.serve(sender)
+    else this.#inputs?.serve(sender)
   }
 
   /**
-   * Queues a message for the device.
+   * Queues a message for the device, or for an input of the module.
    *
    * @param expiresAt  in ms since 1970; default: the queue's time to live from now
    * @returns false when the queue is full
    */
   enqueue(command: Command, expiresAt?: number): boolean {
-    return this.#commands.enqueue(command, expiresAt)
+    const queue = command.inputName === undefined ? this.#commands : this.#inputs
+    return queue?.enqueue(command, expiresAt) ?? false
   }
 
-  /** Stops its timer. */
+  /** Stops its timers and ends what waits. */
   close(): void {
     this.#commands.close()
+    this.#inputs?.close()
+    this.methods.close()
   }
 
-  #take(message: Message, messageFormat: number): ErrorInit | undefined {
-    if (messageFormat !== 0)
-      return { condition: AmqpCondition.notImplemented, description: 'batches are not supported' }
-    const body = bodyBytes(message.body)
-    if (body === undefined) return { condition: AmqpCondition.invalidField, description: 'the body is not data' }
-    const size = contentSize(message, body)
-    if (size > MAX_TELEMETRY_SIZE) {
-      const description = `the message has ${size} bytes, more than ${MAX_TELEMETRY_SIZE}`
-      return { condition: LinkCondition.messageSizeExceeded, description }
-    }
-    const { messageId, correlationId, userId, contentType, contentEncoding } = message.properties ?? {}
-    this.#options.events.append(
-      {
-        ...this.#identity,
-        messageId: idText(messageId),
-        correlationId: idText(correlationId),
-        userId: userId?.slice(),
-        contentType,
-        contentEncoding,
-        properties: stringProperties(message),
-        body,
-      },
-      this.#options.clock.now(),
-    )
+  #count(link: Link): void {
+    this.#links++
+    void link.closed.then(() => this.#links--)
+  }
+
+  #take(message: Message, messageFormat: number, link: Receiver): ErrorInit | undefined {
+    const telemetry = readTelemetry(message, messageFormat, link.properties.get('com.microsoft:model-id'))
+    if (!Array.isArray(telemetry)) return telemetry
+    for (const content of telemetry)
+      this.#options.events.append({ ...this.identity, ...content }, this.#options.clock.now())
     return undefined
   }
 }
@@ -129,6 +142,7 @@ function commandMessage(command: LockedCommand<Command>): MessageInit {
       'x-opt-sequence-number': ulong(sequenceNumber),
       'iothub-enqueuedtime': new Date(enqueuedAt),
       'iothub-deliverycount': ubyte(deliveryCount),
+      ...(message.inputName !== undefined && { 'x-opt-input-name': message.inputName }),
     },
     properties: { ...message.properties, absoluteExpiryTime: new Date(expiresAt) },
     applicationProperties: message.applicationProperties,

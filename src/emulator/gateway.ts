@@ -107,7 +107,9 @@ export class Gateway {
     if (!this.#allows(address)) return errors.unauthorized
     if ('deviceId' in address && this.#options.device(address.deviceId, address.moduleId) === undefined)
       return { condition: AmqpCondition.notFound, description: 'there is no such device or module' }
-    if (roles.includes(link.remoteRole)) return undefined
+    // A module has its inputs where its telemetry goes.
+    const isInput = address.kind === 'device-telemetry' && address.moduleId !== undefined
+    if (roles.includes(link.remoteRole) || isInput) return undefined
     return roles.length === 0 ? errors.notImplemented : errors.wrongRole
   }
 
@@ -133,7 +135,7 @@ export class Gateway {
       const receiver = this.#faults.receiver(await link.accept(options), addressOf(link) ?? '')
       this.#watch(receiver, address)
       if (isCbs) void this.#cbs.receiveRequests(receiver)
-      else if (device !== undefined) device.receiveTelemetry(receiver)
+      else if ('deviceId' in address) device?.receive(address.kind, receiver)
       else service.receiveCommands(receiver)
       return receiver
     } else {
@@ -141,7 +143,7 @@ export class Gateway {
       this.#faults.link(sender, addressOf(link) ?? '')
       this.#watch(sender, address)
       if (isCbs) this.#cbs.sendAnswers(sender)
-      else if (device !== undefined) device.sendCommands(sender)
+      else if ('deviceId' in address) device?.send(address.kind, sender)
       else service.sendFeedback(sender)
       return sender
     }
@@ -190,8 +192,8 @@ const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly Incoming
   cbs: ['sender', 'receiver'],
   'device-telemetry': ['sender'],
   'device-commands': ['receiver'],
-  'device-methods': [],
-  'device-twin': [],
+  'device-methods': ['sender', 'receiver'],
+  'device-twin': ['sender', 'receiver'],
   'service-commands': ['sender'],
   'service-feedback': ['receiver'],
   'service-file-notifications': [],

@@ -12,7 +12,7 @@ import { ClosedError } from '../errors.ts'
 import { type ClientCertificate, provesDevice, readClientCertificate } from './client-certificate.ts'
 import { type EmulatorClock, systemClock } from './clock.ts'
 import { DeviceNode } from './device-node.ts'
-import { DeviceRegistry } from './device-registry.ts'
+import { type Authentication, DeviceRegistry } from './device-registry.ts'
 import { EventLog } from './event-log.ts'
 import { Faults } from './faults.ts'
 import { faultyTransport } from './faulty-transport.ts'
@@ -118,8 +118,13 @@ export class Hub {
       tokenSkewMs: this.#tokenSkewMs,
       service: this.#service,
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
-      authenticate: token => this.registry.authenticate(token, this.#tokenOptions()),
+      authenticate: token => this.authenticate(token),
     })
+  }
+
+  /** Verifies a token and tells whom it stands for. */
+  authenticate(token: string): Promise<Authentication> {
+    return this.registry.authenticate(token, this.#tokenOptions())
   }
 
   /** The node of a device or module; `undefined` when it is not registered. */

@@ -2,8 +2,8 @@
  * An IoT Hub in this process: devices and back ends connect to it over TLS or over transports in memory, with the
  * connection strings that it makes for them, and programs look in from behind.
  *
- * It serves telemetry, cloud-to-device messages and feedback, with authentication by CBS or SASL PLAIN. Methods, twins
- * and the Event Hubs endpoint are refused as not implemented. It keeps everything in memory and is meant for tests and
+ * It serves telemetry, cloud-to-device messages and feedback, direct methods and twins, with authentication by CBS or
+ * SASL PLAIN. The Event Hubs endpoint is refused as not implemented. It keeps everything in memory and is meant for tests and
  * demonstrations, on loopback. Facts: spec-notes/iothub.md
  */
 
@@ -15,13 +15,16 @@ import { formatConnectionString } from '../iothub/connection-string.ts'
 import { readClientCertificate, type X509Registration } from './client-certificate.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
+import type { DeviceNode } from './device-node.ts'
 import type { TelemetryEvent } from './event-log.ts'
 import type { EmulatorFault, StandingFault } from './faults.ts'
 import type { GatewayVersion } from './gateway-version.ts'
 import { Hub } from './hub.ts'
+import { type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
 import { type Listening, listenFor } from './listening.ts'
 import { memoryTransportPair, showing } from './memory.ts'
 import type { EmulatorProvisioning } from './provisioning-service.ts'
+import { type TwinView, twinView, type UpdateDesiredOptions, updateDesired } from './twin-view.ts'
 import type { WebSocketServerClass } from './websocket-listener.ts'
 
 /** How an emulator is set up. */
@@ -39,6 +42,11 @@ export interface IotHubEmulatorOptions {
   readonly listen?: EmulatorListenOptions | 'memory' | undefined
   /** Where to listen for WebSockets, over TLS as above. Default: nowhere. */
   readonly webSocket?: EmulatorWebSocketOptions | undefined
+  /**
+   * Where to listen for the HTTPS of back ends: calls of direct methods and twins, by a token with the right
+   * ServiceConnect. The certificate is that of `listen`, or made for the run. Default: nowhere.
+   */
+  readonly https?: EmulatorHttpsOptions | undefined
   /** Default: the clock of this machine. */
   readonly clock?: EmulatorClock | undefined
   /** How long a receiver may keep a message or a feedback batch, in ms, > 0. Default 60 000. */
@@ -75,6 +83,14 @@ export interface EmulatorWebSocketOptions {
   readonly port?: number | undefined
 }
 
+/** Where an emulator listens for HTTPS. */
+export interface EmulatorHttpsOptions {
+  /** Default 127.0.0.1. */
+  readonly host?: string | undefined
+  /** Default any free one. */
+  readonly port?: number | undefined
+}
+
 /** A message for a device, from behind the hub. */
 export interface EmulatorMessage {
   /** A string is sent as UTF-8. */
@@ -88,6 +104,13 @@ export interface EmulatorMessage {
   readonly expiry?: Date | undefined
 }
 
+/** Where below a device a message goes. */
+export interface SendToDeviceOptions {
+  readonly moduleId?: string | undefined
+  /** An input of the module, as if another module's output led there. */
+  readonly inputName?: string | undefined
+}
+
 /** A hub. Make it with {@link IotHubEmulator.start}. */
 export class IotHubEmulator implements AsyncDisposable {
   /** Of the authority that signed the certificate of this run, PEM; `undefined` without TLS or with TLS of your own. */
@@ -96,6 +119,8 @@ export class IotHubEmulator implements AsyncDisposable {
   readonly port: number
   /** The port that is listened on for WebSockets; 0 without. */
   readonly webSocketPort: number
+  /** The port that is listened on for HTTPS; 0 without. */
+  readonly httpsPort: number
   readonly #listening: Listening
   readonly #hostName: string
   readonly #hub: Hub
@@ -104,6 +129,7 @@ export class IotHubEmulator implements AsyncDisposable {
     this.ca = listening.ca
     this.port = listening.port
     this.webSocketPort = listening.webSocketPort
+    this.httpsPort = listening.httpsPort
     this.#listening = listening
     this.#hostName = hostName
     this.#hub = hub
@@ -140,37 +166,29 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * The connection string of a device, or of the policy `service`.
+   * The connection string of a device or module, or of the policy `service`.
    *
    * @param options  `webSocket`: with the port for WebSockets in it
    * @returns text with a key in it, or `x509=true` for a device with a certificate
-   * @throws {UsageError} if there is no such device
+   * @throws {UsageError} if there is no such device or module
    */
   connectionString(
-    who: { readonly deviceId: string } | { readonly service: true },
+    who: { readonly deviceId: string; readonly moduleId?: string | undefined } | { readonly service: true },
     options: { readonly webSocket?: boolean | undefined } = {},
   ): string {
     const port = options.webSocket ? this.webSocketPort : this.port
     const common = { hostName: this.#hostName, port: port === 0 ? undefined : port }
+    const { registry } = this.#hub
     if ('service' in who) {
-      const policy = this.#hub.registry.policy('service')
-      return formatConnectionString({
-        kind: 'service',
-        keyName: 'service',
-        sharedAccessKey: policy?.primaryKey,
-        ...common,
-      })
+      const sharedAccessKey = registry.policy('service')?.primaryKey
+      return formatConnectionString({ kind: 'service', keyName: 'service', sharedAccessKey, ...common })
     }
-    const { deviceId } = who
-    const device = this.#hub.registry.device(deviceId)
-    if (device === undefined) throw unknownDevice(deviceId)
-    return formatConnectionString({
-      kind: 'device',
-      deviceId,
-      sharedAccessKey: device.x509 === undefined ? device.primaryKey : undefined,
-      x509: device.x509 !== undefined,
-      ...common,
-    })
+    const { deviceId, moduleId } = who
+    const identity = moduleId === undefined ? registry.device(deviceId) : registry.module(deviceId, moduleId)
+    if (identity === undefined) throw unknown(deviceId, moduleId)
+    const x509 = 'x509' in identity && identity.x509 !== undefined
+    const sharedAccessKey = x509 ? undefined : identity.primaryKey
+    return formatConnectionString({ kind: 'device', deviceId, moduleId, sharedAccessKey, x509, ...common })
   }
 
   /**
@@ -188,6 +206,11 @@ export class IotHubEmulator implements AsyncDisposable {
   async addAuthority(ca: string): Promise<void> {
     await readClientCertificate(ca)
     this.#hub.authorities.add(ca)
+  }
+
+  /** Adds a module to a device, with fresh keys. @throws {UsageError} there is no such device, the id is invalid or taken */
+  addModule(deviceId: string, moduleId: string): void {
+    this.#hub.registry.addModule(deviceId, moduleId)
   }
 
   /**
@@ -210,29 +233,38 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * Queues a message for a device and waits for its end: until the device has settled it for good, or it has expired.
+   * Queues a message for a device or module and waits for its end: until it has been settled for good, or has expired.
    *
-   * @throws {UsageError} if there is no such device
+   * @param options  `moduleId`: for this module; `inputName`: for this input of the module
+   * @throws {UsageError} if there is no such device or module, or a device is to have an input
    * @throws {RemoteError} its queue is full: condition `amqp:resource-limit-exceeded`
    * @throws {ClosedError} the hub was closed first
    */
-  async sendToDevice(deviceId: string, message: EmulatorMessage): Promise<FeedbackStatus> {
-    const device = this.#hub.device(deviceId, undefined)
-    if (device === undefined) throw unknownDevice(deviceId)
+  async sendToDevice(
+    deviceId: string,
+    message: EmulatorMessage,
+    options: SendToDeviceOptions = {},
+  ): Promise<FeedbackStatus> {
+    const { moduleId, inputName } = options
+    const node = this.#node(deviceId, moduleId)
+    if (inputName !== undefined && moduleId === undefined)
+      throw new UsageError('IoT Hub emulator: only modules have inputs')
     const { body, messageId, correlationId, contentType, contentEncoding, expiry } = message
     return await this.#hub.untilClosed<FeedbackStatus>((resolve, reject) => {
-      const isQueued = device.enqueue(
+      const isQueued = node.enqueue(
         {
           ack: 'none',
-          properties: { messageId, to: commandTo(deviceId), correlationId, contentType, contentEncoding },
+          properties: { messageId, to: commandTo(deviceId, moduleId), correlationId, contentType, contentEncoding },
           applicationProperties: new Map(Object.entries(message.properties ?? {})),
           body: typeof body === 'string' ? new TextEncoder().encode(body) : body,
+          inputName,
           onEnd: resolve,
         },
         expiry?.getTime(),
       )
       const condition = AmqpCondition.resourceLimitExceeded
-      if (!isQueued) reject(new RemoteError(`the queue of device '${deviceId}' is full`, 'delivery', { condition }))
+      const what = `the queue of ${nameOf(deviceId, moduleId)} is full`
+      if (!isQueued) reject(new RemoteError(what, 'delivery', { condition }))
     })
   }
 
@@ -247,6 +279,54 @@ export class IotHubEmulator implements AsyncDisposable {
     return this.#hub.faults.add(fault)
   }
 
+  /**
+   * Calls a direct method of a device or module and waits for its answer.
+   *
+   * @param payload  anything that JSON can say, up to 128 KiB; `undefined` becomes `null`
+   * @throws {UsageError} there is no such device or module, or an argument is out of range
+   * @throws {RemoteError} `amqp:not-found` (error-code 404103): the device takes no calls, or went away;
+   *   `com.microsoft:timeout` (504101): it did not answer in time
+   * @throws {ClosedError} the hub was closed first
+   */
+  async invokeMethod(
+    deviceId: string,
+    name: string,
+    payload?: unknown,
+    options: InvokeMethodOptions = {},
+  ): Promise<MethodAnswer> {
+    const { moduleId } = options
+    return await invokeMethod(
+      this.#node(deviceId, moduleId).methods,
+      nameOf(deviceId, moduleId),
+      name,
+      payload,
+      options,
+    )
+  }
+
+  /**
+   * The twin of a device or module as back ends have it, as it stands. A copy.
+   *
+   * @throws {UsageError} there is no such device or module
+   */
+  twin(deviceId: string, options: { readonly moduleId?: string | undefined } = {}): TwinView {
+    return twinView(this.#node(deviceId, options.moduleId))
+  }
+
+  /**
+   * Patches the desired properties of a device or module: objects are merged, `null` removes, all else replaces. A
+   * device that has subscribed is told.
+   *
+   * @param options  `etag`: only if the twin has it
+   * @returns the new version of the desired properties
+   * @throws {UsageError} there is no such device or module, or the patch is not what a twin takes
+   * @throws {RemoteError} `com.microsoft:precondition-failed`: the twin has another etag
+   */
+  updateDesired(deviceId: string, patch: object, options: UpdateDesiredOptions = {}): number {
+    const { moduleId, etag } = options
+    return updateDesired(this.#node(deviceId, moduleId).twin, nameOf(deviceId, moduleId), patch, etag)
+  }
+
   /** Stops listening, closes every connection and ends the iterations over telemetry. */
   async close(): Promise<void> {
     this.#hub.close()
@@ -256,6 +336,12 @@ export class IotHubEmulator implements AsyncDisposable {
   /** {@link close} */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  #node(deviceId: string, moduleId: string | undefined): DeviceNode {
+    const node = this.#hub.device(deviceId, moduleId)
+    if (node === undefined) throw unknown(deviceId, moduleId)
+    return node
   }
 }
 
@@ -276,6 +362,10 @@ function derOf(pem: string): Uint8Array {
   return Buffer.from(/-----BEGIN CERTIFICATE-----([^-]*)/.exec(pem)?.[1] ?? '', 'base64')
 }
 
-function unknownDevice(deviceId: string): UsageError {
-  return new UsageError(`IoT Hub emulator: there is no device '${deviceId}'`)
+function unknown(deviceId: string, moduleId: string | undefined): UsageError {
+  return new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, moduleId)}`)
+}
+
+function nameOf(deviceId: string, moduleId: string | undefined): string {
+  return moduleId === undefined ? `device '${deviceId}'` : `module '${moduleId}' of device '${deviceId}'`
 }

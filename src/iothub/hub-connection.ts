@@ -7,13 +7,14 @@
  */
 
 import { CbsSession } from '../cbs/cbs-session.ts'
-import type { Closure, Connection, Delivery, Link, Receiver, Sender } from '../client/api.ts'
+import type { Closure, Connection, Delivery, Receiver, Sender } from '../client/api.ts'
 import { connect } from '../client/connect.ts'
 import type { Abortable, ConnectionOptions, ConnectOptions, WebSocketOptions } from '../client/options.ts'
 import { sasl } from '../client/sasl.ts'
 import { ClosedError, SaslError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
 import type { ConnectionString } from './connection-string.ts'
+import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
 import { createSasToken, parseSasToken } from './sas.ts'
 import { withCertificate, type X509Credential } from './x509.ts'
 
@@ -101,13 +102,20 @@ export function credentialOf(fields: ConnectionString): HubLogin['credential'] {
   return { x509: undefined }
 }
 
-/** A link that is attached on first use, shared, and attached again on the next use after it has ended. */
-export class SharedLink<L extends Link> {
+/** A link, or a pair, that is attached on first use, shared, and attached again on the next use after it has ended. */
+export class SharedLink<L extends { readonly closed: Promise<Closure> }> {
   readonly #attach: () => Promise<L>
   #current: Promise<L> | undefined
 
   constructor(attach: () => Promise<L>) {
     this.#attach = attach
+  }
+
+  /** Hands over the link that is attached or being attached, to be closed: the next use attaches another. */
+  take(): Promise<L> | undefined {
+    const taken = this.#current
+    this.#current = undefined
+    return taken
   }
 
   /**
@@ -123,17 +131,13 @@ export class SharedLink<L extends Link> {
     return untilAborted(this.#current, options.signal)
   }
 
-  async #open(): Promise<L> {
-    try {
-      const link = await this.#attach()
-      void link.closed.then(() => {
-        this.#current = undefined
-      })
-      return link
-    } catch (error) {
-      this.#current = undefined
-      throw error
+  #open(): Promise<L> {
+    const opening = this.#attach()
+    const forget = (): void => {
+      if (this.#current === opening) this.#current = undefined
     }
+    opening.then(link => link.closed.then(forget), forget)
+    return opening
   }
 }
 
@@ -191,9 +195,10 @@ export class HubConnection implements AsyncDisposable {
     return this.#connection.closed
   }
 
-  /** A sender to `address`. */
-  sender(address: string): SharedLink<Sender> {
-    return new SharedLink(() => this.#connection.sender(address, { properties: attachProperties }))
+  /** A sender to `address`. @param properties  of the attach, besides the client's version */
+  sender(address: string, properties: Readonly<Record<string, string>> = {}): SharedLink<Sender> {
+    const all = { ...attachProperties, ...properties }
+    return new SharedLink(() => this.#connection.sender(address, { properties: all }))
   }
 
   /** A receiver from `address`, that keeps `window` deliveries coming. */
@@ -201,6 +206,11 @@ export class HubConnection implements AsyncDisposable {
     return new SharedLink(() =>
       this.#connection.receiver(address, { credit: { window }, properties: attachProperties }),
     )
+  }
+
+  /** A sender and a receiver of one address. */
+  pair(init: Omit<LinkPairInit, 'properties'>): SharedLink<LinkPair> {
+    return new SharedLink(() => attachLinkPair(this.#connection, { ...init, properties: attachProperties }))
   }
 
   /**
@@ -272,7 +282,8 @@ function named(error: unknown, who: string): unknown {
   return error instanceof SaslError ? new SaslError(`${who}: ${error.message}`, error.outcome, error) : error
 }
 
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+/** The promise, or the reason of the signal, whichever comes first. */
+export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason)

@@ -127,8 +127,8 @@ describe('a link', () => {
     ['/messages/devicebound', 'amqp:unauthorized-access'],
     ['/devices/d1/modules/m/messages/events', 'amqp:unauthorized-access'],
     ['/devices/d1/messages/devicebound', 'amqp:not-allowed'],
-    ['/devices/d1/methods/devicebound', 'amqp:not-implemented'],
-    ['/devices/d1/twin', 'amqp:not-implemented'],
+    ['/devices/d1/methods/devicebound', 'attached'],
+    ['/devices/d1/twin', 'attached'],
     ['/devices/d1/other', 'amqp:not-found'],
     ['eh/ConsumerGroups/$Default/Partitions/0', 'amqp:not-found'],
     ['', 'amqp:not-found'],
@@ -347,10 +347,11 @@ describe('telemetry', () => {
     }
   })
 
-  it('that is no data, or a batch, is rejected', async () => {
+  it('that is no data, or in a format that is not known, is rejected', async () => {
     const sender = await (await openAs({ deviceId: 'd1' })).sender(target)
     expect(await rejection(sender, { body: { sequence: [[1]] } })).toBe('amqp:invalid-field')
-    expect(await rejection(sender, { body: utf8('x') }, 0x80013700)).toBe('amqp:not-implemented')
+    expect(await rejection(sender, { body: utf8('x') }, 0x80013700)).toBe('amqp:decode-error')
+    expect(await rejection(sender, { body: utf8('x') }, 0x80013701)).toBe('amqp:not-implemented')
   })
 
   it('keeps coming past the first credit', async () => {

@@ -1,0 +1,193 @@
+/**
+ * Direct methods, at the device: requests come on one link, handlers answer them, answers go out on the other.
+ *
+ * A hub calls a device only while it has both links, so they are attached with the first handler and closed with the
+ * last. Facts: spec-notes/iothub.md, direct methods.
+ */
+
+import type { Closure, Delivery, Sender } from '../client/api.ts'
+import type { Abortable } from '../client/options.ts'
+import { AmqpCondition, DecodeError, EncodeError, UsageError } from '../errors.ts'
+import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
+import { int, Uuid } from '../types/values.ts'
+import type { SharedLink } from './hub-connection.ts'
+import { jsonBytes, readJsonBody } from './json-body.ts'
+import type { LinkPair } from './link-pair.ts'
+import { isJsonObject } from './merge-patch.ts'
+
+/** A call of a direct method. */
+export interface MethodRequest {
+  readonly name: string
+  /** Unique among the calls of a hub. */
+  readonly requestId: string
+  /** Parsed JSON; `null` where the caller gave none. */
+  readonly payload: unknown
+}
+
+/** The answer to a call. The hub hands both to the caller as they are. */
+export interface MethodResponse {
+  /** The device's own, an integer of 32 bits; by custom as in HTTP. */
+  readonly status: number
+  /** Anything that JSON can say, up to 128 KiB. Default `null`. */
+  readonly payload?: unknown
+}
+
+/**
+ * Answers calls. Where it throws, or its answer is none, the caller gets status 500 without a payload, and the process
+ * a warning (`process.emitWarning`).
+ */
+export type MethodHandler = (request: MethodRequest) => MethodResponse | Promise<MethodResponse>
+
+/** A handler in place. Disposing takes it away; with the last one the links go, and the hub calls no more. */
+export interface MethodRegistration extends Disposable {
+  /** Resolves when calls no longer come: the links or the connection ended. Registering a handler attaches them again. */
+  readonly closed: Promise<Closure>
+}
+
+/** The handlers of one device or module, and what serves them. */
+export class MethodHandlers {
+  readonly #links: SharedLink<LinkPair>
+  readonly #handlers = new Map<string, MethodHandler>()
+  /** For names that have no handler. */
+  #fallback: MethodHandler | undefined
+  readonly #served = new WeakSet<LinkPair>()
+
+  constructor(links: SharedLink<LinkPair>) {
+    this.#links = links
+  }
+
+  /**
+   * Puts a handler in place and waits for the links.
+   *
+   * @param name  `undefined` for all names that have no handler of their own
+   * @throws {UsageError} there is one already, or it is no function
+   * @throws {RemoteError} the hub refused a link
+   * @throws {ClosedError} the connection ended first
+   */
+  async add(name: string | undefined, handler: MethodHandler, options: Abortable): Promise<MethodRegistration> {
+    if (typeof handler !== 'function') throw new UsageError('onMethod: needs a function that answers calls')
+    if (name === undefined ? this.#fallback : this.#handlers.has(name))
+      throw new UsageError(
+        `onMethod: ${name === undefined ? 'other methods' : `method '${name}'`} has a handler already`,
+      )
+    if (name === undefined) this.#fallback = handler
+    else this.#handlers.set(name, handler)
+    try {
+      const pair = await this.#links.get(options)
+      this.#serve(pair)
+      return { closed: pair.closed, [Symbol.dispose]: () => this.#remove(name, handler) }
+    } catch (error) {
+      this.#remove(name, handler)
+      throw error
+    }
+  }
+
+  #remove(name: string | undefined, handler: MethodHandler): void {
+    if (name === undefined) {
+      if (this.#fallback !== handler) return
+      this.#fallback = undefined
+    } else {
+      if (this.#handlers.get(name) !== handler) return
+      this.#handlers.delete(name)
+    }
+    if (this.#handlers.size > 0 || this.#fallback) return
+    this.#links
+      .take()
+      ?.then(pair => pair.close())
+      .catch(() => {})
+  }
+
+  #serve(pair: LinkPair): void {
+    if (this.#served.has(pair)) return
+    this.#served.add(pair)
+    const handle = (delivery: Delivery): Promise<void> => this.#handle(delivery, pair.sender)
+    // How the links ended is told by `closed`.
+    pair.receiver.process(handle, { concurrency: CONCURRENCY }).catch(() => {})
+  }
+
+  async #handle(delivery: Delivery, sender: Sender): Promise<void> {
+    const request = readRequest(delivery)
+    if (request === undefined) return delivery.reject({ condition: AmqpCondition.invalidField })
+    const { correlationId, method } = request
+    await answer(sender, correlationId, method === undefined ? { status: 400 } : await this.#call(method))
+  }
+
+  async #call(request: MethodRequest): Promise<MethodResponse> {
+    const handler = this.#handlers.get(request.name) ?? this.#fallback
+    if (handler === undefined) return { status: 501 }
+    try {
+      const response = await handler(request)
+      if (!isJsonObject(response) || !isInt(response.status))
+        throw new UsageError(`the handler of method '${request.name}' must return { status, payload }, status an int`)
+      return response
+    } catch (error) {
+      warn(error)
+      return { status: 500 }
+    }
+  }
+}
+
+/** Calls that are handled at a time; more wait at the hub. */
+const CONCURRENCY = 100
+
+interface ReadRequest {
+  readonly correlationId: PropertiesInit['correlationId']
+  /** `undefined`: the payload is no JSON, or there is no name. */
+  readonly method: MethodRequest | undefined
+}
+
+/** `undefined` where nobody can be answered. */
+function readRequest(delivery: Delivery): ReadRequest | undefined {
+  try {
+    const { properties, applicationProperties, body }: Message = delivery.message
+    const id = properties?.correlationId
+    if (id === undefined) return undefined
+    const name = applicationProperties?.get('IoThub-methodname')
+    const json = readJsonBody(body)
+    const isValid = typeof name === 'string' && json.isValid
+    const method = isValid ? { name, requestId: String(id), payload: json.value ?? null } : undefined
+    return { correlationId: correlationOf(id), method }
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined
+    throw error
+  }
+}
+
+/** Answers name their request by a uuid, also one that came as text. */
+function correlationOf(id: NonNullable<PropertiesInit['correlationId']>): typeof id {
+  try {
+    return typeof id === 'string' ? Uuid.parse(id) : id
+  } catch (error) {
+    if (error instanceof EncodeError) return id
+    throw error
+  }
+}
+
+async function answer(
+  sender: Sender,
+  correlationId: PropertiesInit['correlationId'],
+  response: MethodResponse,
+): Promise<void> {
+  const message = (status: number, body: Uint8Array): MessageInit => ({
+    properties: { correlationId },
+    applicationProperties: { 'IoThub-status': int(status) },
+    body,
+  })
+  let init: MessageInit
+  try {
+    init = message(response.status, jsonBytes(response.payload, "a method's payload"))
+  } catch (error) {
+    warn(error)
+    init = message(500, jsonBytes(null, 'null'))
+  }
+  // An answer that comes to nothing is the hub's affair: its caller has gone, or waits in vain.
+  await sender.send(init).catch(() => {})
+}
+
+function isInt(value: unknown): value is number {
+  return Number.isInteger(value) && Math.abs((value as number) + 0.5) < 2 ** 31
+}
+
+function warn(error: unknown): void {
+  globalThis.process?.emitWarning(error instanceof Error ? error : new Error(String(error)))
+}

@@ -1,0 +1,152 @@
+/**
+ * Requests to the twin node and their answers, which find each other by correlation-id; what has none is a
+ * notification. Requests go out settled: only the answer says what became of one.
+ *
+ * Facts: spec-notes/iothub.md, twins.
+ */
+
+import type { Delivery } from '../client/api.ts'
+import type { Abortable } from '../client/options.ts'
+import { AmqpCondition, ClosedError, DecodeError, LinkCondition, RemoteError } from '../errors.ts'
+import type { Message } from '../message/message.ts'
+import { HubCondition } from './conditions.ts'
+import { readJsonBody } from './json-body.ts'
+import type { LinkPair } from './link-pair.ts'
+import { isJsonObject } from './merge-patch.ts'
+
+/** What is asked of the node. */
+export interface TwinRequest {
+  readonly operation: 'GET' | 'PATCH' | 'PUT' | 'DELETE'
+  readonly resource?: string | undefined
+  /** Default: a blank, which is what the SDKs send. */
+  readonly body?: Uint8Array | undefined
+}
+
+/** A good answer. */
+export interface TwinAnswer {
+  /** Of what was changed. */
+  readonly version: number | undefined
+  /** Parsed JSON; `undefined` where there is none. */
+  readonly body: unknown
+}
+
+interface Pending {
+  resolve(answer: TwinAnswer): void
+  reject(error: unknown): void
+}
+
+/** The requests of one pair of links. */
+export class TwinRequests {
+  readonly #pair: LinkPair
+  readonly #pending = new Map<string, Pending>()
+  #isClosed = false
+
+  /** @param onNotification  told what a notification says; `undefined` where that is no JSON */
+  constructor(pair: LinkPair, onNotification: (body: unknown) => void) {
+    this.#pair = pair
+    void this.#receive(onNotification)
+    void pair.closed.then(({ by, error }) => {
+      this.#isClosed = true
+      for (const { reject } of [...this.#pending.values()]) reject(new ClosedError('the twin', 'link', error, by))
+    })
+  }
+
+  /**
+   * Asks, and waits for the answer.
+   *
+   * @throws {RemoteError} the hub answered with an error; its number is in `info`, as `status`
+   * @throws {ClosedError} a link ended first
+   *
+   * Cancellation stops waiting; the request may take effect.
+   */
+  send({ operation, resource, body }: TwinRequest, { signal }: Abortable): Promise<TwinAnswer> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted()
+      if (this.#isClosed) throw new ClosedError('the twin', 'link')
+      const id = globalThis.crypto.randomUUID()
+      const settled = (): boolean => {
+        signal?.removeEventListener('abort', onAbort)
+        return this.#pending.delete(id)
+      }
+      const pending: Pending = {
+        resolve: answer => settled() && resolve(answer),
+        reject: error => settled() && reject(error),
+      }
+      const onAbort = (): void => pending.reject(signal?.reason)
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.#pending.set(id, pending)
+      const message = {
+        messageAnnotations: { operation, ...(resource !== undefined && { resource }) },
+        properties: { correlationId: id },
+        body: body ?? BLANK,
+      }
+      this.#pair.sender.send(message, { signal }).catch(pending.reject)
+    })
+  }
+
+  async #receive(onNotification: (body: unknown) => void): Promise<void> {
+    try {
+      for await (const delivery of this.#pair.receiver) {
+        if (!delivery.settled) await delivery.accept()
+        this.#take(delivery, onNotification)
+      }
+    } catch {
+      // The link has ended, which `closed` tells.
+    }
+  }
+
+  #take(delivery: Delivery, onNotification: (body: unknown) => void): void {
+    try {
+      const { message } = delivery
+      const id = message.properties?.correlationId
+      if (id === undefined) onNotification(bodyOf(message))
+      else this.#answer(String(id), message)
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error
+      // Whatever it was, it is lost, and so the same as a notification that says nothing.
+      onNotification(undefined)
+    }
+  }
+
+  #answer(id: string, message: Message): void {
+    const pending = this.#pending.get(id)
+    const annotations = message.messageAnnotations
+    const status = annotations?.get('status') ?? 200
+    const version = annotations?.get('version') ?? undefined
+    const body = bodyOf(message)
+    if (Number(status) < 200 || Number(status) >= 300) return pending?.reject(refusal(Number(status), body))
+    pending?.resolve({ version: version === undefined ? undefined : Number(version), body })
+  }
+}
+
+const BLANK = new TextEncoder().encode(' ')
+
+function bodyOf(message: Message): unknown {
+  const json = readJsonBody(message.body)
+  return json.isValid ? json.value : undefined
+}
+
+/** What the statuses of HTTP are as conditions. */
+const conditions: Readonly<Record<number, string | undefined>> = {
+  400: HubCondition.argumentError,
+  401: AmqpCondition.unauthorizedAccess,
+  403: AmqpCondition.notAllowed,
+  404: AmqpCondition.notFound,
+  412: HubCondition.preconditionFailed,
+  413: LinkCondition.messageSizeExceeded,
+  429: HubCondition.deviceContainerThrottled,
+  503: HubCondition.serverBusy,
+  504: HubCondition.timeout,
+}
+
+function refusal(status: number, body: unknown): RemoteError {
+  const fallback = status >= 400 && status < 500 ? HubCondition.argumentError : AmqpCondition.internalError
+  const { message, Message = message }: { message?: unknown; Message?: unknown } = isJsonObject(body)
+    ? body
+    : { message: body }
+  return new RemoteError(`the twin answered ${status}`, 'delivery', {
+    condition: conditions[status] ?? fallback,
+    description: typeof Message === 'string' ? Message : undefined,
+    info: new Map([['status', status]]),
+  })
+}
