@@ -5,6 +5,7 @@
 export type { EmulatorClock } from './emulator/clock.ts'
 export type { FeedbackStatus } from './emulator/command-queue.ts'
 export type { TelemetryEvent } from './emulator/event-log.ts'
+export type { FileUpload } from './emulator/file-notifications.ts'
 export {
   type EmulatorListenOptions,
   type EmulatorMessage,

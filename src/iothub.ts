@@ -23,6 +23,7 @@ export type {
   TelemetryPosition,
   TelemetryStart,
 } from './iothub/event-mapping.ts'
+export type { FileNotification, FileUploadRecord } from './iothub/file-notifications.ts'
 export type { IotHubOptions, SasCredential, TokenRequest } from './iothub/hub-connection.ts'
 export type {
   Acknowledgement,

@@ -17,6 +17,7 @@ import type { EmulatorClock } from './clock.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { Authentication } from './device-registry.ts'
 import { type EventHubNode, isRedirected, type PartitionAddress } from './event-hub-node.ts'
+import type { FileNotificationNode } from './file-notifications.ts'
 import { ManagementNode } from './management-node.ts'
 import { readIdentity } from './plain-login.ts'
 import type { ServiceNode } from './service-node.ts'
@@ -28,6 +29,7 @@ export interface GatewayOptions {
   readonly tokenSkewMs: number
   readonly service: ServiceNode
   readonly eventHub: EventHubNode
+  readonly fileNotifications: FileNotificationNode
   /** The node of a device or module; `undefined` when it is not registered. */
   device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined
   /** Verifies a token. */
@@ -115,7 +117,7 @@ export class Gateway {
   }
 
   async #serve(link: IncomingLink, address: HubAddress): Promise<Link> {
-    const { service } = this.#options
+    const { service, fileNotifications } = this.#options
     const device = 'deviceId' in address ? this.#options.device(address.deviceId, address.moduleId) : undefined
     const isCbs = address.kind === 'cbs'
     const isManagement = address.kind === 'event-hub-management'
@@ -135,6 +137,7 @@ export class Gateway {
       if (isCbs) this.#cbs.sendAnswers(sender)
       else if (isManagement) this.#management.sendAnswers(sender)
       else if (device !== undefined) device.sendCommands(sender)
+      else if (address.kind === 'service-file-notifications') fileNotifications.serve(sender)
       else service.sendFeedback(sender)
       return sender
     }
@@ -177,7 +180,7 @@ const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly Incoming
   'device-twin': [],
   'service-commands': ['sender'],
   'service-feedback': ['receiver'],
-  'service-file-notifications': [],
+  'service-file-notifications': ['receiver'],
   'telemetry-root': ['sender', 'receiver'],
   'telemetry-management': ['sender', 'receiver'],
   'telemetry-partition': ['receiver'],

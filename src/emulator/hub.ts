@@ -14,6 +14,7 @@ import { DeviceNode } from './device-node.ts'
 import { DeviceRegistry } from './device-registry.ts'
 import { EventHubNode } from './event-hub-node.ts'
 import { EventLog } from './event-log.ts'
+import { FileNotificationNode } from './file-notifications.ts'
 import { Gateway } from './gateway.ts'
 import { checkPlain } from './plain-login.ts'
 import { ServiceNode } from './service-node.ts'
@@ -39,6 +40,8 @@ export class Hub {
   readonly events: EventLog
   /** Where services read it. */
   readonly eventHub: EventHubNode
+  /** Of files that devices have uploaded. */
+  readonly fileNotifications: FileNotificationNode
   readonly #hubName: string
   readonly #options: HubOptions
   readonly #clock: EmulatorClock
@@ -69,6 +72,7 @@ export class Hub {
     this.#options = options
     this.#clock = clock
     this.#tokenSkewMs = tokenSkewMs
+    this.fileNotifications = new FileNotificationNode({ clock, hubName: this.#hubName, queue: { lockMs } })
     this.#service = new ServiceNode({
       clock,
       hubName: this.#hubName,
@@ -103,6 +107,7 @@ export class Hub {
       tokenSkewMs: this.#tokenSkewMs,
       service: this.#service,
       eventHub: this.eventHub,
+      fileNotifications: this.fileNotifications,
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
       authenticate: token => this.registry.authenticate(token, this.#tokenOptions()),
     })
@@ -152,6 +157,7 @@ export class Hub {
     this.#isClosed = true
     this.events.close()
     this.#service.close()
+    this.fileNotifications.close()
     for (const device of this.#devices.values()) device.close()
     for (const onClose of this.#onClose) onClose()
     this.#onClose.clear()

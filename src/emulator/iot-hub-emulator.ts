@@ -2,8 +2,8 @@
  * An IoT Hub in this process: devices and back ends connect to it over TLS or over transports in memory, with the
  * connection strings that it makes for them, and programs look in from behind.
  *
- * It serves telemetry at both ends, cloud-to-device messages and feedback, with authentication by CBS or SASL PLAIN.
- * Methods and twins are refused as not implemented. It keeps everything in memory and is meant for tests and
+ * It serves telemetry at both ends, cloud-to-device messages, feedback and file upload notifications, with
+ * authentication by CBS or SASL PLAIN. Methods and twins are refused as not implemented. It keeps everything in memory and is meant for tests and
  * demonstrations, on loopback. Facts: spec-notes/iothub.md
  */
 
@@ -19,6 +19,7 @@ import { type Certificate, createCertificate } from './certificate.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
 import type { TelemetryEvent } from './event-log.ts'
+import type { FileUpload } from './file-notifications.ts'
 import { Hub } from './hub.ts'
 import { memoryTransportPair } from './memory.ts'
 
@@ -44,7 +45,7 @@ export interface IotHubEmulatorOptions {
   readonly listen?: EmulatorListenOptions | 'memory' | undefined
   /** Default: the clock of this machine. */
   readonly clock?: EmulatorClock | undefined
-  /** How long a receiver may keep a message or a feedback batch, in ms, > 0. Default 60 000. */
+  /** How long a receiver may keep a message, feedback batch or notification, in ms, > 0. Default 60 000. */
   readonly lockMs?: number | undefined
   /** Abandons after which a message is given up, 1 … 100. Default 10. */
   readonly maxDeliveryCount?: number | undefined
@@ -203,6 +204,16 @@ export class IotHubEmulator implements AsyncDisposable {
       const condition = AmqpCondition.resourceLimitExceeded
       if (!isQueued) reject(new RemoteError(`the queue of device '${deviceId}' is full`, 'delivery', { condition }))
     })
+  }
+
+  /**
+   * Tells back ends that a device has uploaded a file. What they make of it stays here.
+   *
+   * @throws {UsageError} if there is no such device
+   */
+  notifyFileUpload(upload: FileUpload): void {
+    if (this.#hub.registry.device(upload.deviceId) === undefined) throw unknownDevice(upload.deviceId)
+    this.#hub.fileNotifications.notify(upload)
   }
 
   /** Stops listening, closes every connection and ends the iterations over telemetry. */

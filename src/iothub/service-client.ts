@@ -1,5 +1,6 @@
 /**
- * The back-end side of an IoT Hub: messages to devices, feedback on them, and telemetry.
+ * The back-end side of an IoT Hub: messages to devices, feedback on them, telemetry, and
+ * file upload notifications.
  *
  * Links are attached when first used. The client does not reconnect: when `closed` resolves, make another one.
  * Facts: spec-notes/iothub.md, service links.
@@ -9,10 +10,12 @@ import type { Closure, Delivery, Receiver, Sender } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
 import { assertAccepted } from '../client/outcome.ts'
 import { AmqpCondition, UsageError } from '../errors.ts'
+import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
 import { parseConnectionString } from './connection-string.ts'
 import { EventHub, type EventHubInfo, type PartitionInfo, type TelemetryOptions } from './event-hub.ts'
 import type { TelemetryEvent } from './event-mapping.ts'
+import { type FileNotification, readFileNotification } from './file-notifications.ts'
 import {
   checkCredentials,
   credentialOf,
@@ -54,12 +57,14 @@ export class ServiceClient implements AsyncDisposable {
   readonly #eventHub: EventHub
   readonly #commands: SharedLink<Sender>
   readonly #feedback: SharedLink<Receiver>
+  readonly #fileNotifications: SharedLink<Receiver>
 
   private constructor(hub: HubConnection, eventHub: EventHub) {
     this.#hub = hub
     this.#eventHub = eventHub
     this.#commands = hub.sender(serviceAddresses.commands)
     this.#feedback = hub.receiver(serviceAddresses.feedback, FEEDBACK_WINDOW)
+    this.#fileNotifications = hub.receiver(serviceAddresses.fileNotifications, FEEDBACK_WINDOW)
     this.closed = hub.closed
   }
 
@@ -115,8 +120,28 @@ export class ServiceClient implements AsyncDisposable {
    */
   async *feedback(options: Abortable = {}): AsyncGenerator<FeedbackBatch, undefined, undefined> {
     for await (const delivery of this.#hub.deliveries(this.#feedback, options)) {
-      const records = await readOrReject(delivery)
+      const records = await readOrReject(delivery, readFeedback)
       yield { records, complete: () => delivery.accept(), abandon: () => delivery.release() }
+    }
+  }
+
+  /**
+   * Notifications of files that devices have uploaded, as they come, where the hub is set up to give them. All receivers
+   * of a hub share one queue, so do loops at the same time.
+   *
+   * The loop ends when this client is closed. Leaving it settles nothing: what it has not settled comes again after a
+   * minute.
+   *
+   * @throws {ProtocolError} a notification cannot be understood; it was rejected. So with {DecodeError}
+   * @throws {RemoteError} the hub refused the link
+   * @throws {ClosedError} link or connection ended otherwise; a new loop attaches the link again
+   *
+   * Cancellation ends the loop with `signal.reason`; no notification is lost.
+   */
+  async *fileNotifications(options: Abortable = {}): AsyncGenerator<FileNotification, undefined, undefined> {
+    for await (const delivery of this.#hub.deliveries(this.#fileNotifications, options)) {
+      const record = await readOrReject(delivery, readFileNotification)
+      yield { ...record, complete: () => delivery.accept(), abandon: () => delivery.release() }
     }
   }
 
@@ -190,10 +215,10 @@ function loginOf({ host, port }: HostAndPort, keyName: string, credential: SasCr
   return { who, host, port, resource: host, user: `${keyName}@sas.root.${hub}`, keyName, credential }
 }
 
-/** A batch that nobody can read would come again and again. */
-async function readOrReject(delivery: Delivery): Promise<readonly FeedbackRecord[]> {
+/** What nobody can read would come again and again. */
+async function readOrReject<T>(delivery: Delivery, read: (message: Message) => T): Promise<T> {
   try {
-    return readFeedback(delivery.message)
+    return read(delivery.message)
   } catch (error) {
     await delivery.reject({ condition: AmqpCondition.decodeError })
     throw error

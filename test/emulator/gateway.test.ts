@@ -140,7 +140,8 @@ describe('a link', () => {
   it.each([
     ['/messages/servicebound/feedback', 'attached'],
     ['/messages/devicebound', 'amqp:not-allowed'],
-    ['/messages/servicebound/filenotifications', 'amqp:not-implemented'],
+    ['/messages/servicebound/filenotifications', 'attached'],
+    ['/messages/servicebound/fileUploadNotifications', 'attached'],
     ['/messages/events/ConsumerGroups/$Default/Partitions/0', 'amqp:link:redirect'],
     ['iothub-ehub-localhost/ConsumerGroups/$Default/Partitions/0', 'amqp:unauthorized-access'],
     ['/devices/d1/messages/devicebound', 'amqp:unauthorized-access'],
