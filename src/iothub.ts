@@ -7,7 +7,7 @@ export type { Abortable, WebSocketOptions } from './client/options.ts'
 export type { ProxyHook } from './io/proxy.ts'
 export type { Transport, TransportSink } from './io/transport.ts'
 export type { WebSocketClass, WebSocketLike } from './io/websocket.ts'
-export { type ConditionInfo, describeCondition, HubCondition, isRetryable } from './iothub/conditions.ts'
+export { type ConditionInfo, describeCondition, HubCondition, isRetryable, isThrottling } from './iothub/conditions.ts'
 export {
   type ConnectionString,
   type DeviceConnectionString,
@@ -43,4 +43,9 @@ export {
   type SasVerification,
   verifySasToken,
 } from './iothub/sas.ts'
-export { type FeedbackBatch, ServiceClient, type ServiceCredentials } from './iothub/service-client.ts'
+export {
+  type CommandTarget,
+  type FeedbackBatch,
+  ServiceClient,
+  type ServiceCredentials,
+} from './iothub/service-client.ts'

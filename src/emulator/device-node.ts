@@ -88,6 +88,11 @@ export class DeviceNode {
     return this.#commands.enqueue(command, expiresAt)
   }
 
+  /** Removes all messages for the device. @returns how many there were */
+  purge(): number {
+    return this.#commands.purge()
+  }
+
   /** Stops its timer. */
   close(): void {
     this.#commands.close()

@@ -207,6 +207,19 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
+   * Empties the queue of messages for a device, as an operator may: they end as `purged`, also those that it has not
+   * settled yet.
+   *
+   * @returns how many there were
+   * @throws {UsageError} if there is no such device
+   */
+  purgeMessages(deviceId: string): number {
+    const device = this.#hub.device(deviceId, undefined)
+    if (device === undefined) throw unknownDevice(deviceId)
+    return device.purge()
+  }
+
+  /**
    * Tells back ends that a device has uploaded a file. What they make of it stays here.
    *
    * @throws {UsageError} if there is no such device

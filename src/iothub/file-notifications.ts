@@ -47,8 +47,8 @@ export function readFileNotification(message: Message): FileUploadRecord {
     const date = new Date(typeof fields[name] === 'string' ? fields[name] : Number.NaN)
     return Number.isNaN(date.getTime()) ? undefined : date
   }
-  const { blobSizeInBytes = Number.NaN } = fields
-  const size = Number(blobSizeInBytes)
+  const { blobSizeInBytes: bytes } = fields
+  const size = typeof bytes === 'number' || typeof bytes === 'string' ? Number(bytes) : Number.NaN
   return {
     deviceId: text('deviceId'),
     blobUri: text('blobUri'),

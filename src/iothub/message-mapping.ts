@@ -112,10 +112,11 @@ export function telemetryMessage(telemetry: Telemetry): MessageInit {
  * The AMQP message that carries a cloud message to a device.
  *
  * @param deviceId  raw, not empty
+ * @param moduleId  for a module of the device; raw, not empty
  * @throws {UsageError} as {@link telemetryMessage}; also if feedback is wanted and there is no `messageId` to name the
  *   message by, or `ack` is none of the four
  */
-export function cloudMessage(deviceId: string, message: CloudMessage): MessageInit {
+export function cloudMessage(deviceId: string, message: CloudMessage, moduleId?: string): MessageInit {
   const { properties, applicationProperties, body } = telemetryMessage(message)
   const { ack } = message
   const application = new Map(applicationProperties instanceof Map ? applicationProperties : [])
@@ -126,7 +127,7 @@ export function cloudMessage(deviceId: string, message: CloudMessage): MessageIn
     application.set(ACK, ack)
   }
   return {
-    properties: { ...properties, to: commandTo(deviceId) },
+    properties: { ...properties, to: commandTo(deviceId, moduleId) },
     ...(application.size > 0 && { applicationProperties: application }),
     body,
   }

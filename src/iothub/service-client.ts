@@ -40,6 +40,13 @@ export interface ServiceCredentials {
   readonly sas: SasCredential
 }
 
+/** Whom a message is for; ids as registered, not encoded. */
+export interface CommandTarget {
+  readonly deviceId: string
+  /** A module of the device; leave out for the device itself. */
+  readonly moduleId?: string | undefined
+}
+
 /** Some records of feedback, to be settled once, all together. Until then the hub keeps them locked, for a minute. */
 export interface FeedbackBatch {
   readonly records: readonly FeedbackRecord[]
@@ -88,10 +95,11 @@ export class ServiceClient implements AsyncDisposable {
   /**
    * Sends a message to a device. Any number may be in flight; their order is kept.
    *
-   * @param deviceId  as registered, not encoded
+   * @param to  a device by its id, as registered, not encoded; or device and module
    * @returns when the hub has queued it; what becomes of it later is told by {@link ServiceClient.feedback}
    * @throws {DeliveryError} the hub did not take it; `condition` says why: `amqp:not-found` for an unknown device,
-   *   `amqp:resource-limit-exceeded` for a full queue, `amqp:link:message-size-exceeded` above 64 KiB
+   *   `amqp:resource-limit-exceeded` for a full queue, `amqp:link:message-size-exceeded` above 64 KiB,
+   *   `com.microsoft:device-container-throttled` when there were too many. `isRetryable` says which to try again.
    * @throws {UsageError} a property is not what the mapping allows, or feedback is wanted without a `messageId`
    * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
    * @throws {RemoteError} the hub refused the link, e.g. because the policy lacks ServiceConnect
@@ -99,8 +107,9 @@ export class ServiceClient implements AsyncDisposable {
    *
    * Cancellation: a queued message is not sent; for one that was, the outcome is unknown.
    */
-  async sendToDevice(deviceId: string, message: CloudMessage, options: Abortable = {}): Promise<void> {
-    const encoded = cloudMessage(deviceId, message)
+  async sendToDevice(to: string | CommandTarget, message: CloudMessage, options: Abortable = {}): Promise<void> {
+    const { deviceId, moduleId } = typeof to === 'string' ? { deviceId: to, moduleId: undefined } : to
+    const encoded = cloudMessage(deviceId, message, moduleId)
     const sender = await this.#commands.get(options)
     assertAccepted(await sender.send(encoded, { signal: options.signal }))
   }
