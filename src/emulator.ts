@@ -12,3 +12,4 @@ export {
   IotHubEmulator,
   type IotHubEmulatorOptions,
 } from './emulator/iot-hub-emulator.ts'
+export type { QuotaOptions } from './emulator/quotas.ts'

@@ -16,6 +16,7 @@ import type { EventLog } from './event-log.ts'
 import type { Acknowledgement } from './feedback.ts'
 import { bodyBytes, contentSize, idText, receiveAll, stringProperties } from './message-content.ts'
 import { OutgoingNode } from './outgoing-node.ts'
+import type { Quotas } from './quotas.ts'
 
 /** A cloud-to-device message as it was queued. */
 export interface Command {
@@ -40,6 +41,7 @@ export interface DeviceNodeIdentity {
 export interface DeviceNodeOptions {
   readonly clock: EmulatorClock
   readonly events: EventLog
+  readonly quotas?: Quotas | undefined
   readonly queue: CommandQueueOptions
   /** Told of each message that has ended. */
   onEnd(identity: DeviceNodeIdentity, command: Command, status: FeedbackStatus): void
@@ -108,6 +110,8 @@ export class DeviceNode {
       const description = `the message has ${size} bytes, more than ${MAX_TELEMETRY_SIZE}`
       return { condition: LinkCondition.messageSizeExceeded, description }
     }
+    const refusal = this.#options.quotas?.takeTelemetry(this.#options.clock.now())
+    if (refusal !== undefined) return refusal
     const { messageId, correlationId, userId, contentType, contentEncoding } = message.properties ?? {}
     this.#options.events.append(
       {

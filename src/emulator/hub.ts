@@ -17,6 +17,7 @@ import { EventLog } from './event-log.ts'
 import { FileNotificationNode } from './file-notifications.ts'
 import { Gateway } from './gateway.ts'
 import { checkPlain } from './plain-login.ts'
+import { type QuotaOptions, Quotas } from './quotas.ts'
 import { ServiceNode } from './service-node.ts'
 
 /** How a {@link Hub} behaves. Defaults and ranges: `IotHubEmulatorOptions`. */
@@ -30,6 +31,7 @@ export interface HubOptions {
   readonly tokenSkewMs?: number | undefined
   readonly consumerGroups?: readonly string[] | undefined
   readonly eventHubHostName?: string | undefined
+  readonly quotas?: boolean | QuotaOptions | undefined
 }
 
 /** One hub. */
@@ -46,6 +48,7 @@ export class Hub {
   readonly #options: HubOptions
   readonly #clock: EmulatorClock
   readonly #tokenSkewMs: number
+  readonly #quotas: Quotas | undefined
   readonly #service: ServiceNode
   readonly #devices = new Map<string, DeviceNode>()
   readonly #served = new WeakSet<Connection>()
@@ -54,7 +57,7 @@ export class Hub {
 
   /**
    * @param hostName  without port; the hub's own name is its first label
-   * @throws {UsageError} if `partitions` is out of range
+   * @throws {UsageError} if `partitions` or a quota is out of range
    */
   constructor(hostName: string, options: HubOptions) {
     const { clock = systemClock, partitions, tokenSkewMs = 300_000, feedbackBatchMs = 15_000, lockMs } = options
@@ -72,12 +75,15 @@ export class Hub {
     this.#options = options
     this.#clock = clock
     this.#tokenSkewMs = tokenSkewMs
+    const { quotas } = options
+    this.#quotas = quotas ? new Quotas(quotas === true ? {} : quotas) : undefined
     this.fileNotifications = new FileNotificationNode({ clock, hubName: this.#hubName, queue: { lockMs } })
     this.#service = new ServiceNode({
       clock,
       hubName: this.#hubName,
       feedbackBatchMs,
       queue: { lockMs },
+      quotas: this.#quotas,
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
     })
   }
@@ -128,6 +134,7 @@ export class Hub {
       {
         clock: this.#clock,
         events: this.events,
+        quotas: this.#quotas,
         queue: { lockMs, maxDeliveryCount, timeToLiveMs },
         onEnd: (whose, command, status) => this.#service.report(whose, command, status),
       },

@@ -22,6 +22,7 @@ import type { TelemetryEvent } from './event-log.ts'
 import type { FileUpload } from './file-notifications.ts'
 import { Hub } from './hub.ts'
 import { memoryTransportPair } from './memory.ts'
+import type { QuotaOptions } from './quotas.ts'
 
 /** How an emulator is set up. */
 export interface IotHubEmulatorOptions {
@@ -55,6 +56,12 @@ export interface IotHubEmulatorOptions {
   readonly feedbackBatchMs?: number | undefined
   /** How long after its expiry a token is still taken, in ms, ≥ 0. Default 300 000 (5 min). */
   readonly tokenSkewMs?: number | undefined
+  /**
+   * Refuse messages that come too fast, with `com.microsoft:device-container-throttled`, or are too many for a day, with
+   * `amqp:resource-limit-exceeded`; `true` for the quotas of one unit. Sizes and the depth of queues are limited in any
+   * case. Default false.
+   */
+  readonly quotas?: boolean | QuotaOptions | undefined
 }
 
 /** Where an emulator listens. */
