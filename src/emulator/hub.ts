@@ -119,6 +119,14 @@ export class Hub {
     })
   }
 
+  /** For clients of event hubs, under the policy `service`. @returns text with a key in it */
+  eventHubConnectionString(): string {
+    const { name, hostName, port } = this.eventHub
+    const authority = port === 5671 ? hostName : `${hostName}:${port}`
+    const key = this.registry.policy('service')?.primaryKey
+    return `Endpoint=sb://${authority}/;SharedAccessKeyName=service;SharedAccessKey=${key};EntityPath=${name}`
+  }
+
   /** The node of a device or module; `undefined` when it is not registered. */
   device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined {
     const { registry } = this

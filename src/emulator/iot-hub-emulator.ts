@@ -134,12 +134,15 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * The connection string of a device, or of the policy `service`.
+   * The connection string of a device, or of the policy `service`, at the hub or at its event hub, for clients of those.
    *
    * @returns text with a key in it
    * @throws {UsageError} if there is no such device
    */
-  connectionString(who: { readonly deviceId: string } | { readonly service: true }): string {
+  connectionString(
+    who: { readonly deviceId: string } | { readonly service: true } | { readonly eventHub: true },
+  ): string {
+    if ('eventHub' in who) return this.#hub.eventHubConnectionString()
     const common = { hostName: this.#hostName, port: this.port === 0 ? undefined : this.port }
     if ('service' in who) {
       const policy = this.#hub.registry.policy('service')
