@@ -8,6 +8,7 @@ export type { FeedbackStatus } from './emulator/command-queue.ts'
 export { createDeviceAuthority, type DeviceAuthority, type DeviceCertificate } from './emulator/device-authority.ts'
 export type { TelemetryEvent } from './emulator/event-log.ts'
 export type { EmulatorFault, FaultPlace, FaultTimes, StandingFault } from './emulator/faults.ts'
+export type { FileUpload } from './emulator/file-notifications.ts'
 export type { GatewayVersion } from './emulator/gateway-version.ts'
 export type { InvokeMethodOptions, MethodAnswer } from './emulator/invocation.ts'
 export {
@@ -25,5 +26,6 @@ export type {
   EnrolmentOptions,
   GroupEnrolment,
 } from './emulator/provisioning-service.ts'
-export type { WebSocketServerClass } from './emulator/websocket-listener.ts'
+export type { QuotaOptions } from './emulator/quotas.ts'
 export type { TwinView, UpdateDesiredOptions } from './emulator/twin-view.ts'
+export type { WebSocketServerClass } from './emulator/websocket-listener.ts'

@@ -6,7 +6,7 @@
  */
 
 import type { HubAddress } from '../iothub/addresses.ts'
-import { isInScope, splitResource } from '../iothub/sas.ts'
+import { isInScope, type SasKeyRule, splitResource } from '../iothub/sas.ts'
 
 /** What a policy permits. */
 export type HubRight = 'RegistryRead' | 'RegistryWrite' | 'ServiceConnect' | 'DeviceConnect'
@@ -26,6 +26,8 @@ export type Principal =
       readonly policy: string
       readonly rights: readonly HubRight[]
       readonly sr: string
+      /** By which the token was signed: one for the event hub says nothing at the IoT Hub, nor the other way round. */
+      readonly keyRule?: SasKeyRule | undefined
     }
 
 /**
@@ -42,6 +44,8 @@ export function mayUse(principal: Principal, address: HubAddress): boolean {
     if (!('deviceId' in address)) return false
     if (principal.deviceId !== address.deviceId || principal.moduleId !== address.moduleId) return false
   } else if (!principal.rights.includes('deviceId' in address ? 'DeviceConnect' : 'ServiceConnect')) {
+    return false
+  } else if ((principal.keyRule === 'eventhub') !== address.kind.startsWith('event-hub-')) {
     return false
   }
   // The token for an event hub names the hub, its management node does not.

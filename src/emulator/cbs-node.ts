@@ -6,10 +6,11 @@
  * status in the answer; the links stay. Facts: spec-notes/cbs.md
  */
 
-import type { Delivery, Receiver, Sender, Session } from '../client/api.ts'
+import type { Delivery, Receiver, Sender } from '../client/api.ts'
 import { AmqpCondition, DecodeError } from '../errors.ts'
-import type { Body, Message, MessageInit, PropertiesInit } from '../message/message.ts'
+import type { Body, Message, PropertiesInit } from '../message/message.ts'
 import { int } from '../types/values.ts'
+import { AnswerLinks } from './answer-links.ts'
 import type { Authorisation } from './authorisation.ts'
 import type { Authentication } from './device-registry.ts'
 
@@ -28,23 +29,11 @@ interface Answer {
   readonly description: string
 }
 
-/** An answer for which there is no link yet. */
-interface HeldAnswer {
-  readonly session: Session
-  readonly replyTo: string | undefined
-  readonly message: MessageInit
-}
-
-/** Answers that may wait for a link; as many as requests may be sent without waiting. */
-const MAX_HELD = 100
-
 /** The node, for one connection. */
 export class CbsNode {
   readonly #authenticate: (token: string) => Promise<Authentication>
   readonly #authorisation: Authorisation
-  #links: Sender[] = []
-  #held: HeldAnswer[] = []
-  #lastTag = 0
+  readonly #answers = new AnswerLinks()
 
   /** @param authenticate  verifies a token */
   constructor(authenticate: (token: string) => Promise<Authentication>, authorisation: Authorisation) {
@@ -63,13 +52,7 @@ export class CbsNode {
 
   /** Sends answers on a link until it ends. */
   sendAnswers(sender: Sender): void {
-    this.#links.push(sender)
-    void sender.closed.then(() => {
-      this.#links = this.#links.filter(link => link !== sender)
-    })
-    const held = this.#held
-    this.#held = []
-    for (const answer of held) this.#send(answer)
+    this.#answers.add(sender)
   }
 
   async #serve(delivery: Delivery): Promise<void> {
@@ -84,7 +67,7 @@ export class CbsNode {
     }
     await delivery.accept()
     const { status, description } = await this.#answer(request)
-    this.#send({
+    this.#answers.send({
       session: delivery.receiver.session,
       replyTo: request.replyTo,
       message: {
@@ -108,29 +91,6 @@ export class CbsNode {
     if (!authentication.ok) return failures[authentication.reason]
     this.#authorisation.grant(authentication.principal, authentication.token.expiresAt)
     return { status: 200, description: 'OK' }
-  }
-
-  #send(answer: HeldAnswer): void {
-    const link = this.#linkFor(answer)
-    if (link === undefined) {
-      this.#held = [...this.#held, answer].slice(-MAX_HELD)
-      return
-    }
-    this.#lastTag = (this.#lastTag + 1) >>> 0
-    const deliveryTag = new Uint8Array(4)
-    new DataView(deliveryTag.buffer).setUint32(0, this.#lastTag, true)
-    // Nothing depends on the outcome; some clients settle an answer twice, others never.
-    link.send(answer.message, { deliveryTag }).catch(() => {})
-  }
-
-  /** The link that the request names, else one of its session, else any: the newest of them. */
-  #linkFor({ session, replyTo }: HeldAnswer): Sender | undefined {
-    const newestFirst = [...this.#links].reverse()
-    return (
-      newestFirst.find(link => link.session === session && link.target?.address === replyTo) ??
-      newestFirst.find(link => link.session === session) ??
-      newestFirst[0]
-    )
   }
 }
 

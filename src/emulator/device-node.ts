@@ -15,6 +15,7 @@ import type { Acknowledgement } from './feedback.ts'
 import { receiveAll } from './message-content.ts'
 import { MethodNode } from './method-node.ts'
 import { OutgoingNode } from './outgoing-node.ts'
+import type { Quotas } from './quotas.ts'
 import { readTelemetry } from './telemetry.ts'
 import { TwinNode } from './twin-node.ts'
 
@@ -43,6 +44,7 @@ export interface DeviceNodeIdentity {
 export interface DeviceNodeOptions {
   readonly clock: EmulatorClock
   readonly events: EventLog
+  readonly quotas?: Quotas | undefined
   readonly queue: CommandQueueOptions
   /** Told of each message that has ended. */
   onEnd(identity: DeviceNodeIdentity, command: Command, status: FeedbackStatus): void
@@ -113,6 +115,11 @@ export class DeviceNode {
     return queue?.enqueue(command, expiresAt) ?? false
   }
 
+  /** Removes all messages for the device. @returns how many there were */
+  purge(): number {
+    return this.#commands.purge()
+  }
+
   /** Stops its timers and ends what waits. */
   close(): void {
     this.#commands.close()
@@ -128,6 +135,8 @@ export class DeviceNode {
   #take(message: Message, messageFormat: number, link: Receiver): ErrorInit | undefined {
     const telemetry = readTelemetry(message, messageFormat, link.properties.get('com.microsoft:model-id'))
     if (!Array.isArray(telemetry)) return telemetry
+    const refusal = this.#options.quotas?.takeTelemetry(this.#options.clock.now())
+    if (refusal !== undefined) return refusal
     for (const content of telemetry)
       this.#options.events.append({ ...this.identity, ...content }, this.#options.clock.now())
     return undefined

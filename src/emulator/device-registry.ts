@@ -51,6 +51,13 @@ export interface HubPolicy extends KeyPair {
   readonly rights: readonly HubRight[]
 }
 
+/** The event hub that tokens may be for. */
+export interface EventHubName {
+  /** Without port. */
+  readonly hostName: string
+  readonly name: string
+}
+
 /** The end of {@link DeviceRegistry.authenticate}. */
 export type Authentication =
   | { readonly ok: true; readonly principal: Principal; readonly token: SasToken }
@@ -60,17 +67,20 @@ export type Authentication =
 /** The identities and policies of one hub. It begins with no device and the five policies of a new hub. */
 export class DeviceRegistry {
   readonly #hostNames: ReadonlySet<string>
+  readonly #eventHub: EventHubName | undefined
   readonly #devices = new Map<string, DeviceIdentity & { readonly modules: Map<string, ModuleIdentity> }>()
   readonly #policies = new Map<string, HubPolicy>()
   #lastGeneration = 638_000_000_000_000_000n
 
   /**
    * @param hostNames  hosts that a token may name, without scheme; ports and case are left aside
+   * @param eventHub   tokens for it are signed by the other key rule
    * @throws {UsageError} if there is none
    */
-  constructor(hostNames: readonly string[]) {
+  constructor(hostNames: readonly string[], eventHub?: EventHubName) {
     if (hostNames.length === 0) throw new UsageError('device registry: at least one host name is needed')
     this.#hostNames = new Set(hostNames.map(name => splitResource(name).host))
+    this.#eventHub = eventHub
     for (const [name, rights] of Object.entries(defaultPolicies))
       this.#policies.set(name, { name, rights, ...newKeys() })
   }
@@ -154,14 +164,15 @@ export class DeviceRegistry {
    */
   principalOf(token: Pick<SasToken, 'sr' | 'skn'>): Principal | 'host' | 'unknown' {
     const { sr, skn } = token
-    const { host, segments } = splitResource(sr)
-    if (!this.#hostNames.has(host)) return 'host'
+    const { segments } = splitResource(sr)
+    const keyRule = this.#keyRuleFor(sr)
+    if (keyRule === undefined) return 'host'
     if (skn !== undefined) {
       const policy = this.#policies.get(skn)
       if (policy === undefined) return 'unknown'
       const { name, rights } = policy
       const isDeviceOnly = rights.every(right => right === 'DeviceConnect')
-      return { kind: isDeviceOnly ? 'device-policy' : 'service', policy: name, rights, sr }
+      return { kind: isDeviceOnly ? 'device-policy' : 'service', policy: name, rights, sr, keyRule }
     }
     const [collection, deviceId, below, fourth] = segments
     if (collection !== 'devices' || deviceId === undefined) return 'unknown'
@@ -178,12 +189,22 @@ export class DeviceRegistry {
     return pair && (pair.x509 === undefined ? [pair.primaryKey, pair.secondaryKey] : [])
   }
 
+  /** Who logs in to the event hub by name and key of a policy, as some of its clients do; `undefined` if they are wrong. */
+  eventHubPolicy(name: string, key: string): Principal | undefined {
+    const policy = this.#policies.get(name)
+    const eventHub = this.#eventHub
+    if (policy === undefined || eventHub === undefined) return undefined
+    if (key !== policy.primaryKey && key !== policy.secondaryKey) return undefined
+    const sr = `sb://${eventHub.hostName}/${eventHub.name}`
+    return { kind: 'service', policy: name, rights: policy.rights, sr, keyRule: 'eventhub' }
+  }
+
   /**
    * Verifies a token and tells whom it stands for.
    *
    * @param text     the token as presented; anything at all
-   * @param options  `now` in ms since 1970, default now; `skewMs` as in `verifySasToken`; `keyRule` of the host that it
-   *   was presented to, default `'iothub'`
+   * @param options  `now` in ms since 1970, default now; `skewMs` as in `verifySasToken`; `keyRule`: default that of what
+   *   the token is for
    */
   async authenticate(
     text: string,
@@ -202,8 +223,21 @@ export class DeviceRegistry {
     }
     const principal = this.principalOf(token)
     if (typeof principal === 'string') return { ok: false, reason: principal }
-    const verdict = await verifySasToken(text, { ...options, keys: this.keysOf(principal) ?? [] })
+    const keyRule = options.keyRule ?? this.#keyRuleFor(token.sr)
+    const verdict = await verifySasToken(text, { ...options, keyRule, keys: this.keysOf(principal) ?? [] })
     return verdict.ok ? { ok: true, principal, token } : verdict
+  }
+
+  /** By which rule a token for `sr` is signed; `undefined` for a host that is none of ours. */
+  #keyRuleFor(sr: string): SasKeyRule | undefined {
+    const { host, segments } = splitResource(sr)
+    const isHub = this.#hostNames.has(host)
+    const { hostName, name } = this.#eventHub ?? {}
+    if (hostName === undefined || splitResource(hostName).host !== host) return isHub ? 'iothub' : undefined
+    // Both may be at one host, where the path of a token says which it is for. Some clients write sb: at the hub too.
+    const first = segments[0]
+    const isForEventHub = !isHub || (first === undefined ? /^sb:/i.test(sr) : first === name?.toLowerCase())
+    return isForEventHub ? 'eventhub' : 'iothub'
   }
 
   #identity({ deviceId, moduleId }: { deviceId: string; moduleId: string | undefined }): Credentials | undefined {

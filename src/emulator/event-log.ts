@@ -53,9 +53,22 @@ export interface EventLogOptions {
   readonly maxBytes?: number | undefined
 }
 
+/** What a log says of one of its partitions. */
+export interface PartitionState {
+  /** Of the oldest event kept; when there is none, that of the next. */
+  readonly beginSequenceNumber: bigint
+  /** What the next event will have. */
+  readonly nextSequenceNumber: bigint
+  /** The newest event; `undefined` when there never was one. */
+  readonly last: TelemetryEvent | undefined
+}
+
 interface Partition {
+  readonly id: string
   nextSequenceNumber: bigint
   nextOffset: bigint
+  /** Those of `#events` that are in it. */
+  events: TelemetryEvent[]
 }
 
 /** One log. Iterating it gives the events from the oldest kept, then waits for more until the log is closed. */
@@ -70,6 +83,7 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
   #dropped = 0
   #closed = false
   #readers: (() => void)[] = []
+  readonly #listeners = new Set<() => void>()
 
   /** @throws {UsageError} if an option is out of range */
   constructor(options: EventLogOptions = {}) {
@@ -78,14 +92,19 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
       throw new UsageError('event log: partitions must be 1 … 32')
     if (!(maxEvents >= 1)) throw new UsageError('event log: maxEvents must be at least 1')
     if (!(maxBytes >= 1)) throw new UsageError('event log: maxBytes must be at least 1')
-    this.#partitions = Array.from({ length: partitions }, () => ({ nextSequenceNumber: 0n, nextOffset: 0n }))
+    this.#partitions = Array.from({ length: partitions }, (_, index) => ({
+      id: `${index}`,
+      nextSequenceNumber: 0n,
+      nextOffset: 0n,
+      events: [],
+    }))
     this.#maxEvents = maxEvents
     this.#maxBytes = maxBytes
   }
 
   /** The ids of the partitions. */
   get partitionIds(): readonly string[] {
-    return this.#partitions.map((_, index) => `${index}`)
+    return this.#partitions.map(({ id }) => id)
   }
 
   /**
@@ -94,11 +113,10 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
    * @param now  ms since 1970-01-01 UTC
    */
   append(init: TelemetryInit, now: number): TelemetryEvent {
-    const index = hash(init.deviceId) % this.#partitions.length
-    const partition = this.#partitions[index] as Partition
+    const partition = this.#partitions[hash(init.deviceId) % this.#partitions.length] as Partition
     const event: TelemetryEvent = {
       ...init,
-      partition: `${index}`,
+      partition: partition.id,
       sequenceNumber: partition.nextSequenceNumber,
       offset: partition.nextOffset.toString(),
       enqueuedAt: new Date(now),
@@ -108,9 +126,52 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
     partition.nextOffset += BigInt(size)
     this.#bytes += size
     this.#events.push(event)
+    partition.events.push(event)
     this.#trim()
     this.#wake()
+    for (const listener of this.#listeners) listener()
     return event
+  }
+
+  /** How a partition stands; `undefined` if there is none of that id. */
+  partition(id: string): PartitionState | undefined {
+    const partition = this.#partition(id)
+    if (partition === undefined) return undefined
+    const { events, nextSequenceNumber } = partition
+    return { beginSequenceNumber: beginOf(partition), nextSequenceNumber, last: events.at(-1) }
+  }
+
+  /** The first event of a partition that is numbered `sequenceNumber` or higher and still kept, if there is one. */
+  at(id: string, sequenceNumber: bigint): TelemetryEvent | undefined {
+    const partition = this.#partition(id)
+    if (partition === undefined) return undefined
+    const index = sequenceNumber - beginOf(partition)
+    return partition.events[index < 0n ? 0 : Number(index)]
+  }
+
+  /**
+   * Where in a partition to begin reading.
+   *
+   * @param isBefore  true of the events to pass over, which stand before all others
+   * @returns the sequence number of the first event that is not passed over; that of the next, if there is none
+   */
+  firstNot(id: string, isBefore: (event: TelemetryEvent) => boolean): bigint {
+    const partition = this.#partition(id)
+    if (partition === undefined) return 0n
+    const { events } = partition
+    let [low, high] = [0, events.length]
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (isBefore(events[middle] as TelemetryEvent)) low = middle + 1
+      else high = middle
+    }
+    return beginOf(partition) + BigInt(low)
+  }
+
+  /** Calls `listener` after each event that is added. @returns a function that ends this */
+  onAppend(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   /** Ends every iteration once it has given what is there. */
@@ -142,8 +203,17 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
     // The newest stays, however large.
     for (; this.#bytes > this.#maxBytes && surplus < this.#events.length - 1; surplus++)
       this.#bytes -= sizeOf(this.#events[surplus] as TelemetryEvent)
+    for (const partition of this.#partitions) {
+      const kept = this.#events.findIndex((event, index) => index >= surplus && event.partition === partition.id)
+      const from = kept < 0 ? partition.nextSequenceNumber : (this.#events[kept] as TelemetryEvent).sequenceNumber
+      partition.events = partition.events.slice(Number(from - beginOf(partition)))
+    }
     this.#events = this.#events.slice(surplus)
     this.#dropped += surplus
+  }
+
+  #partition(id: string): Partition | undefined {
+    return this.#partitions.find(partition => partition.id === id)
   }
 
   #wake(): void {
@@ -151,6 +221,11 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
     this.#readers = []
     for (const resume of readers) resume()
   }
+}
+
+/** Sequence numbers have no gaps, so the number of events kept tells that of the oldest. */
+function beginOf({ events, nextSequenceNumber }: Partition): bigint {
+  return nextSequenceNumber - BigInt(events.length)
 }
 
 /** FNV-1a over UTF-16 code units: the same device gets the same partition in every run. */

@@ -18,7 +18,10 @@ import type { EmulatorClock } from './clock.ts'
 import { ConnectionFaults } from './connection-faults.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { Authentication } from './device-registry.ts'
+import { type EventHubNode, isRedirected, type PartitionAddress } from './event-hub-node.ts'
 import type { Faults } from './faults.ts'
+import type { FileNotificationNode } from './file-notifications.ts'
+import { ManagementNode } from './management-node.ts'
 import { readIdentity } from './plain-login.ts'
 import type { ProvisioningNode } from './provisioning-node.ts'
 import type { ServiceNode } from './service-node.ts'
@@ -32,6 +35,8 @@ export interface GatewayOptions {
   readonly service: ServiceNode
   /** Has addresses of its own, which it guards itself. */
   readonly provisioning: ProvisioningNode
+  readonly eventHub: EventHubNode
+  readonly fileNotifications: FileNotificationNode
   /** The node of a device or module; `undefined` when it is not registered. */
   device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined
   /** The certificate that the peer showed in TLS. */
@@ -48,6 +53,7 @@ export class Gateway {
   readonly #options: GatewayOptions
   readonly #authorisation: Authorisation
   readonly #cbs: CbsNode
+  readonly #management: ManagementNode
   readonly #isPlain: boolean
   readonly #faults: ConnectionFaults
   readonly #links = new Map<Link, HubAddress>()
@@ -63,6 +69,7 @@ export class Gateway {
       this.#authorisation,
     )
     const login = readIdentity(connection.identity)
+    this.#management = new ManagementNode(options.eventHub)
     this.#isPlain = login !== undefined
     if (login !== undefined) this.#authorisation.grant(login.principal, login.expiresAt)
     this.#faults = new ConnectionFaults(connection, this.#authorisation, options.faults)
@@ -91,6 +98,8 @@ export class Gateway {
       const refusal = this.#refusal(link, address)
       if (address === undefined || refusal !== undefined) link.refuse(refusal ?? errors.notFound)
       else if (address.kind === 'cbs') await this.#serveCbs(link, address)
+      else if (isRedirected(address)) await this.#options.eventHub.redirect(link, address)
+      else if (address.kind === 'event-hub-partition') await this.#serveTelemetry(link, address)
       else await this.#serve(link, address)
     } catch {
       // It ended before it was attached.
@@ -103,6 +112,7 @@ export class Gateway {
     if (address === undefined) return errors.notFound
     const roles = servedRoles[address.kind]
     if (roles === undefined) return errors.notFound
+    if (!this.#options.eventHub.isServedAt(address, this.#connection.remote.hostname)) return errors.notFound
     if (address.kind === 'cbs' && this.#cbsLinks >= MAX_CBS_LINKS) return errors.tooManyCbs
     if (!this.#allows(address)) return errors.unauthorized
     if ('deviceId' in address && this.#options.device(address.deviceId, address.moduleId) === undefined)
@@ -124,18 +134,28 @@ export class Gateway {
     }
   }
 
+  async #serveTelemetry(link: IncomingLink, address: PartitionAddress): Promise<void> {
+    if (link.remoteRole !== 'receiver') return
+    const sender = await this.#options.eventHub.serve(link, address, MAX_MESSAGE_SIZE)
+    if (sender === undefined) return
+    this.#faults.link(sender, addressOf(link) ?? '')
+    this.#watch(sender, address)
+  }
+
   async #serve(link: IncomingLink, address: HubAddress): Promise<Link> {
-    const { service } = this.#options
+    const { service, fileNotifications } = this.#options
     const device = 'deviceId' in address ? this.#options.device(address.deviceId, address.moduleId) : undefined
     const isCbs = address.kind === 'cbs'
+    const isManagement = address.kind === 'event-hub-management'
     if (link.remoteRole === 'sender') {
-      const window = isCbs ? CBS_CREDIT : CREDIT
+      const window = isCbs || isManagement ? CBS_CREDIT : CREDIT
       // Some clients ask for settle-mode second and then wait for us to settle first: so say which it is.
       const options = { credit: { window }, settle: 'first', maxMessageSize: MAX_MESSAGE_SIZE } as const
       const receiver = this.#faults.receiver(await link.accept(options), addressOf(link) ?? '')
       this.#watch(receiver, address)
       if (isCbs) void this.#cbs.receiveRequests(receiver)
       else if ('deviceId' in address) device?.receive(address.kind, receiver)
+      else if (isManagement) void this.#management.receiveRequests(receiver)
       else service.receiveCommands(receiver)
       return receiver
     } else {
@@ -144,6 +164,8 @@ export class Gateway {
       this.#watch(sender, address)
       if (isCbs) this.#cbs.sendAnswers(sender)
       else if ('deviceId' in address) device?.send(address.kind, sender)
+      else if (isManagement) this.#management.sendAnswers(sender)
+      else if (address.kind === 'service-file-notifications') fileNotifications.serve(sender)
       else service.sendFeedback(sender)
       return sender
     }
@@ -196,10 +218,12 @@ const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly Incoming
   'device-twin': ['sender', 'receiver'],
   'service-commands': ['sender'],
   'service-feedback': ['receiver'],
-  'service-file-notifications': [],
-  'telemetry-root': [],
-  'telemetry-management': [],
-  'telemetry-partition': [],
+  'service-file-notifications': ['receiver'],
+  'telemetry-root': ['sender', 'receiver'],
+  'telemetry-management': ['sender', 'receiver'],
+  'telemetry-partition': ['receiver'],
+  'event-hub-partition': ['receiver'],
+  'event-hub-management': ['sender', 'receiver'],
 }
 
 const errors = {

@@ -2,8 +2,8 @@
  * An IoT Hub in this process: devices and back ends connect to it over TLS or over transports in memory, with the
  * connection strings that it makes for them, and programs look in from behind.
  *
- * It serves telemetry, cloud-to-device messages and feedback, direct methods and twins, with authentication by CBS or
- * SASL PLAIN. The Event Hubs endpoint is refused as not implemented. It keeps everything in memory and is meant for tests and
+ * It serves telemetry at both ends, cloud-to-device messages, feedback and file upload notifications, direct methods and
+ * twins, with authentication by CBS, SASL PLAIN or certificates. It keeps everything in memory and is meant for tests and
  * demonstrations, on loopback. Facts: spec-notes/iothub.md
  */
 
@@ -18,12 +18,14 @@ import type { FeedbackStatus } from './command-queue.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { TelemetryEvent } from './event-log.ts'
 import type { EmulatorFault, StandingFault } from './faults.ts'
+import type { FileUpload } from './file-notifications.ts'
 import type { GatewayVersion } from './gateway-version.ts'
 import { Hub } from './hub.ts'
 import { type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
 import { type Listening, listenFor } from './listening.ts'
 import { memoryTransportPair, showing } from './memory.ts'
 import type { EmulatorProvisioning } from './provisioning-service.ts'
+import type { QuotaOptions } from './quotas.ts'
 import { type TwinView, twinView, type UpdateDesiredOptions, updateDesired } from './twin-view.ts'
 import type { WebSocketServerClass } from './websocket-listener.ts'
 
@@ -35,6 +37,13 @@ export interface IotHubEmulatorOptions {
   readonly hostName?: string | undefined
   /** Partitions of the telemetry log, 1 … 32. Default 4. */
   readonly partitions?: number | undefined
+  /** Consumer groups that telemetry may be read in, beside `$Default`. Case is left aside. Default: none. */
+  readonly consumerGroups?: readonly string[] | undefined
+  /**
+   * The host that redirects to the built-in event hub name, without port. It must lead to this listener, and is told
+   * apart from the hub by the name that a peer opens. Default: the hub's, where one name serves for both.
+   */
+  readonly eventHubHostName?: string | undefined
   /**
    * Where to listen: host (default 127.0.0.1), port (default any free one) and, instead of a certificate made for the
    * run, TLS options of your own. `'memory'`: nowhere, see {@link IotHubEmulator.transport}.
@@ -49,7 +58,7 @@ export interface IotHubEmulatorOptions {
   readonly https?: EmulatorHttpsOptions | undefined
   /** Default: the clock of this machine. */
   readonly clock?: EmulatorClock | undefined
-  /** How long a receiver may keep a message or a feedback batch, in ms, > 0. Default 60 000. */
+  /** How long a receiver may keep a message, feedback batch or notification, in ms, > 0. Default 60 000. */
   readonly lockMs?: number | undefined
   /** Abandons after which a message is given up, 1 … 100. Default 10. */
   readonly maxDeliveryCount?: number | undefined
@@ -64,6 +73,12 @@ export interface IotHubEmulatorOptions {
    * it, stalls with that in the end. Default `'v1'`.
    */
   readonly gateway?: GatewayVersion | undefined
+  /**
+   * Refuse messages that come too fast, with `com.microsoft:device-container-throttled`, or are too many for a day, with
+   * `amqp:resource-limit-exceeded`; `true` for the quotas of one unit. Sizes and the depth of queues are limited in any
+   * case. Default false.
+   */
+  readonly quotas?: boolean | QuotaOptions | undefined
 }
 
 /** Where an emulator listens. */
@@ -166,16 +181,21 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * The connection string of a device or module, or of the policy `service`.
+   * The connection string of a device or module, or of the policy `service`, at the hub or at its event hub, for clients
+   * of those.
    *
    * @param options  `webSocket`: with the port for WebSockets in it
    * @returns text with a key in it, or `x509=true` for a device with a certificate
    * @throws {UsageError} if there is no such device or module
    */
   connectionString(
-    who: { readonly deviceId: string; readonly moduleId?: string | undefined } | { readonly service: true },
+    who:
+      | { readonly deviceId: string; readonly moduleId?: string | undefined }
+      | { readonly service: true }
+      | { readonly eventHub: true },
     options: { readonly webSocket?: boolean | undefined } = {},
   ): string {
+    if ('eventHub' in who) return this.#hub.eventHubConnectionString()
     const port = options.webSocket ? this.webSocketPort : this.port
     const common = { hostName: this.#hostName, port: port === 0 ? undefined : port }
     const { registry } = this.#hub
@@ -325,6 +345,29 @@ export class IotHubEmulator implements AsyncDisposable {
   updateDesired(deviceId: string, patch: object, options: UpdateDesiredOptions = {}): number {
     const { moduleId, etag } = options
     return updateDesired(this.#node(deviceId, moduleId).twin, nameOf(deviceId, moduleId), patch, etag)
+  }
+
+  /**
+   * Empties the queue of messages for a device, as an operator may: they end as `purged`, also those that it has not
+   * settled yet.
+   *
+   * @returns how many there were
+   * @throws {UsageError} if there is no such device
+   */
+  purgeMessages(deviceId: string): number {
+    const device = this.#hub.device(deviceId, undefined)
+    if (device === undefined) throw unknown(deviceId, undefined)
+    return device.purge()
+  }
+
+  /**
+   * Tells back ends that a device has uploaded a file. What they make of it stays here.
+   *
+   * @throws {UsageError} if there is no such device
+   */
+  notifyFileUpload(upload: FileUpload): void {
+    if (this.#hub.registry.device(upload.deviceId) === undefined) throw unknown(upload.deviceId, undefined)
+    this.#hub.fileNotifications.notify(upload)
   }
 
   /** Stops listening, closes every connection and ends the iterations over telemetry. */

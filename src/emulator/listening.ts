@@ -42,9 +42,10 @@ export async function listenFor(
   options: IotHubEmulatorOptions & { readonly hostName: string },
 ): Promise<Listening> {
   const { hostName, listen: where = {}, webSocket, https } = options
+  const hostNames = [hostName, ...(options.eventHubHostName === undefined ? [] : [options.eventHubHostName])]
   const given = where === 'memory' ? undefined : where.tls
   const isOwnTls = given === undefined && (where !== 'memory' || webSocket !== undefined || https !== undefined)
-  const certificate = isOwnTls ? await createCertificate({ hostNames: [hostName] }) : undefined
+  const certificate = isOwnTls ? await createCertificate({ hostNames }) : undefined
   const identity = given ?? { cert: certificate?.cert, key: certificate?.key }
   // Asked for, not required: devices with keys have none. Whom one proves is asked of each link.
   const tls: TlsOptions = { requestCert: true, rejectUnauthorized: false, ...identity }
@@ -54,6 +55,7 @@ export async function listenFor(
   listener.on('connection', connection => hub.serve(connection))
   // A peer that fails its handshake is the peer's affair.
   listener.on('error', () => {})
+  if (where !== 'memory') hub.eventHub.port = listener.port
   const accept = (transport: Transport): void => serve(listener, hub, transport)
   let webSockets: WebSocketListener | undefined
   let api: HttpsListener | undefined

@@ -19,8 +19,8 @@ export interface PlainLogin {
  * Verifies a login.
  *
  * @param username  `{device}@sas.{hub}`, `{device}/modules/{module}@sas.{hub}` or `{policy}@sas.root.{hub}`; ids raw or
- *   percent-encoded
- * @param password  the token
+ *   percent-encoded. For the event hub the bare name of a policy.
+ * @param password  the token; for the event hub a key of the policy
  * @param options   `now` in ms since 1970; `skewMs` as for `verifySasToken`
  * @returns text for {@link readIdentity}, or `false`
  */
@@ -31,6 +31,8 @@ export async function checkPlain(
   password: string,
   options: { readonly now: number; readonly skewMs: number },
 ): Promise<string | false> {
+  const policy = username.includes('@') ? undefined : registry.eventHubPolicy(username, password)
+  if (policy !== undefined) return JSON.stringify({ principal: policy, expiresAt: NEVER })
   const match = /^(.+)@sas\.(root\.)?([^@]+)$/.exec(username)
   const [, name = '', root, hub = ''] = match ?? []
   if (hub.toLowerCase() !== hubName.toLowerCase()) return false
@@ -52,6 +54,9 @@ export function readIdentity(identity: string | undefined): PlainLogin | undefin
   const { principal, expiresAt } = JSON.parse(identity) as { principal: Principal; expiresAt: number }
   return { principal, expiresAt: new Date(expiresAt) }
 }
+
+/** In ms since 1970: a key has no end. */
+const NEVER = 8_640_000_000_000_000
 
 function nameOf(principal: Principal): string {
   if (principal.kind !== 'device') return principal.policy

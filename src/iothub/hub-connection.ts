@@ -7,23 +7,34 @@
  */
 
 import { CbsSession } from '../cbs/cbs-session.ts'
-import type { Closure, Connection, Delivery, Receiver, Sender } from '../client/api.ts'
+import type { Closure, Connection, Delivery, Receiver, RequestLink, Sender } from '../client/api.ts'
 import { connect } from '../client/connect.ts'
-import type { Abortable, ConnectionOptions, ConnectOptions, WebSocketOptions } from '../client/options.ts'
+import type {
+  Abortable,
+  ConnectionOptions,
+  ConnectOptions,
+  ReceiverOptions,
+  RequestLinkOptions,
+  SourceInit,
+  WebSocketOptions,
+} from '../client/options.ts'
 import { sasl } from '../client/sasl.ts'
 import { ClosedError, SaslError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
 import type { ConnectionString } from './connection-string.ts'
 import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
-import { createSasToken, parseSasToken } from './sas.ts'
+import { createSasToken, isInScope, parseSasToken, type SasKeyRule } from './sas.ts'
 import { withCertificate, type X509Credential } from './x509.ts'
 
 /** How to connect to a hub. */
 export interface IotHubOptions extends Abortable {
   /** Options for `node:tls`, e.g. `{ ca }`. TLS is always used, except over a `transport`. */
   readonly tls?: import('node:tls').ConnectionOptions | undefined
-  /** Instead of a socket. The caller vouches for its privacy. */
-  readonly transport?: Transport | undefined
+  /**
+   * Instead of a socket. The caller vouches for its privacy. A function is asked for each host: telemetry is read from
+   * another than the hub's.
+   */
+  readonly transport?: Transport | ((host: string) => Transport) | undefined
   /** Over a WebSocket, to port 443 and the path of a hub; `{}` where the platform has a WebSocket. */
   readonly webSocket?: WebSocketOptions | undefined
   /** Makes the connection in place of a socket; see `ConnectOptions.proxy`. */
@@ -41,8 +52,15 @@ export interface IotHubOptions extends Abortable {
 export type SasCredential =
   /** Base64. Secret. */
   | { readonly key: string }
-  /** Gives a token that is valid now. It may be called again when that one has expired. */
-  | { token(): string | Promise<string> }
+  /** Gives a token that is valid now, for what is asked. It may be called again when that one has expired. */
+  | { token(request: TokenRequest): string | Promise<string> }
+
+/** What a token is needed for. */
+export interface TokenRequest {
+  /** As in `SasTokenInit`: the hub or device, or, for reading telemetry, the event hub. */
+  readonly resourceUri: string
+  readonly keyRule: SasKeyRule
+}
 
 /** Where to connect to. An IPv6 address stands without brackets; no port means 5671. */
 export interface HostAndPort {
@@ -62,6 +80,8 @@ export interface HubLogin extends HostAndPort {
   readonly keyName: string | undefined
   /** `x509` without a certificate: it is in the options for TLS. */
   readonly credential: SasCredential | { readonly x509: X509Credential | undefined }
+  /** How tokens are signed. Default `'iothub'`. */
+  readonly keyRule?: SasKeyRule | undefined
 }
 
 /** The label before the first dot of a host, by which a hub is called in user names. */
@@ -171,7 +191,9 @@ export class HubConnection implements AsyncDisposable {
     const connection = await connect({
       host: login.host,
       port: login.port,
-      ...(transport === undefined ? { tls: security, webSocket: hubWebSocket(webSocket), proxy } : { transport }),
+      ...(transport === undefined
+        ? { tls: security, webSocket: hubWebSocket(webSocket), proxy }
+        : { transport: typeof transport === 'function' ? transport(login.host) : transport }),
       sasl: !token ? false : auth === 'plain' ? sasl.plain(login.user, token.value) : sasl.anonymous(),
       signal,
       trace,
@@ -211,6 +233,17 @@ export class HubConnection implements AsyncDisposable {
   /** A sender and a receiver of one address. */
   pair(init: Omit<LinkPairInit, 'properties'>): SharedLink<LinkPair> {
     return new SharedLink(() => attachLinkPair(this.#connection, { ...init, properties: attachProperties }))
+  }
+
+  /** A receiver of the caller's own, attached now. Errors and cancellation as with `Connection.receiver`. */
+  attachReceiver(source: string | SourceInit, options: ReceiverOptions): Promise<Receiver> {
+    const properties = { ...attachProperties, ...options.properties }
+    return this.#connection.receiver(source, { ...options, properties })
+  }
+
+  /** A pair of links for requests. Errors and cancellation as with `Connection.request`. */
+  request(address: string, options: RequestLinkOptions): Promise<RequestLink> {
+    return this.#connection.request(address, options)
   }
 
   /**
@@ -265,15 +298,18 @@ function authOf(credential: HubLogin['credential'], { auth }: IotHubOptions): 'c
 }
 
 async function makeToken(
-  { resource, keyName }: HubLogin,
+  { resource, keyName, keyRule = 'iothub' }: HubLogin,
   credential: SasCredential,
 ): Promise<{ readonly type: string; readonly value: string; readonly expiresAt: Date }> {
   if ('token' in credential) {
-    const value = await credential.token()
-    return { type: TOKEN_TYPE, value, expiresAt: parseSasToken(value).expiresAt }
+    const value = await credential.token({ resourceUri: resource, keyRule })
+    const { sr, expiresAt } = parseSasToken(value)
+    if (keyRule === 'eventhub' && !isInScope(sr, resource))
+      throw new UsageError(`IoT Hub: telemetry needs a token for ${resource}, which is not the one that was given`)
+    return { type: TOKEN_TYPE, value, expiresAt }
   }
   const expiresAt = new Date(Date.now() + TOKEN_LIFE_MS)
-  const value = await createSasToken({ resourceUri: resource, key: credential.key, keyName, expiresAt })
+  const value = await createSasToken({ resourceUri: resource, key: credential.key, keyName, expiresAt, keyRule })
   return { type: TOKEN_TYPE, value, expiresAt }
 }
 
@@ -282,7 +318,7 @@ function named(error: unknown, who: string): unknown {
   return error instanceof SaslError ? new SaslError(`${who}: ${error.message}`, error.outcome, error) : error
 }
 
-/** The promise, or the reason of the signal, whichever comes first. */
+/** Rejects with `signal.reason` when that fires first. */
 export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
   return new Promise((resolve, reject) => {

@@ -218,10 +218,15 @@ export function readCommand(message: Message): CommandContent | undefined {
  * @throws {DecodeError} its bytes are not valid AMQP
  */
 export function readFeedback(message: Message): readonly FeedbackRecord[] {
-  const body = bodyBytes(message.body)
-  const records = body && parseJson(new TextDecoder().decode(body))
+  const records = readJsonBody(message)
   if (!Array.isArray(records)) throw malformed('is not a JSON array')
   return records.map(readRecord)
+}
+
+/** The JSON in a body; `undefined` where there is none. @throws {DecodeError} the bytes are not valid AMQP */
+export function readJsonBody(message: Message): unknown {
+  const body = bodyBytes(message.body)
+  return body && parseJson(new TextDecoder().decode(body))
 }
 
 /** The creation time, as a hub and its back ends look for it. */

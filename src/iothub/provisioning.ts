@@ -85,7 +85,9 @@ export async function provision(options: ProvisionOptions): Promise<ProvisionedD
   const security = key === undefined && !transport ? withCertificate(tls, options.x509) : (tls ?? true)
   const connection = await connect({
     ...place,
-    ...(transport === undefined ? { tls: security, webSocket: hubWebSocket(webSocket), proxy } : { transport }),
+    ...(transport === undefined
+      ? { tls: security, webSocket: hubWebSocket(webSocket), proxy }
+      : { transport: typeof transport === 'function' ? transport(place.host) : transport }),
     sasl: key === undefined ? false : sasl.plain(address, await tokenFor(address, key)),
     signal,
     trace,

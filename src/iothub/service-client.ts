@@ -1,5 +1,6 @@
 /**
- * The back-end side of an IoT Hub: messages to devices, and feedback on them.
+ * The back-end side of an IoT Hub: messages to devices, feedback on them, telemetry, and
+ * file upload notifications.
  *
  * Links are attached when first used. The client does not reconnect: when `closed` resolves, make another one.
  * Facts: spec-notes/iothub.md, service links.
@@ -9,8 +10,12 @@ import type { Closure, Delivery, Receiver, Sender } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
 import { assertAccepted } from '../client/outcome.ts'
 import { AmqpCondition, UsageError } from '../errors.ts'
+import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
 import { parseConnectionString } from './connection-string.ts'
+import { EventHub, type EventHubInfo, type PartitionInfo, type TelemetryOptions } from './event-hub.ts'
+import type { TelemetryEvent } from './event-mapping.ts'
+import { type FileNotification, readFileNotification } from './file-notifications.ts'
 import {
   checkCredentials,
   credentialOf,
@@ -35,6 +40,13 @@ export interface ServiceCredentials {
   readonly sas: SasCredential
 }
 
+/** Whom a message is for; ids as registered, not encoded. */
+export interface CommandTarget {
+  readonly deviceId: string
+  /** A module of the device; leave out for the device itself. */
+  readonly moduleId?: string | undefined
+}
+
 /** Some records of feedback, to be settled once, all together. Until then the hub keeps them locked, for a minute. */
 export interface FeedbackBatch {
   readonly records: readonly FeedbackRecord[]
@@ -49,13 +61,17 @@ export class ServiceClient implements AsyncDisposable {
   /** Resolves when the connection has ended: by whom, and why. */
   readonly closed: Promise<Closure>
   readonly #hub: HubConnection
+  readonly #eventHub: EventHub
   readonly #commands: SharedLink<Sender>
   readonly #feedback: SharedLink<Receiver>
+  readonly #fileNotifications: SharedLink<Receiver>
 
-  private constructor(hub: HubConnection) {
+  private constructor(hub: HubConnection, eventHub: EventHub) {
     this.#hub = hub
+    this.#eventHub = eventHub
     this.#commands = hub.sender(serviceAddresses.commands)
     this.#feedback = hub.receiver(serviceAddresses.feedback, FEEDBACK_WINDOW)
+    this.#fileNotifications = hub.receiver(serviceAddresses.fileNotifications, FEEDBACK_WINDOW)
     this.closed = hub.closed
   }
 
@@ -72,16 +88,18 @@ export class ServiceClient implements AsyncDisposable {
    */
   static async connect(credentials: string | ServiceCredentials, options: IotHubOptions = {}): Promise<ServiceClient> {
     const login = typeof credentials === 'string' ? parseLogin(credentials) : readLogin(credentials)
-    return new ServiceClient(await HubConnection.open(login, options))
+    const hub = await HubConnection.open(login, options)
+    return new ServiceClient(hub, new EventHub(hub, login, options))
   }
 
   /**
    * Sends a message to a device. Any number may be in flight; their order is kept.
    *
-   * @param deviceId  as registered, not encoded
+   * @param to  a device by its id, as registered, not encoded; or device and module
    * @returns when the hub has queued it; what becomes of it later is told by {@link ServiceClient.feedback}
    * @throws {DeliveryError} the hub did not take it; `condition` says why: `amqp:not-found` for an unknown device,
-   *   `amqp:resource-limit-exceeded` for a full queue, `amqp:link:message-size-exceeded` above 64 KiB
+   *   `amqp:resource-limit-exceeded` for a full queue, `amqp:link:message-size-exceeded` above 64 KiB,
+   *   `com.microsoft:device-container-throttled` when there were too many. `isRetryable` says which to try again.
    * @throws {UsageError} a property is not what the mapping allows, or feedback is wanted without a `messageId`
    * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
    * @throws {RemoteError} the hub refused the link, e.g. because the policy lacks ServiceConnect
@@ -89,8 +107,9 @@ export class ServiceClient implements AsyncDisposable {
    *
    * Cancellation: a queued message is not sent; for one that was, the outcome is unknown.
    */
-  async sendToDevice(deviceId: string, message: CloudMessage, options: Abortable = {}): Promise<void> {
-    const encoded = cloudMessage(deviceId, message)
+  async sendToDevice(to: string | CommandTarget, message: CloudMessage, options: Abortable = {}): Promise<void> {
+    const { deviceId, moduleId } = typeof to === 'string' ? { deviceId: to, moduleId: undefined } : to
+    const encoded = cloudMessage(deviceId, message, moduleId)
     const sender = await this.#commands.get(options)
     assertAccepted(await sender.send(encoded, { signal: options.signal }))
   }
@@ -110,14 +129,71 @@ export class ServiceClient implements AsyncDisposable {
    */
   async *feedback(options: Abortable = {}): AsyncGenerator<FeedbackBatch, undefined, undefined> {
     for await (const delivery of this.#hub.deliveries(this.#feedback, options)) {
-      const records = await readOrReject(delivery)
+      const records = await readOrReject(delivery, readFeedback)
       yield { records, complete: () => delivery.accept(), abandon: () => delivery.release() }
     }
   }
 
-  /** Sends what is queued, then closes the connection. */
+  /**
+   * Notifications of files that devices have uploaded, as they come, where the hub is set up to give them. All receivers
+   * of a hub share one queue, so do loops at the same time.
+   *
+   * The loop ends when this client is closed. Leaving it settles nothing: what it has not settled comes again after a
+   * minute.
+   *
+   * @throws {ProtocolError} a notification cannot be understood; it was rejected. So with {DecodeError}
+   * @throws {RemoteError} the hub refused the link
+   * @throws {ClosedError} link or connection ended otherwise; a new loop attaches the link again
+   *
+   * Cancellation ends the loop with `signal.reason`; no notification is lost.
+   */
+  async *fileNotifications(options: Abortable = {}): AsyncGenerator<FileNotification, undefined, undefined> {
+    for await (const delivery of this.#hub.deliveries(this.#fileNotifications, options)) {
+      const record = await readOrReject(delivery, readFileNotification)
+      yield { ...record, complete: () => delivery.accept(), abandon: () => delivery.release() }
+    }
+  }
+
+  /**
+   * Telemetry of all devices, from the event hub that the hub redirects to: another host, with a connection and a token
+   * of its own, opened when first used. Reading takes nothing away; store the `position` of an event to read on behind
+   * it another time.
+   *
+   * The loop ends when this client is closed. Leaving it closes its links. An event that cannot be read is passed over.
+   *
+   * @throws {UsageError} an option is out of range; the credential is a token for the hub alone, or `transport` is not a
+   *   function of the host
+   * @throws {RemoteError} one of the hosts refused: `amqp:unauthorized-access`; `amqp:not-found` for a consumer group,
+   *   `com.microsoft:argument-out-of-range` for a partition, `com.microsoft:argument-error` for a place that does not
+   *   exist; `amqp:link:stolen` where a reader of a higher owner level is, `amqp:resource-limit-exceeded` where five are
+   * @throws {ClosedError} link or connection ended; its `condition` is `amqp:link:stolen` when another reader took over
+   * @throws {TransportError} the event hub cannot be reached, or its certificate is not trusted
+   *
+   * Cancellation ends the loop with `signal.reason`.
+   */
+  telemetry(options: TelemetryOptions = {}): AsyncGenerator<TelemetryEvent, undefined, undefined> {
+    return this.#eventHub.telemetry(options)
+  }
+
+  /**
+   * What the event hub of this hub is. Errors as with {@link ServiceClient.telemetry}.
+   *
+   * @throws {ProtocolError} the answer is not as it should be
+   *
+   * Cancellation stops waiting.
+   */
+  eventHub(options: Abortable = {}): Promise<EventHubInfo> {
+    return this.#eventHub.info(options)
+  }
+
+  /** How its partitions stand, all of them. Errors and cancellation as with {@link ServiceClient.eventHub}. */
+  partitions(options: Abortable = {}): Promise<readonly PartitionInfo[]> {
+    return this.#eventHub.partitions(options)
+  }
+
+  /** Sends what is queued, then closes the connections. */
   async close(): Promise<void> {
-    await this.#hub.close()
+    await Promise.all([this.#eventHub.close(), this.#hub.close()])
   }
 
   /** {@link close} */
@@ -148,10 +224,10 @@ function loginOf({ host, port }: HostAndPort, keyName: string, credential: HubLo
   return { who, host, port, resource: host, user: `${keyName}@sas.root.${hub}`, keyName, credential }
 }
 
-/** A batch that nobody can read would come again and again. */
-async function readOrReject(delivery: Delivery): Promise<readonly FeedbackRecord[]> {
+/** What nobody can read would come again and again. */
+async function readOrReject<T>(delivery: Delivery, read: (message: Message) => T): Promise<T> {
   try {
-    return readFeedback(delivery.message)
+    return read(delivery.message)
   } catch (error) {
     await delivery.reject({ condition: AmqpCondition.decodeError })
     throw error

@@ -10,7 +10,7 @@ const expiresAt = new Date(2_000_000_000_000)
 const now = expiresAt.getTime() - 1000
 
 function newRegistry(): DeviceRegistry {
-  const registry = new DeviceRegistry([host, 'localhost'])
+  const registry = new DeviceRegistry([host, 'localhost'], { hostName: 'localhost', name: 'eh' })
   registry.addDevice('d')
   registry.addModule('d', 'm')
   registry.addDevice('e')
@@ -234,6 +234,10 @@ describe('mayUse', () => {
     ['sb://localhost/eh', 'service', 'eh/$management', true],
     ['sb://localhost/eh', 'service', 'other/$management', false],
     ['sb://localhost/eh', 'device', '$management', false],
+    // A token for one of the two says nothing at the other.
+    ['localhost', 'service', 'eh/ConsumerGroups/$Default/Partitions/0', false],
+    ['localhost', 'service', '$management', false],
+    ['sb://localhost', 'service', '/messages/devicebound', false],
   ])('sr %s, skn %s → %s: %s', (sr, skn, text, expected) => {
     expect(mayUse(principal(sr, skn), address(text))).toBe(expected)
   })

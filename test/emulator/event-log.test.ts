@@ -102,3 +102,42 @@ it('bytes bound it as well as events do; the newest event stays, however large',
   for await (const event of log) kept.push(event)
   expect(kept.map(({ sequenceNumber }) => sequenceNumber)).toEqual([100n])
 })
+
+describe('a partition', () => {
+  it('is read by number, from the oldest kept', () => {
+    const log = new EventLog({ partitions: 2, maxEvents: 10 })
+    const events = Array.from({ length: 20 }, (_, i) => log.append(telemetry(`device${i % 5}`), i))
+    for (const id of log.partitionIds) {
+      const own = events.filter(event => event.partition === id)
+      const kept = events.slice(10).filter(event => event.partition === id)
+      const begin = kept[0]?.sequenceNumber ?? BigInt(own.length)
+      expect(log.partition(id)).toEqual({
+        beginSequenceNumber: begin,
+        nextSequenceNumber: BigInt(own.length),
+        last: kept.at(-1),
+      })
+      expect(log.at(id, 0n)).toBe(kept[0])
+      for (const event of kept) expect(log.at(id, event.sequenceNumber)).toBe(event)
+      expect(log.at(id, BigInt(own.length))).toBeUndefined()
+      for (const event of kept)
+        expect(log.firstNot(id, other => other.enqueuedAt < event.enqueuedAt)).toBe(event.sequenceNumber)
+    }
+  })
+
+  it('that is none has nothing', () => {
+    const log = new EventLog({ partitions: 2 })
+    expect(log.partition('2')).toBeUndefined()
+    expect(log.at('2', 0n)).toBeUndefined()
+    expect(log.firstNot('2', () => true)).toBe(0n)
+  })
+
+  it('tells listeners of what comes, until they have heard enough', () => {
+    const log = new EventLog()
+    let heard = 0
+    const stop = log.onAppend(() => heard++)
+    log.append(telemetry('a'), 0)
+    stop()
+    log.append(telemetry('a'), 0)
+    expect(heard).toBe(1)
+  })
+})

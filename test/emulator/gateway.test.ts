@@ -130,7 +130,7 @@ describe('a link', () => {
     ['/devices/d1/methods/devicebound', 'attached'],
     ['/devices/d1/twin', 'attached'],
     ['/devices/d1/other', 'amqp:not-found'],
-    ['eh/ConsumerGroups/$Default/Partitions/0', 'amqp:not-found'],
+    ['eh/ConsumerGroups/$Default/Partitions/0', 'amqp:unauthorized-access'],
     ['', 'amqp:not-found'],
   ])('of a device that sends to %s is %s', async (address, result) => {
     const connection = await openAs({ deviceId: 'd1' })
@@ -140,8 +140,10 @@ describe('a link', () => {
   it.each([
     ['/messages/servicebound/feedback', 'attached'],
     ['/messages/devicebound', 'amqp:not-allowed'],
-    ['/messages/servicebound/filenotifications', 'amqp:not-implemented'],
-    ['/messages/events/ConsumerGroups/$Default/Partitions/0', 'amqp:not-implemented'],
+    ['/messages/servicebound/filenotifications', 'attached'],
+    ['/messages/servicebound/fileUploadNotifications', 'attached'],
+    ['/messages/events/ConsumerGroups/$Default/Partitions/0', 'amqp:link:redirect'],
+    ['iothub-ehub-localhost/ConsumerGroups/$Default/Partitions/0', 'amqp:unauthorized-access'],
     ['/devices/d1/messages/devicebound', 'amqp:unauthorized-access'],
   ])('of a service that receives from %s is %s', async (address, result) => {
     const connection = await openAs({ service: true })

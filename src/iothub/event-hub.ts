@@ -1,0 +1,379 @@
+/**
+ * The built-in event hub of an IoT Hub, where back ends read telemetry. The hub redirects to it; it is another host, with
+ * a connection and a token of its own, signed by another rule.
+ *
+ * Everything is opened when first used. Like the clients it does not reconnect: an iteration that fails is begun again
+ * by the caller, from the position of the last event it had. Facts: spec-notes/iothub.md, redirect, reading telemetry,
+ * `$management`. §2.8.18, §3.5.8
+ */
+
+import type { Delivery, Receiver } from '../client/api.ts'
+import { filters } from '../client/filters.ts'
+import type { Abortable, ErrorInit } from '../client/options.ts'
+import {
+  AmqpCondition,
+  ClosedError,
+  DecodeError,
+  LinkCondition,
+  ProtocolError,
+  type Redirect,
+  RemoteError,
+  UsageError,
+} from '../errors.ts'
+import type { Message } from '../message/message.ts'
+import { type AmqpValue, long } from '../types/values.ts'
+import { eventHubPartition, parseAddress, serviceAddresses } from './addresses.ts'
+import { readEvent, selectorFor, type TelemetryEvent, type TelemetryStart } from './event-mapping.ts'
+import { HubConnection, type HubLogin, type IotHubOptions, untilAborted } from './hub-connection.ts'
+import { merge } from './merge.ts'
+
+/** What of the telemetry to read, and how. */
+export interface TelemetryOptions extends Abortable {
+  /** One partition, e.g. `'0'`. Default: all of them, merged; the order is kept in each. */
+  readonly partition?: string | undefined
+  /** Default `$Default`. */
+  readonly consumerGroup?: string | undefined
+  /**
+   * Where to begin, e.g. the `position` of an event; a function is asked for each partition, and may give nothing.
+   * Default `'start'`.
+   */
+  readonly from?: TelemetryStart | ((partition: string) => TelemetryStart | undefined) | undefined
+  /**
+   * Read alone: whoever reads the partition in this consumer group with no level, or a level up to this one, loses it.
+   * 0 … 2^63 − 1. Default: none; up to five may read a partition so.
+   */
+  readonly ownerLevel?: number | bigint | undefined
+  /** Events of a partition that may be on their way or wait here, 1 … 2^31 − 1. Default 300. */
+  readonly credit?: number | undefined
+}
+
+/** What an event hub is. */
+export interface EventHubInfo {
+  readonly name: string
+  readonly createdAt: Date
+  /** The ids of its partitions. */
+  readonly partitions: readonly string[]
+}
+
+/** How a partition stands. */
+export interface PartitionInfo {
+  readonly partition: string
+  /** Of the oldest event kept. */
+  readonly beginSequenceNumber: bigint
+  /** Of the newest event; −1 when there never was one. So the others. */
+  readonly lastSequenceNumber: bigint
+  readonly lastOffset: string
+  readonly lastEnqueuedTime: Date
+  readonly isEmpty: boolean
+}
+
+/** A connection to the event hub. */
+interface Connected {
+  readonly connection: HubConnection
+  readonly name: string
+}
+
+/** The event hub of one hub, for whoever is logged in there. */
+export class EventHub {
+  readonly #hub: HubConnection
+  readonly #login: HubLogin
+  readonly #options: IotHubOptions
+  #current: Promise<Connected> | undefined
+  #isClosing = false
+
+  /**
+   * @param hub      tells where the event hub is
+   * @param login    to the hub
+   * @param options  how the hub was reached, and the event hub is to be
+   */
+  constructor(hub: HubConnection, login: HubLogin, options: IotHubOptions) {
+    this.#hub = hub
+    this.#login = login
+    this.#options = options
+  }
+
+  /** See `ServiceClient.telemetry`. */
+  async *telemetry(options: TelemetryOptions = {}): AsyncGenerator<TelemetryEvent, undefined, undefined> {
+    const { partition, signal } = options
+    checkOptions(options)
+    if (partition !== undefined) {
+      yield* this.#read(partition, options, signal)
+      return
+    }
+    const { partitions } = await this.info(options)
+    const stop = new AbortController()
+    const either = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal])
+    const readers = partitions.map(id => this.#read(id, options, either))
+    yield* merge(readers, () => stop.abort())
+  }
+
+  /** See `ServiceClient.eventHub`. */
+  async info(options: Abortable = {}): Promise<EventHubInfo> {
+    const { signal } = options
+    const connected = await this.#connected(serviceAddresses.telemetryManagement, signal)
+    const [info] = await this.#ask(connected, [{ type: 'com.microsoft:eventhub' }], signal)
+    return readInfo(info)
+  }
+
+  /** See `ServiceClient.partitions`. */
+  async partitions(options: Abortable = {}): Promise<readonly PartitionInfo[]> {
+    const { signal } = options
+    const { partitions } = await this.info(options)
+    const connected = await this.#connected(serviceAddresses.telemetryManagement, signal)
+    const requests = partitions.map(partition => ({ type: 'com.microsoft:partition', partition }))
+    return (await this.#ask(connected, requests, signal)).map(readPartition)
+  }
+
+  /** Closes the connection, if there is one; iterations end. */
+  async close(): Promise<void> {
+    this.#isClosing = true
+    const connected = await this.#current?.catch(() => undefined)
+    await connected?.connection.close()
+  }
+
+  async *#read(
+    partition: string,
+    options: TelemetryOptions,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<TelemetryEvent, undefined, undefined> {
+    let receiver: Receiver | undefined
+    try {
+      receiver = await this.#attach(partition, options, signal)
+      for (;;) {
+        const delivery = await receiver.receive({ signal })
+        if (!delivery.settled) delivery.accept().catch(() => {})
+        const event = readable(delivery, partition)
+        if (event !== undefined) yield event
+      }
+    } catch (error) {
+      if (!(this.#isClosing && error instanceof ClosedError)) throw error
+    } finally {
+      await receiver?.close().catch(() => {})
+    }
+  }
+
+  async #attach(partition: string, options: TelemetryOptions, signal: AbortSignal | undefined): Promise<Receiver> {
+    const { consumerGroup = '$Default', ownerLevel, credit = 300 } = options
+    const start = (typeof options.from === 'function' ? options.from(partition) : options.from) ?? 'start'
+    const filter = filters.selector(selectorFor(start))
+    const { connection, name } = await this.#connected(serviceAddresses.telemetry(consumerGroup, partition), signal)
+    return connection.attachReceiver(
+      { address: eventHubPartition(name, consumerGroup, partition), filter },
+      {
+        signal,
+        credit: { window: credit },
+        // Where it has got to is kept here, so there is nothing to settle.
+        sndSettleMode: 'settled',
+        ...(ownerLevel !== undefined && { properties: { 'com.microsoft:epoch': long(BigInt(ownerLevel)) } }),
+      },
+    )
+  }
+
+  /** @param address  which the hub redirects, unless the way is known */
+  #connected(address: string, signal: AbortSignal | undefined): Promise<Connected> {
+    if (this.#isClosing) throw new ClosedError(`the client of ${this.#login.who}`, 'connection', undefined, 'local')
+    this.#current ??= this.#open(address)
+    return untilAborted(this.#current, signal)
+  }
+
+  async #open(address: string): Promise<Connected> {
+    try {
+      const { host, port, name } = placeOf(await redirectOf(this.#hub, address), address)
+      const { who } = this.#login
+      const login: HubLogin = {
+        ...this.#login,
+        who: `${who}, event hub '${name}'`,
+        host,
+        port: this.#options.webSocket ? undefined : port,
+        resource: `sb://${host}/${name}`,
+        keyRule: 'eventhub',
+      }
+      const connection = await HubConnection.open(login, optionsThere(this.#options, host))
+      void connection.closed.then(() => {
+        this.#current = undefined
+      })
+      return { connection, name }
+    } catch (error) {
+      this.#current = undefined
+      throw error
+    }
+  }
+
+  async #ask(
+    { connection, name }: Connected,
+    requests: readonly Readonly<Record<string, string>>[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly ReadonlyMap<AmqpValue, AmqpValue>[]> {
+    const link = await connection.request(MANAGEMENT, { signal, replyTo: globalThis.crypto.randomUUID(), check })
+    try {
+      const answers = requests.map(async request => {
+        const applicationProperties = { operation: 'READ', name, ...request }
+        return mapOf(await link.send({ applicationProperties, body: { value: null } }, { signal }), name)
+      })
+      return await Promise.all(answers)
+    } finally {
+      void link.close().catch(() => {})
+    }
+  }
+}
+
+const MANAGEMENT = '$management'
+/** How long a hub may take to redirect a link that it has attached, in ms. */
+const REDIRECT_MS = 10_000
+
+/** Where the hub sends a link. @throws {ProtocolError} nowhere: it serves the link itself */
+async function redirectOf(hub: HubConnection, address: string): Promise<Redirect> {
+  let error: unknown
+  try {
+    const receiver = await hub.attachReceiver(address, { credit: 'manual' })
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const late = new Promise<void>(resolve => {
+      timer = setTimeout(resolve, REDIRECT_MS)
+    })
+    const closure = await Promise.race([receiver.closed, late])
+    clearTimeout(timer)
+    receiver.close().catch(() => {})
+    error = closure?.error ?? notRedirected(address, 'attached it')
+  } catch (refusal) {
+    error = refusal
+  }
+  if (!(error instanceof RemoteError) || error.condition !== LinkCondition.redirect) throw error
+  if (error.redirect === undefined) throw notRedirected(address, 'does not say where to', error)
+  return error.redirect
+}
+
+function placeOf(
+  { hostname, networkHost, port, address = '' }: Redirect,
+  from: string,
+): { readonly host: string; readonly port: number | undefined; readonly name: string } {
+  const place = parseAddress(address)
+  const name = place !== undefined && 'eventHub' in place ? place.eventHub : undefined
+  const host = networkHost ?? hostname
+  if (name === undefined || host === undefined) throw notRedirected(from, 'does not name an event hub')
+  return { host, port, name }
+}
+
+function notRedirected(address: string, problem: string, cause?: unknown): ProtocolError {
+  return new ProtocolError(
+    `the hub was to redirect '${address}' and ${problem}`,
+    AmqpCondition.invalidField,
+    'link',
+    '2.8.18',
+    cause,
+  )
+}
+
+/** The same way to another host. */
+function optionsThere(options: IotHubOptions, host: string): IotHubOptions {
+  const { tls, transport, webSocket } = options
+  if (transport !== undefined && typeof transport !== 'function')
+    throw new UsageError(`IoT Hub: telemetry is read from ${host}; give \`transport\` as a function of the host`)
+  return {
+    ...options,
+    auth: 'cbs',
+    signal: undefined,
+    tls: tls && { ...tls, servername: undefined },
+    webSocket: webSocket && { ...webSocket, path: '/$servicebus/websocket/' },
+  }
+}
+
+function checkOptions({ ownerLevel, credit, from }: TelemetryOptions): void {
+  if (typeof from !== 'function' && from !== undefined) selectorFor(from)
+  const isLevel = typeof ownerLevel === 'bigint' || Number.isSafeInteger(ownerLevel)
+  if (ownerLevel !== undefined && !(isLevel && ownerLevel >= 0 && ownerLevel < 2n ** 63n))
+    throw new UsageError('telemetry: ownerLevel must be an integer, 0 … 2^63 − 1')
+  if (credit !== undefined && !(Number.isInteger(credit) && credit >= 1 && credit < 2 ** 31))
+    throw new UsageError('telemetry: credit must be 1 … 2^31 − 1')
+}
+
+/** An event that cannot be read would stop every reader at the same place. */
+function readable(delivery: Delivery, partition: string): TelemetryEvent | undefined {
+  try {
+    return readEvent(delivery.message, partition)
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined
+    throw error
+  }
+}
+
+/** `undefined` when absent or not an integer. */
+function statusOf(answer: Message): number | undefined {
+  const status = answer.applicationProperties?.get('status-code')
+  return typeof status === 'bigint' || Number.isInteger(status) ? Number(status) : undefined
+}
+
+const check = (answer: Message): ErrorInit | undefined =>
+  statusOf(answer) === undefined
+    ? { condition: AmqpCondition.invalidField, description: 'the answer of $management has no integer status-code' }
+    : undefined
+
+/** The map in an answer. @throws {RemoteError} it is a refusal */
+function mapOf(answer: Message, name: string): ReadonlyMap<AmqpValue, AmqpValue> {
+  const status = statusOf(answer) ?? 0
+  const { body, applicationProperties } = answer
+  if (status >= 200 && status <= 299) {
+    const value = typeof body === 'object' && 'value' in body ? body.value : undefined
+    if (isMap(value)) return value
+    throw malformed('has no map')
+  }
+  const condition = applicationProperties?.get('error-condition')?.toString() ?? conditions.get(status)
+  const description = applicationProperties?.get('status-description')
+  throw new RemoteError(`$management of event hub '${name}', status ${status}`, 'delivery', {
+    condition: condition ?? AmqpCondition.internalError,
+    description: typeof description === 'string' ? description : undefined,
+    info: new Map([['status-code', status]]),
+  })
+}
+
+const conditions: ReadonlyMap<number, string> = /* @__PURE__ */ new Map([
+  [401, AmqpCondition.unauthorizedAccess],
+  [403, AmqpCondition.unauthorizedAccess],
+  [404, AmqpCondition.notFound],
+])
+
+const isMap = (value: unknown): value is ReadonlyMap<AmqpValue, AmqpValue> =>
+  typeof value === 'object' && value !== null && 'get' in value && 'entries' in value
+
+const malformed = (problem: string): ProtocolError =>
+  new ProtocolError(`the answer of $management ${problem}`, AmqpCondition.invalidField, 'delivery')
+
+function readInfo(value: ReadonlyMap<AmqpValue, AmqpValue> | undefined): EventHubInfo {
+  const ids = listOf(value?.get('partition_ids'))
+  const name = value?.get('name')
+  const createdAt = value?.get('created_at')
+  if (ids === undefined || typeof name !== 'string') throw malformed('lacks what an event hub has')
+  return { name, createdAt: createdAt instanceof Date ? createdAt : new Date(0), partitions: ids.map(String) }
+}
+
+function readPartition(value: ReadonlyMap<AmqpValue, AmqpValue>): PartitionInfo {
+  const text = (key: string): string => {
+    const field = value.get(key)
+    if (typeof field !== 'string') throw malformed(`lacks ${key}`)
+    return field
+  }
+  const number = (key: string): bigint => {
+    const field = value.get(key)
+    if (typeof field !== 'bigint' && !Number.isInteger(field)) throw malformed(`lacks ${key}`)
+    return BigInt(field as bigint | number)
+  }
+  const time = value.get('last_enqueued_time_utc')
+  const last = number('last_enqueued_sequence_number')
+  const isEmpty = value.get('is_partition_empty')
+  return {
+    partition: text('partition'),
+    beginSequenceNumber: number('begin_sequence_number'),
+    lastSequenceNumber: last,
+    lastOffset: text('last_enqueued_offset'),
+    lastEnqueuedTime: time instanceof Date ? time : new Date(0),
+    isEmpty: typeof isEmpty === 'boolean' ? isEmpty : last < 0n,
+  }
+}
+
+/** A list, or an array, of which plain decoding keeps the type. */
+function listOf(value: AmqpValue | undefined): readonly unknown[] | undefined {
+  if (Array.isArray(value)) return value
+  const content = typeof value === 'object' && value !== null && 'value' in value ? value.value : undefined
+  const elements =
+    typeof content === 'object' && content !== null && 'elements' in content ? content.elements : undefined
+  return Array.isArray(elements) ? elements : undefined
+}

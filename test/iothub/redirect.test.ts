@@ -1,0 +1,120 @@
+/** What a hub may make of a link that reads telemetry, as scripted hubs do it. */
+
+import { afterEach, describe, expect, it } from 'vitest'
+import type { IncomingLink } from '../../src/client/api.ts'
+import { listen } from '../../src/client/listen.ts'
+import { saslServer } from '../../src/client/sasl.ts'
+import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import { memoryPair } from '../../src/io/memory.ts'
+import type { Transport } from '../../src/io/transport.ts'
+import { ServiceClient } from '../../src/iothub/service-client.ts'
+import { int } from '../../src/types/values.ts'
+
+const opened: AsyncDisposable[] = []
+
+afterEach(async () => {
+  for (const resource of opened.splice(0).reverse()) await resource[Symbol.asyncDispose]()
+})
+
+function kept<T extends AsyncDisposable>(resource: T): T {
+  opened.push(resource)
+  return resource
+}
+
+const info = {
+  hostname: 'events.example',
+  'network-host': 'events.example',
+  port: int(5671),
+  address: 'amqps://events.example:5671/iothub-ehub-localhost/$management',
+}
+const redirect = { condition: 'amqp:link:redirect', info }
+
+/** A service whose hub does with links what the test says; the event hub is the emulator's. */
+async function scripted(onLink: (link: IncomingLink) => unknown): Promise<{ service: ServiceClient; seen: string[] }> {
+  const emulator = kept(await IotHubEmulator.start({ listen: 'memory', eventHubHostName: 'events.example' }))
+  const key = /SharedAccessKey=([^;]+)/.exec(emulator.connectionString({ service: true }))?.[1] ?? ''
+  const listener = kept(await listen({ sasl: [saslServer.plain(() => true)], port: null }))
+  const seen: string[] = []
+  const hub = (): Transport => {
+    const [ours, theirs] = memoryPair()
+    void listener.accept(theirs).then(connection => {
+      connection.on('session', async incoming => {
+        const session = await incoming.accept()
+        session.on('link', link => {
+          seen.push(link.source?.address ?? '')
+          return onLink(link)
+        })
+      })
+    })
+    return ours
+  }
+  const transport = (host: string): Transport => (host === 'localhost' ? hub() : emulator.transport())
+  const credentials = { hostName: 'localhost', keyName: 'service', sas: { key } }
+  return { service: kept(await ServiceClient.connect(credentials, { auth: 'plain', transport })), seen }
+}
+
+describe('a hub that redirects', () => {
+  it.each<[string, (link: IncomingLink) => unknown]>([
+    ['by refusing the link', link => link.refuse(redirect)],
+    [
+      'by an attach with neither terminus and a detach',
+      async link => {
+        if (link.remoteRole !== 'receiver') return
+        await (await link.accept({ reply: { source: null, target: null } })).close({ error: redirect })
+      },
+    ],
+    [
+      'by a detach some time after a full attach',
+      async link => {
+        if (link.remoteRole !== 'receiver') return
+        const sender = await link.accept()
+        setTimeout(() => void sender.close({ error: redirect }), 20)
+      },
+    ],
+  ])('%s is followed', async (_, onLink) => {
+    const { service } = await scripted(onLink)
+    expect((await service.eventHub()).name).toBe('iothub-ehub-localhost')
+  })
+
+  it('is asked once, by the address that is wanted first', async () => {
+    const { service, seen } = await scripted(link => link.refuse(redirect))
+    const reading = service.telemetry({ partition: '2', consumerGroup: '$Default' }).next()
+    await Promise.all([service.eventHub(), service.partitions()])
+    expect(seen).toEqual(['/messages/events/ConsumerGroups/$Default/Partitions/2'])
+    await service.close()
+    expect(await reading).toEqual({ done: true, value: undefined })
+    await expect(service.eventHub()).rejects.toMatchObject({ code: 'ERR_AMQP_CLOSED' })
+  })
+
+  it.each<[string, Record<string, unknown>]>([
+    ['nowhere', { 'network-host': undefined, hostname: undefined, address: undefined }],
+    ['to no host', { 'network-host': undefined, hostname: undefined }],
+    ['to no event hub', { address: 'amqps://events.example:5671/' }],
+    ['to a port that is none', { port: int(-1) }],
+  ])('%s is a ProtocolError', async (_, change) => {
+    const changed = Object.fromEntries(
+      Object.entries({ ...info, ...change }).filter(([, value]) => value !== undefined),
+    )
+    const { service } = await scripted(link =>
+      link.refuse({ condition: 'amqp:link:redirect', info: changed as typeof info }),
+    )
+    await expect(service.eventHub()).rejects.toMatchObject({ code: 'ERR_AMQP_PROTOCOL' })
+  })
+})
+
+it('a hub that refuses is asked again the next time, and the error says why', async () => {
+  const { service, seen } = await scripted(link => link.refuse({ condition: 'amqp:unauthorized-access' }))
+  for (let i = 0; i < 2; i++)
+    await expect(service.eventHub()).rejects.toMatchObject({
+      code: 'ERR_AMQP_REMOTE',
+      condition: 'amqp:unauthorized-access',
+    })
+  expect(seen).toEqual(['/messages/events/$management', '/messages/events/$management'])
+})
+
+it('a hub that closes the link without a word is a ProtocolError', async () => {
+  const { service } = await scripted(async link => {
+    if (link.remoteRole === 'receiver') await (await link.accept()).close()
+  })
+  await expect(service.eventHub()).rejects.toMatchObject({ code: 'ERR_AMQP_PROTOCOL' })
+})
