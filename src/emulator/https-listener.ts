@@ -5,6 +5,7 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
 import { TransportError } from '../errors.ts'
 import type { ApiRequest, ApiResponse } from './service-api.ts'
@@ -37,6 +38,12 @@ export async function listenHttps(
   const server = createServer({ ...tls }, (request, response) => {
     void serve(request, response, handle)
   })
+  // Beneath TLS: the server itself does not know those that have not shaken hands.
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.on('close', () => sockets.delete(socket))
+  })
   // A peer that fails its handshake is the peer's affair.
   server.on('tlsClientError', () => {})
   server.on('clientError', (_, socket) => socket.destroy())
@@ -52,7 +59,7 @@ export async function listenHttps(
     close: () =>
       new Promise(resolve => {
         server.close(() => resolve())
-        server.closeAllConnections()
+        for (const socket of sockets) socket.destroy()
       }),
   }
 }

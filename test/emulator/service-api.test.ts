@@ -4,9 +4,11 @@ import type { IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { connect } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { HubRight } from '../../src/emulator/access.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import { ServiceApi } from '../../src/emulator/service-api.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import { createSasToken } from '../../src/iothub/sas.ts'
+import { createSasToken, parseSasToken } from '../../src/iothub/sas.ts'
 import { ManualClock } from './manual-clock.ts'
 import { tokenOf } from './raw-client.ts'
 
@@ -246,6 +248,24 @@ describe('refused are', () => {
     expect(headers['iothub-errorcode']).toBe('IotHubUnauthorizedAccess')
   })
 
+  it('a policy without ServiceConnect: 401', async () => {
+    const rights = ['RegistryRead', 'RegistryWrite'] as const
+    const api = (more: readonly HubRight[]): ServiceApi =>
+      new ServiceApi({
+        hostName: 'h',
+        now: () => 0,
+        authenticate: async () => ({
+          ok: true,
+          principal: { kind: 'service', policy: 'p', rights: [...rights, ...more], sr: 'h' },
+          token: parseSasToken(token),
+        }),
+        device: () => undefined,
+      })
+    const request = { method: 'GET', url: `/twins/d1${VERSION}`, authorization: token, ifMatch: undefined, body: '' }
+    expect((await api([]).handle(request)).status).toBe(401)
+    expect((await api(['ServiceConnect']).handle(request)).status).toBe(404)
+  })
+
   it('a token for the path alone is enough', async () => {
     const Authorization = await createSasToken({
       resourceUri: 'localhost/twins/d1',
@@ -281,6 +301,18 @@ describe('the listener', () => {
         .resume(),
     )
     expect((await ask('GET', `/twins/d1${VERSION}`)).status).toBe(200)
+  })
+
+  it('does not wait for peers that say nothing', async () => {
+    const silent = connect({ port: hub.httpsPort, host: 'localhost', ca: hub.ca ?? '' }).resume()
+    await new Promise(resolve => silent.on('secureConnect', resolve))
+    const mute = (await import('node:net')).connect(hub.httpsPort, '127.0.0.1').resume()
+    await new Promise(resolve => mute.on('connect', resolve))
+    const dropped = [silent, mute].map(
+      socket => new Promise(resolve => socket.on('close', resolve).on('error', () => {})),
+    )
+    await hub.close()
+    await Promise.all(dropped)
   })
 
   it('drops its connections when the hub is closed', async () => {
