@@ -1,7 +1,7 @@
 /** What a hub may make of a link that reads telemetry, as scripted hubs do it. */
 
 import { afterEach, describe, expect, it } from 'vitest'
-import type { IncomingLink } from '../../src/client/api.ts'
+import type { IncomingLink, Sender } from '../../src/client/api.ts'
 import { listen } from '../../src/client/listen.ts'
 import { saslServer } from '../../src/client/sasl.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
@@ -30,25 +30,32 @@ const info = {
 const redirect = { condition: 'amqp:link:redirect', info }
 
 /** A service whose hub does with links what the test says; the event hub is the emulator's. */
-async function scripted(onLink: (link: IncomingLink) => unknown): Promise<{ service: ServiceClient; seen: string[] }> {
+async function scripted(
+  onLink: (link: IncomingLink) => unknown,
+  onEventHubLink?: (link: IncomingLink) => unknown,
+): Promise<{ service: ServiceClient; seen: string[] }> {
   const emulator = kept(await IotHubEmulator.start({ listen: 'memory', eventHubHostName: 'events.example' }))
   const key = /SharedAccessKey=([^;]+)/.exec(emulator.connectionString({ service: true }))?.[1] ?? ''
-  const listener = kept(await listen({ sasl: [saslServer.plain(() => true)], port: null }))
+  const listener = kept(await listen({ sasl: [saslServer.plain(() => true), saslServer.anonymous()], port: null }))
   const seen: string[] = []
-  const hub = (): Transport => {
+  const serve = (take: (link: IncomingLink) => unknown): Transport => {
     const [ours, theirs] = memoryPair()
     void listener.accept(theirs).then(connection => {
       connection.on('session', async incoming => {
         const session = await incoming.accept()
-        session.on('link', link => {
-          seen.push(link.source?.address ?? '')
-          return onLink(link)
-        })
+        session.on('link', take)
       })
     })
     return ours
   }
-  const transport = (host: string): Transport => (host === 'localhost' ? hub() : emulator.transport())
+  const onHubLink = (link: IncomingLink): unknown => {
+    seen.push(link.source?.address ?? '')
+    return onLink(link)
+  }
+  const transport = (host: string): Transport => {
+    if (host === 'localhost') return serve(onHubLink)
+    return onEventHubLink ? serve(onEventHubLink) : emulator.transport()
+  }
   const credentials = { hostName: 'localhost', keyName: 'service', sas: { key } }
   return { service: kept(await ServiceClient.connect(credentials, { auth: 'plain', transport })), seen }
 }
@@ -100,6 +107,41 @@ describe('a hub that redirects', () => {
     )
     await expect(service.eventHub()).rejects.toMatchObject({ code: 'ERR_AMQP_PROTOCOL' })
   })
+})
+
+it('an event hub that does not send settled has its events accepted', async () => {
+  const outcomes: string[] = []
+  let answers: Sender | undefined
+  const { service } = await scripted(
+    link => link.refuse(redirect),
+    async link => {
+      if (link.remoteRole === 'sender') {
+        for await (const request of await link.accept()) {
+          await request.accept()
+          const correlationId = request.message.properties?.messageId
+          await answers?.send({ properties: { correlationId }, applicationProperties: { 'status-code': int(200) } })
+        }
+      } else if (link.source?.address === '$cbs') {
+        answers = await link.accept()
+      } else {
+        const sender = await link.accept({ settle: 'unsettled' })
+        for (const [i, offset] of ['0', undefined, '9'].entries()) {
+          const place = {
+            'x-opt-sequence-number': BigInt(i),
+            'x-opt-offset': offset,
+            'x-opt-enqueued-time': new Date(),
+          }
+          sender.send({ messageAnnotations: place, body: 'x' }).then(({ outcome }) => outcomes.push(outcome))
+        }
+      }
+    },
+  )
+  const offsets: string[] = []
+  for await (const { offset } of service.telemetry({ partition: '0' })) if (offsets.push(offset) === 2) break
+  // What has no place is passed over.
+  expect(offsets).toEqual(['0', '9'])
+  await service.close()
+  expect(outcomes).toEqual(['accepted', 'accepted', 'accepted'])
 })
 
 it('a hub that refuses is asked again the next time, and the error says why', async () => {
