@@ -16,7 +16,7 @@ export {
   type ServiceConnectionString,
 } from './iothub/connection-string.ts'
 export { type CloudToDeviceMessage, DeviceClient, type DeviceCredentials } from './iothub/device-client.ts'
-export type { EventHubInfo, PartitionInfo, TelemetryOptions } from './iothub/event-hub.ts'
+export type { TelemetryOptions } from './iothub/event-hub.ts'
 export type {
   TelemetryAuthentication,
   TelemetryEvent,
@@ -25,6 +25,7 @@ export type {
 } from './iothub/event-mapping.ts'
 export type { FileNotification, FileUploadRecord } from './iothub/file-notifications.ts'
 export type { IotHubOptions, SasCredential, TokenRequest } from './iothub/hub-connection.ts'
+export type { EventHubInfo, PartitionInfo } from './iothub/management.ts'
 export type {
   Acknowledgement,
   CloudMessage,
