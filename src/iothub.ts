@@ -21,7 +21,7 @@ export {
   type DeviceCredentials,
   type DeviceOptions,
 } from './iothub/device-client.ts'
-export type { EventHubInfo, PartitionInfo, TelemetryOptions } from './iothub/event-hub.ts'
+export type { TelemetryOptions } from './iothub/event-hub.ts'
 export type {
   TelemetryAuthentication,
   TelemetryEvent,
@@ -30,6 +30,7 @@ export type {
 } from './iothub/event-mapping.ts'
 export type { FileNotification, FileUploadRecord } from './iothub/file-notifications.ts'
 export type { IotHubOptions, SasCredential, TokenRequest } from './iothub/hub-connection.ts'
+export type { EventHubInfo, PartitionInfo } from './iothub/management.ts'
 export type { JsonObject } from './iothub/merge-patch.ts'
 export type {
   Acknowledgement,

@@ -85,7 +85,9 @@ export class EventHubNode {
   async redirect(link: IncomingLink, address: RedirectedAddress): Promise<void> {
     const { hostName } = this
     const options = { reply: { source: null, target: null }, maxMessageSize: 262_144n }
-    const attached = await (link.remoteRole === 'sender' ? link.accept(options) : link.accept(options))
+    const attached = await (link.remoteRole === 'sender'
+      ? link.accept({ ...options, credit: 'manual' })
+      : link.accept(options))
     const info = {
       hostname: hostName,
       'network-host': hostName,

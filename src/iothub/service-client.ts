@@ -13,7 +13,7 @@ import { AmqpCondition, UsageError } from '../errors.ts'
 import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
 import { parseConnectionString } from './connection-string.ts'
-import { EventHub, type EventHubInfo, type PartitionInfo, type TelemetryOptions } from './event-hub.ts'
+import { EventHub, type TelemetryOptions } from './event-hub.ts'
 import type { TelemetryEvent } from './event-mapping.ts'
 import { type FileNotification, readFileNotification } from './file-notifications.ts'
 import {
@@ -28,6 +28,7 @@ import {
   type SharedLink,
   splitHost,
 } from './hub-connection.ts'
+import type { EventHubInfo, PartitionInfo } from './management.ts'
 import { type CloudMessage, cloudMessage, type FeedbackRecord, readFeedback } from './message-mapping.ts'
 
 /** Who a back end is and how it proves it; what a connection string says, taken apart. */

@@ -358,6 +358,17 @@ describe('a partition', () => {
   })
 })
 
+it('a reader that is taken over before it is attached is closed, too', async () => {
+  const connection = await openEventHub()
+  const [loser, winner] = await Promise.all([
+    connection.receiver(PARTITION),
+    connection.receiver(PARTITION, { properties: { 'com.microsoft:epoch': long(0n) } }),
+  ])
+  expect(await loser.closed).toMatchObject({ by: 'remote', error: { condition: 'amqp:link:stolen' } })
+  await fill('a')
+  expect(await bodiesOf(winner, 1)).toBe('a')
+})
+
 describe('$management', () => {
   const read = { operation: 'READ', name: EVENT_HUB, type: 'com.microsoft:eventhub' }
 

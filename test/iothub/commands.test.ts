@@ -35,7 +35,10 @@ async function next<T>(items: AsyncIterable<T>): Promise<T> {
   throw new Error('there is no item')
 }
 
-/** What is heard within a moment of `clock`. */
+/** When the hub has heard what a client decided: what it sends later, on the same session, comes later. */
+const heardFrom = (device: DeviceClient): Promise<void> => device.sendTelemetry({ body: 'barrier' })
+
+/** The records of the next batch, which is completed. */
 async function records(service: ServiceClient): Promise<readonly FeedbackRecord[]> {
   const batch = await next(service.feedback())
   await batch.complete()
@@ -94,7 +97,7 @@ describe('a message that is refused is a DeliveryError, that says whether to try
     expect(error).toMatchObject({ code: 'ERR_AMQP_DELIVERY', condition: 'amqp:resource-limit-exceeded' })
     expect(isRetryable(error)).toBe(false)
     await (await next(device.messages())).complete()
-    await pause()
+    await heardFrom(device)
     await service.sendToDevice('device1', { body: 'x' })
   })
 })
@@ -132,7 +135,7 @@ describe('feedback', () => {
         await message.complete()
         if (++count === to) break
       }
-      await pause()
+      await heardFrom(device)
     }
     await settle(0, 40)
     clock.advance(10_000)
@@ -193,6 +196,7 @@ describe('feedback', () => {
     const { device, service } = await start({ clock, feedbackBatchMs: 0 })
     await service.sendToDevice('device1', { body: 'x', messageId: 'm', ack: 'full' })
     await (await next(device.messages())).complete()
+    // Received, and left unsettled.
     await next(service.feedback())
     clock.advance(60_000)
     let count = 0
@@ -201,7 +205,7 @@ describe('feedback', () => {
       await batch.abandon()
       if (++count === 10) break
     }
-    await pause()
+    await service.sendToDevice('device1', { body: 'barrier' })
     clock.advance(60_000)
     const again = next(service.feedback({ signal: AbortSignal.timeout(50) })).catch(() => 'nothing')
     expect(await again).toBe('nothing')
