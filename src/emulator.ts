@@ -8,14 +8,17 @@ export type { FeedbackStatus } from './emulator/command-queue.ts'
 export { createDeviceAuthority, type DeviceAuthority, type DeviceCertificate } from './emulator/device-authority.ts'
 export type { TelemetryEvent } from './emulator/event-log.ts'
 export type { EmulatorFault, FaultPlace, FaultTimes, StandingFault } from './emulator/faults.ts'
+export type { FileUpload } from './emulator/file-notifications.ts'
 export type { GatewayVersion } from './emulator/gateway-version.ts'
 export type { InvokeMethodOptions, MethodAnswer } from './emulator/invocation.ts'
 export {
+  type EmulatorHttpsOptions,
   type EmulatorListenOptions,
   type EmulatorMessage,
   type EmulatorWebSocketOptions,
   IotHubEmulator,
   type IotHubEmulatorOptions,
+  type SendToDeviceOptions,
 } from './emulator/iot-hub-emulator.ts'
 export type {
   DeviceEnrolment,
@@ -23,5 +26,6 @@ export type {
   EnrolmentOptions,
   GroupEnrolment,
 } from './emulator/provisioning-service.ts'
+export type { QuotaOptions } from './emulator/quotas.ts'
 export type { TwinView, UpdateDesiredOptions } from './emulator/twin-view.ts'
 export type { WebSocketServerClass } from './emulator/websocket-listener.ts'

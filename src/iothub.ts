@@ -7,7 +7,7 @@ export type { Abortable, WebSocketOptions } from './client/options.ts'
 export type { ProxyHook } from './io/proxy.ts'
 export type { Transport, TransportSink } from './io/transport.ts'
 export type { WebSocketClass, WebSocketLike } from './io/websocket.ts'
-export { type ConditionInfo, describeCondition, HubCondition, isRetryable } from './iothub/conditions.ts'
+export { type ConditionInfo, describeCondition, HubCondition, isRetryable, isThrottling } from './iothub/conditions.ts'
 export {
   type ConnectionString,
   type DeviceConnectionString,
@@ -15,15 +15,22 @@ export {
   parseConnectionString,
   type ServiceConnectionString,
 } from './iothub/connection-string.ts'
-export { type CloudToDeviceMessage, DeviceClient, type DeviceCredentials } from './iothub/device-client.ts'
-export type { EventHubInfo, PartitionInfo, TelemetryOptions } from './iothub/event-hub.ts'
+export {
+  type CloudToDeviceMessage,
+  DeviceClient,
+  type DeviceCredentials,
+  type DeviceOptions,
+} from './iothub/device-client.ts'
+export type { TelemetryOptions } from './iothub/event-hub.ts'
 export type {
   TelemetryAuthentication,
   TelemetryEvent,
   TelemetryPosition,
   TelemetryStart,
 } from './iothub/event-mapping.ts'
+export type { FileNotification, FileUploadRecord } from './iothub/file-notifications.ts'
 export type { IotHubOptions, SasCredential, TokenRequest } from './iothub/hub-connection.ts'
+export type { EventHubInfo, PartitionInfo } from './iothub/management.ts'
 export type { JsonObject } from './iothub/merge-patch.ts'
 export type {
   Acknowledgement,
@@ -31,6 +38,7 @@ export type {
   CommandContent,
   FeedbackRecord,
   FeedbackStatus,
+  OutgoingMessage,
   Telemetry,
 } from './iothub/message-mapping.ts'
 export type { MethodHandler, MethodRegistration, MethodRequest, MethodResponse } from './iothub/methods.ts'
@@ -46,6 +54,11 @@ export {
   type SasVerification,
   verifySasToken,
 } from './iothub/sas.ts'
-export { type FeedbackBatch, ServiceClient, type ServiceCredentials } from './iothub/service-client.ts'
+export {
+  type CommandTarget,
+  type FeedbackBatch,
+  ServiceClient,
+  type ServiceCredentials,
+} from './iothub/service-client.ts'
 export { type DesiredChange, Twin } from './iothub/twin.ts'
 export type { X509Credential } from './iothub/x509.ts'

@@ -5,7 +5,6 @@
 
 import type { Link, Receiver, Sender } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
-import { AmqpCondition, LinkCondition } from '../errors.ts'
 import type { DeviceNode as DeviceAddressKind } from '../iothub/addresses.ts'
 import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import { type AmqpValue, ubyte, ulong } from '../types/values.ts'
@@ -13,9 +12,11 @@ import type { EmulatorClock } from './clock.ts'
 import type { CommandQueueOptions, FeedbackStatus, LockedCommand } from './command-queue.ts'
 import type { EventLog } from './event-log.ts'
 import type { Acknowledgement } from './feedback.ts'
-import { bodyBytes, contentSize, idText, receiveAll, stringProperties } from './message-content.ts'
+import { receiveAll } from './message-content.ts'
 import { MethodNode } from './method-node.ts'
 import { OutgoingNode } from './outgoing-node.ts'
+import type { Quotas } from './quotas.ts'
+import { readTelemetry } from './telemetry.ts'
 import { TwinNode } from './twin-node.ts'
 
 /** A cloud-to-device message as it was queued. */
@@ -25,6 +26,8 @@ export interface Command {
   readonly properties: PropertiesInit
   readonly applicationProperties: ReadonlyMap<AmqpValue, AmqpValue>
   readonly body: Uint8Array
+  /** For this input of a module, not for the module itself. */
+  readonly inputName?: string | undefined
   /** Told how it ended, whatever `ack` says. */
   readonly onEnd?: ((status: FeedbackStatus) => void) | undefined
 }
@@ -41,13 +44,11 @@ export interface DeviceNodeIdentity {
 export interface DeviceNodeOptions {
   readonly clock: EmulatorClock
   readonly events: EventLog
+  readonly quotas?: Quotas | undefined
   readonly queue: CommandQueueOptions
   /** Told of each message that has ended. */
   onEnd(identity: DeviceNodeIdentity, command: Command, status: FeedbackStatus): void
 }
-
-/** Largest telemetry message, in bytes. */
-const MAX_TELEMETRY_SIZE = 256 * 1024
 
 /** One device or module. */
 export class DeviceNode {
@@ -59,21 +60,26 @@ export class DeviceNode {
   #links = 0
   readonly #options: DeviceNodeOptions
   readonly #commands: OutgoingNode<Command>
+  /** Of a module only. */
+  readonly #inputs: OutgoingNode<Command> | undefined
 
   constructor(identity: DeviceNodeIdentity, options: DeviceNodeOptions) {
     this.identity = identity
     this.#options = options
     this.methods = new MethodNode(options.clock)
     this.twin = new TwinNode(options.clock)
-    this.#commands = new OutgoingNode({
-      clock: options.clock,
-      queue: options.queue,
-      encode: commandMessage,
-      onEnd: ({ command: { message: command }, status }) => {
-        command.onEnd?.(status)
-        options.onEnd(identity, command, status)
-      },
-    })
+    const queue = (): OutgoingNode<Command> =>
+      new OutgoingNode({
+        clock: options.clock,
+        queue: options.queue,
+        encode: commandMessage,
+        onEnd: ({ command: { message: command }, status }) => {
+          command.onEnd?.(status)
+          options.onEnd(identity, command, status)
+        },
+      })
+    this.#commands = queue()
+    this.#inputs = identity.moduleId === undefined ? undefined : queue()
   }
 
   /** Whether the device has a link to any of its addresses. */
@@ -86,7 +92,7 @@ export class DeviceNode {
     this.#count(receiver)
     if (kind === 'device-methods') this.methods.receiveAnswers(receiver)
     else if (kind === 'device-twin') this.twin.receiveRequests(receiver)
-    else void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat))
+    else void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat, receiver))
   }
 
   /** Sends what the device receives from one of its addresses, until the link ends. */
@@ -94,22 +100,30 @@ export class DeviceNode {
     this.#count(sender)
     if (kind === 'device-methods') this.methods.sendCalls(sender)
     else if (kind === 'device-twin') this.twin.sendAnswers(sender)
-    else this.#commands.serve(sender)
+    else if (kind === 'device-commands') this.#commands.serve(sender)
+    else this.#inputs?.serve(sender)
   }
 
   /**
-   * Queues a message for the device.
+   * Queues a message for the device, or for an input of the module.
    *
    * @param expiresAt  in ms since 1970; default: the queue's time to live from now
    * @returns false when the queue is full
    */
   enqueue(command: Command, expiresAt?: number): boolean {
-    return this.#commands.enqueue(command, expiresAt)
+    const queue = command.inputName === undefined ? this.#commands : this.#inputs
+    return queue?.enqueue(command, expiresAt) ?? false
+  }
+
+  /** Removes all messages for the device. @returns how many there were */
+  purge(): number {
+    return this.#commands.purge()
   }
 
   /** Stops its timers and ends what waits. */
   close(): void {
     this.#commands.close()
+    this.#inputs?.close()
     this.methods.close()
   }
 
@@ -118,30 +132,13 @@ export class DeviceNode {
     void link.closed.then(() => this.#links--)
   }
 
-  #take(message: Message, messageFormat: number): ErrorInit | undefined {
-    if (messageFormat !== 0)
-      return { condition: AmqpCondition.notImplemented, description: 'batches are not supported' }
-    const body = bodyBytes(message.body)
-    if (body === undefined) return { condition: AmqpCondition.invalidField, description: 'the body is not data' }
-    const size = contentSize(message, body)
-    if (size > MAX_TELEMETRY_SIZE) {
-      const description = `the message has ${size} bytes, more than ${MAX_TELEMETRY_SIZE}`
-      return { condition: LinkCondition.messageSizeExceeded, description }
-    }
-    const { messageId, correlationId, userId, contentType, contentEncoding } = message.properties ?? {}
-    this.#options.events.append(
-      {
-        ...this.identity,
-        messageId: idText(messageId),
-        correlationId: idText(correlationId),
-        userId: userId?.slice(),
-        contentType,
-        contentEncoding,
-        properties: stringProperties(message),
-        body,
-      },
-      this.#options.clock.now(),
-    )
+  #take(message: Message, messageFormat: number, link: Receiver): ErrorInit | undefined {
+    const telemetry = readTelemetry(message, messageFormat, link.properties.get('com.microsoft:model-id'))
+    if (!Array.isArray(telemetry)) return telemetry
+    const refusal = this.#options.quotas?.takeTelemetry(this.#options.clock.now())
+    if (refusal !== undefined) return refusal
+    for (const content of telemetry)
+      this.#options.events.append({ ...this.identity, ...content }, this.#options.clock.now())
     return undefined
   }
 }
@@ -154,6 +151,7 @@ function commandMessage(command: LockedCommand<Command>): MessageInit {
       'x-opt-sequence-number': ulong(sequenceNumber),
       'iothub-enqueuedtime': new Date(enqueuedAt),
       'iothub-deliverycount': ubyte(deliveryCount),
+      ...(message.inputName !== undefined && { 'x-opt-input-name': message.inputName }),
     },
     properties: { ...message.properties, absoluteExpiryTime: new Date(expiresAt) },
     applicationProperties: message.applicationProperties,

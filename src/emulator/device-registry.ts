@@ -234,8 +234,9 @@ export class DeviceRegistry {
     const isHub = this.#hostNames.has(host)
     const { hostName, name } = this.#eventHub ?? {}
     if (hostName === undefined || splitResource(hostName).host !== host) return isHub ? 'iothub' : undefined
-    // Both may be at one host, where a token's scheme or path says which it is for.
-    const isForEventHub = !isHub || /^sb:/i.test(sr) || segments[0] === name?.toLowerCase()
+    // Both may be at one host, where the path of a token says which it is for. Some clients write sb: at the hub too.
+    const first = segments[0]
+    const isForEventHub = !isHub || (first === undefined ? /^sb:/i.test(sr) : first === name?.toLowerCase())
     return isForEventHub ? 'eventhub' : 'iothub'
   }
 

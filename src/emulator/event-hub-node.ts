@@ -53,6 +53,7 @@ const RUNTIME_METRIC = 'com.microsoft:enable-receiver-runtime-metric'
 /** One event hub. */
 export class EventHubNode {
   readonly name: string
+  readonly hostName: string
   /** The port that redirects name; set when it is known. */
   port = 5671
   readonly #options: EventHubOptions
@@ -62,6 +63,7 @@ export class EventHubNode {
 
   constructor(options: EventHubOptions) {
     this.name = options.name
+    this.hostName = options.hostName
     this.#options = options
     this.#createdAt = new Date(options.clock.now())
     this.#groups = new Set(['$Default', ...options.consumerGroups].map(name => name.toLowerCase()))
@@ -73,16 +75,19 @@ export class EventHubNode {
 
   /** Whether an address belongs to the host that a peer has opened; where both are one host, all do. */
   isServedAt(address: HubAddress, hostname: string | undefined): boolean {
-    const { hostName, hubHostName } = this.#options
+    const { hostName } = this
+    const { hubHostName } = this.#options
     if (address.kind === 'cbs' || hostName.toLowerCase() === hubHostName.toLowerCase()) return true
     return address.kind.startsWith('event-hub-') === (hostname?.toLowerCase() === hostName.toLowerCase())
   }
 
   /** Leads a link here: attaches it with neither terminus and detaches it with the way, as hubs do. */
   async redirect(link: IncomingLink, address: RedirectedAddress): Promise<void> {
-    const { hostName } = this.#options
+    const { hostName } = this
     const options = { reply: { source: null, target: null }, maxMessageSize: 262_144n }
-    const attached = await (link.remoteRole === 'sender' ? link.accept(options) : link.accept(options))
+    const attached = await (link.remoteRole === 'sender'
+      ? link.accept({ ...options, credit: 'manual' })
+      : link.accept(options))
     const info = {
       hostname: hostName,
       'network-host': hostName,

@@ -21,6 +21,11 @@ export interface TelemetryInit {
   readonly contentEncoding: string | undefined
   /** Application properties with string values: the others do not survive a hub. */
   readonly properties: ReadonlyMap<string, string>
+  /**
+   * What the hub tells of it besides whose it is: `dt-subject`, the component, `dt-dataschema`, the model, and
+   * `iothub-interface-id`, as far as the device gave them.
+   */
+  readonly annotations?: ReadonlyMap<string, string> | undefined
   readonly body: Uint8Array
 }
 

@@ -20,6 +20,7 @@ import type { DeviceNode } from './device-node.ts'
 import type { Authentication } from './device-registry.ts'
 import { type EventHubNode, isRedirected, type PartitionAddress } from './event-hub-node.ts'
 import type { Faults } from './faults.ts'
+import type { FileNotificationNode } from './file-notifications.ts'
 import { ManagementNode } from './management-node.ts'
 import { readIdentity } from './plain-login.ts'
 import type { ProvisioningNode } from './provisioning-node.ts'
@@ -35,6 +36,7 @@ export interface GatewayOptions {
   /** Has addresses of its own, which it guards itself. */
   readonly provisioning: ProvisioningNode
   readonly eventHub: EventHubNode
+  readonly fileNotifications: FileNotificationNode
   /** The node of a device or module; `undefined` when it is not registered. */
   device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined
   /** The certificate that the peer showed in TLS. */
@@ -115,7 +117,9 @@ export class Gateway {
     if (!this.#allows(address)) return errors.unauthorized
     if ('deviceId' in address && this.#options.device(address.deviceId, address.moduleId) === undefined)
       return { condition: AmqpCondition.notFound, description: 'there is no such device or module' }
-    if (roles.includes(link.remoteRole)) return undefined
+    // A module has its inputs where its telemetry goes.
+    const isInput = address.kind === 'device-telemetry' && address.moduleId !== undefined
+    if (roles.includes(link.remoteRole) || isInput) return undefined
     return roles.length === 0 ? errors.notImplemented : errors.wrongRole
   }
 
@@ -133,11 +137,13 @@ export class Gateway {
   async #serveTelemetry(link: IncomingLink, address: PartitionAddress): Promise<void> {
     if (link.remoteRole !== 'receiver') return
     const sender = await this.#options.eventHub.serve(link, address, MAX_MESSAGE_SIZE)
-    if (sender !== undefined) this.#watch(sender, address)
+    if (sender === undefined) return
+    this.#faults.link(sender, addressOf(link) ?? '')
+    this.#watch(sender, address)
   }
 
   async #serve(link: IncomingLink, address: HubAddress): Promise<Link> {
-    const { service } = this.#options
+    const { service, fileNotifications } = this.#options
     const device = 'deviceId' in address ? this.#options.device(address.deviceId, address.moduleId) : undefined
     const isCbs = address.kind === 'cbs'
     const isManagement = address.kind === 'event-hub-management'
@@ -148,8 +154,8 @@ export class Gateway {
       const receiver = this.#faults.receiver(await link.accept(options), addressOf(link) ?? '')
       this.#watch(receiver, address)
       if (isCbs) void this.#cbs.receiveRequests(receiver)
-      else if (isManagement) void this.#management.receiveRequests(receiver)
       else if ('deviceId' in address) device?.receive(address.kind, receiver)
+      else if (isManagement) void this.#management.receiveRequests(receiver)
       else service.receiveCommands(receiver)
       return receiver
     } else {
@@ -157,8 +163,9 @@ export class Gateway {
       this.#faults.link(sender, addressOf(link) ?? '')
       this.#watch(sender, address)
       if (isCbs) this.#cbs.sendAnswers(sender)
-      else if (isManagement) this.#management.sendAnswers(sender)
       else if ('deviceId' in address) device?.send(address.kind, sender)
+      else if (isManagement) this.#management.sendAnswers(sender)
+      else if (address.kind === 'service-file-notifications') fileNotifications.serve(sender)
       else service.sendFeedback(sender)
       return sender
     }
@@ -211,7 +218,7 @@ const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly Incoming
   'device-twin': ['sender', 'receiver'],
   'service-commands': ['sender'],
   'service-feedback': ['receiver'],
-  'service-file-notifications': [],
+  'service-file-notifications': ['receiver'],
   'telemetry-root': ['sender', 'receiver'],
   'telemetry-management': ['sender', 'receiver'],
   'telemetry-partition': ['receiver'],

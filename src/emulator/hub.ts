@@ -12,16 +12,18 @@ import { ClosedError } from '../errors.ts'
 import { type ClientCertificate, provesDevice, readClientCertificate } from './client-certificate.ts'
 import { type EmulatorClock, systemClock } from './clock.ts'
 import { DeviceNode } from './device-node.ts'
-import { DeviceRegistry } from './device-registry.ts'
+import { type Authentication, DeviceRegistry } from './device-registry.ts'
 import { EventHubNode } from './event-hub-node.ts'
 import { EventLog } from './event-log.ts'
 import { Faults } from './faults.ts'
 import { faultyTransport } from './faulty-transport.ts'
+import { FileNotificationNode } from './file-notifications.ts'
 import { Gateway } from './gateway.ts'
 import { type GatewayVersion, gatewayListenOptions } from './gateway-version.ts'
 import { checkPlain, EXTERNAL_IDENTITY } from './plain-login.ts'
 import { checkProvisioningLogin, ProvisioningNode } from './provisioning-node.ts'
 import { ProvisioningService } from './provisioning-service.ts'
+import { type QuotaOptions, Quotas } from './quotas.ts'
 import { ServiceNode } from './service-node.ts'
 
 /** How a {@link Hub} behaves. Defaults and ranges: `IotHubEmulatorOptions`. */
@@ -33,9 +35,10 @@ export interface HubOptions {
   readonly timeToLiveMs?: number | undefined
   readonly feedbackBatchMs?: number | undefined
   readonly tokenSkewMs?: number | undefined
+  readonly gateway?: GatewayVersion | undefined
   readonly consumerGroups?: readonly string[] | undefined
   readonly eventHubHostName?: string | undefined
-  readonly gateway?: GatewayVersion | undefined
+  readonly quotas?: boolean | QuotaOptions | undefined
 }
 
 /** One hub. */
@@ -52,10 +55,13 @@ export class Hub {
   readonly authorities: Set<string> = new Set()
   /** Where services read it. */
   readonly eventHub: EventHubNode
+  /** Of files that devices have uploaded. */
+  readonly fileNotifications: FileNotificationNode
   readonly #hubName: string
   readonly #options: HubOptions
   readonly #clock: EmulatorClock
   readonly #tokenSkewMs: number
+  readonly #quotas: Quotas | undefined
   readonly #service: ServiceNode
   readonly #devices = new Map<string, DeviceNode>()
   readonly #served = new WeakSet<Connection>()
@@ -64,7 +70,7 @@ export class Hub {
 
   /**
    * @param hostName  without port; the hub's own name is its first label
-   * @throws {UsageError} if `partitions` is out of range
+   * @throws {UsageError} if `partitions` or a quota is out of range
    */
   constructor(hostName: string, options: HubOptions) {
     const { clock = systemClock, partitions, tokenSkewMs = 300_000, feedbackBatchMs = 15_000, lockMs } = options
@@ -83,11 +89,15 @@ export class Hub {
     this.#options = options
     this.#clock = clock
     this.#tokenSkewMs = tokenSkewMs
+    const { quotas } = options
+    this.#quotas = quotas ? new Quotas(quotas === true ? {} : quotas) : undefined
+    this.fileNotifications = new FileNotificationNode({ clock, hubName: this.#hubName, queue: { lockMs } })
     this.#service = new ServiceNode({
       clock,
       hubName: this.#hubName,
       feedbackBatchMs,
       queue: { lockMs },
+      quotas: this.#quotas,
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
     })
   }
@@ -131,9 +141,23 @@ export class Hub {
       tokenSkewMs: this.#tokenSkewMs,
       service: this.#service,
       eventHub: this.eventHub,
+      fileNotifications: this.fileNotifications,
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
-      authenticate: token => this.registry.authenticate(token, this.#tokenOptions()),
+      authenticate: token => this.authenticate(token),
     })
+  }
+
+  /** Verifies a token and tells whom it stands for. */
+  authenticate(token: string): Promise<Authentication> {
+    return this.registry.authenticate(token, this.#tokenOptions())
+  }
+
+  /** For clients of event hubs, under the policy `service`. @returns text with a key in it */
+  eventHubConnectionString(): string {
+    const { name, hostName, port } = this.eventHub
+    const authority = port === 5671 ? hostName : `${hostName}:${port}`
+    const key = this.registry.policy('service')?.primaryKey
+    return `Endpoint=sb://${authority}/;SharedAccessKeyName=service;SharedAccessKey=${key};EntityPath=${name}`
   }
 
   /** The node of a device or module; `undefined` when it is not registered. */
@@ -151,6 +175,7 @@ export class Hub {
       {
         clock: this.#clock,
         events: this.events,
+        quotas: this.#quotas,
         queue: { lockMs, maxDeliveryCount, timeToLiveMs },
         onEnd: (whose, command, status) => this.#service.report(whose, command, status),
       },
@@ -180,6 +205,7 @@ export class Hub {
     this.#isClosed = true
     this.events.close()
     this.#service.close()
+    this.fileNotifications.close()
     for (const device of this.#devices.values()) device.close()
     for (const onClose of this.#onClose) onClose()
     this.#onClose.clear()

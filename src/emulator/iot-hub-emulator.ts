@@ -2,8 +2,8 @@
  * An IoT Hub in this process: devices and back ends connect to it over TLS or over transports in memory, with the
  * connection strings that it makes for them, and programs look in from behind.
  *
- * It serves telemetry at both ends, cloud-to-device messages and feedback, direct methods and twins, with authentication
- * by CBS, SASL PLAIN or certificates. It keeps everything in memory and is meant for tests and
+ * It serves telemetry at both ends, cloud-to-device messages, feedback and file upload notifications, direct methods and
+ * twins, with authentication by CBS, SASL PLAIN or certificates. It keeps everything in memory and is meant for tests and
  * demonstrations, on loopback. Facts: spec-notes/iothub.md
  */
 
@@ -18,12 +18,14 @@ import type { FeedbackStatus } from './command-queue.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { TelemetryEvent } from './event-log.ts'
 import type { EmulatorFault, StandingFault } from './faults.ts'
+import type { FileUpload } from './file-notifications.ts'
 import type { GatewayVersion } from './gateway-version.ts'
 import { Hub } from './hub.ts'
 import { type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
 import { type Listening, listenFor } from './listening.ts'
 import { memoryTransportPair, showing } from './memory.ts'
 import type { EmulatorProvisioning } from './provisioning-service.ts'
+import type { QuotaOptions } from './quotas.ts'
 import { type TwinView, twinView, type UpdateDesiredOptions, updateDesired } from './twin-view.ts'
 import type { WebSocketServerClass } from './websocket-listener.ts'
 
@@ -49,9 +51,14 @@ export interface IotHubEmulatorOptions {
   readonly listen?: EmulatorListenOptions | 'memory' | undefined
   /** Where to listen for WebSockets, over TLS as above. Default: nowhere. */
   readonly webSocket?: EmulatorWebSocketOptions | undefined
+  /**
+   * Where to listen for the HTTPS of back ends: calls of direct methods and twins, by a token with the right
+   * ServiceConnect. The certificate is that of `listen`, or made for the run. Default: nowhere.
+   */
+  readonly https?: EmulatorHttpsOptions | undefined
   /** Default: the clock of this machine. */
   readonly clock?: EmulatorClock | undefined
-  /** How long a receiver may keep a message or a feedback batch, in ms, > 0. Default 60 000. */
+  /** How long a receiver may keep a message, feedback batch or notification, in ms, > 0. Default 60 000. */
   readonly lockMs?: number | undefined
   /** Abandons after which a message is given up, 1 … 100. Default 10. */
   readonly maxDeliveryCount?: number | undefined
@@ -66,6 +73,12 @@ export interface IotHubEmulatorOptions {
    * it, stalls with that in the end. Default `'v1'`.
    */
   readonly gateway?: GatewayVersion | undefined
+  /**
+   * Refuse messages that come too fast, with `com.microsoft:device-container-throttled`, or are too many for a day, with
+   * `amqp:resource-limit-exceeded`; `true` for the quotas of one unit. Sizes and the depth of queues are limited in any
+   * case. Default false.
+   */
+  readonly quotas?: boolean | QuotaOptions | undefined
 }
 
 /** Where an emulator listens. */
@@ -85,6 +98,14 @@ export interface EmulatorWebSocketOptions {
   readonly port?: number | undefined
 }
 
+/** Where an emulator listens for HTTPS. */
+export interface EmulatorHttpsOptions {
+  /** Default 127.0.0.1. */
+  readonly host?: string | undefined
+  /** Default any free one. */
+  readonly port?: number | undefined
+}
+
 /** A message for a device, from behind the hub. */
 export interface EmulatorMessage {
   /** A string is sent as UTF-8. */
@@ -98,6 +119,13 @@ export interface EmulatorMessage {
   readonly expiry?: Date | undefined
 }
 
+/** Where below a device a message goes. */
+export interface SendToDeviceOptions {
+  readonly moduleId?: string | undefined
+  /** An input of the module, as if another module's output led there. */
+  readonly inputName?: string | undefined
+}
+
 /** A hub. Make it with {@link IotHubEmulator.start}. */
 export class IotHubEmulator implements AsyncDisposable {
   /** Of the authority that signed the certificate of this run, PEM; `undefined` without TLS or with TLS of your own. */
@@ -106,6 +134,8 @@ export class IotHubEmulator implements AsyncDisposable {
   readonly port: number
   /** The port that is listened on for WebSockets; 0 without. */
   readonly webSocketPort: number
+  /** The port that is listened on for HTTPS; 0 without. */
+  readonly httpsPort: number
   readonly #listening: Listening
   readonly #hostName: string
   readonly #hub: Hub
@@ -114,6 +144,7 @@ export class IotHubEmulator implements AsyncDisposable {
     this.ca = listening.ca
     this.port = listening.port
     this.webSocketPort = listening.webSocketPort
+    this.httpsPort = listening.httpsPort
     this.#listening = listening
     this.#hostName = hostName
     this.#hub = hub
@@ -150,37 +181,34 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * The connection string of a device, or of the policy `service`.
+   * The connection string of a device or module, or of the policy `service`, at the hub or at its event hub, for clients
+   * of those.
    *
    * @param options  `webSocket`: with the port for WebSockets in it
    * @returns text with a key in it, or `x509=true` for a device with a certificate
-   * @throws {UsageError} if there is no such device
+   * @throws {UsageError} if there is no such device or module
    */
   connectionString(
-    who: { readonly deviceId: string } | { readonly service: true },
+    who:
+      | { readonly deviceId: string; readonly moduleId?: string | undefined }
+      | { readonly service: true }
+      | { readonly eventHub: true },
     options: { readonly webSocket?: boolean | undefined } = {},
   ): string {
+    if ('eventHub' in who) return this.#hub.eventHubConnectionString()
     const port = options.webSocket ? this.webSocketPort : this.port
     const common = { hostName: this.#hostName, port: port === 0 ? undefined : port }
+    const { registry } = this.#hub
     if ('service' in who) {
-      const policy = this.#hub.registry.policy('service')
-      return formatConnectionString({
-        kind: 'service',
-        keyName: 'service',
-        sharedAccessKey: policy?.primaryKey,
-        ...common,
-      })
+      const sharedAccessKey = registry.policy('service')?.primaryKey
+      return formatConnectionString({ kind: 'service', keyName: 'service', sharedAccessKey, ...common })
     }
-    const { deviceId } = who
-    const device = this.#hub.registry.device(deviceId)
-    if (device === undefined) throw new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, undefined)}`)
-    return formatConnectionString({
-      kind: 'device',
-      deviceId,
-      sharedAccessKey: device.x509 === undefined ? device.primaryKey : undefined,
-      x509: device.x509 !== undefined,
-      ...common,
-    })
+    const { deviceId, moduleId } = who
+    const identity = moduleId === undefined ? registry.device(deviceId) : registry.module(deviceId, moduleId)
+    if (identity === undefined) throw unknown(deviceId, moduleId)
+    const x509 = 'x509' in identity && identity.x509 !== undefined
+    const sharedAccessKey = x509 ? undefined : identity.primaryKey
+    return formatConnectionString({ kind: 'device', deviceId, moduleId, sharedAccessKey, x509, ...common })
   }
 
   /**
@@ -198,6 +226,11 @@ export class IotHubEmulator implements AsyncDisposable {
   async addAuthority(ca: string): Promise<void> {
     await readClientCertificate(ca)
     this.#hub.authorities.add(ca)
+  }
+
+  /** Adds a module to a device, with fresh keys. @throws {UsageError} there is no such device, the id is invalid or taken */
+  addModule(deviceId: string, moduleId: string): void {
+    this.#hub.registry.addModule(deviceId, moduleId)
   }
 
   /**
@@ -220,29 +253,50 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * Queues a message for a device and waits for its end: until the device has settled it for good, or it has expired.
+   * Queues a message for a device or module and waits for its end: until it has been settled for good, or has expired.
    *
-   * @throws {UsageError} if there is no such device
+   * @param options  `moduleId`: for this module; `inputName`: for this input of the module
+   * @throws {UsageError} if there is no such device or module, or a device is to have an input
    * @throws {RemoteError} its queue is full: condition `amqp:resource-limit-exceeded`
    * @throws {ClosedError} the hub was closed first
    */
-  async sendToDevice(deviceId: string, message: EmulatorMessage): Promise<FeedbackStatus> {
-    const device = this.#node(deviceId, undefined)
+  async sendToDevice(
+    deviceId: string,
+    message: EmulatorMessage,
+    options: SendToDeviceOptions = {},
+  ): Promise<FeedbackStatus> {
+    const { moduleId, inputName } = options
+    const node = this.#node(deviceId, moduleId)
+    if (inputName !== undefined && moduleId === undefined)
+      throw new UsageError('IoT Hub emulator: only modules have inputs')
     const { body, messageId, correlationId, contentType, contentEncoding, expiry } = message
     return await this.#hub.untilClosed<FeedbackStatus>((resolve, reject) => {
-      const isQueued = device.enqueue(
+      const isQueued = node.enqueue(
         {
           ack: 'none',
-          properties: { messageId, to: commandTo(deviceId), correlationId, contentType, contentEncoding },
+          properties: { messageId, to: commandTo(deviceId, moduleId), correlationId, contentType, contentEncoding },
           applicationProperties: new Map(Object.entries(message.properties ?? {})),
           body: typeof body === 'string' ? new TextEncoder().encode(body) : body,
+          inputName,
           onEnd: resolve,
         },
         expiry?.getTime(),
       )
       const condition = AmqpCondition.resourceLimitExceeded
-      if (!isQueued) reject(new RemoteError(`the queue of device '${deviceId}' is full`, 'delivery', { condition }))
+      const what = `the queue of ${nameOf(deviceId, moduleId)} is full`
+      if (!isQueued) reject(new RemoteError(what, 'delivery', { condition }))
     })
+  }
+
+  /**
+   * Lets something go wrong, from now on, once unless it says otherwise:
+   * `hub.fault({ on: 'attach', match: 'devices/d1/', error: { condition: 'amqp:internal-error' } })`.
+   *
+   * @returns what tells how often it has struck, and ends it when it is disposed of: `using fault = hub.fault(…)`
+   * @throws {UsageError} there is no such fault, or a number in it is out of range
+   */
+  fault(fault: EmulatorFault): StandingFault {
+    return this.#hub.faults.add(fault)
   }
 
   /**
@@ -294,14 +348,26 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * Lets something go wrong, from now on, once unless it says otherwise:
-   * `hub.fault({ on: 'attach', match: 'devices/d1/', error: { condition: 'amqp:internal-error' } })`.
+   * Empties the queue of messages for a device, as an operator may: they end as `purged`, also those that it has not
+   * settled yet.
    *
-   * @returns what tells how often it has struck, and ends it when it is disposed of: `using fault = hub.fault(…)`
-   * @throws {UsageError} there is no such fault, or a number in it is out of range
+   * @returns how many there were
+   * @throws {UsageError} if there is no such device
    */
-  fault(fault: EmulatorFault): StandingFault {
-    return this.#hub.faults.add(fault)
+  purgeMessages(deviceId: string): number {
+    const device = this.#hub.device(deviceId, undefined)
+    if (device === undefined) throw unknown(deviceId, undefined)
+    return device.purge()
+  }
+
+  /**
+   * Tells back ends that a device has uploaded a file. What they make of it stays here.
+   *
+   * @throws {UsageError} if there is no such device
+   */
+  notifyFileUpload(upload: FileUpload): void {
+    if (this.#hub.registry.device(upload.deviceId) === undefined) throw unknown(upload.deviceId, undefined)
+    this.#hub.fileNotifications.notify(upload)
   }
 
   /** Stops listening, closes every connection and ends the iterations over telemetry. */
@@ -317,7 +383,7 @@ export class IotHubEmulator implements AsyncDisposable {
 
   #node(deviceId: string, moduleId: string | undefined): DeviceNode {
     const node = this.#hub.device(deviceId, moduleId)
-    if (node === undefined) throw new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, moduleId)}`)
+    if (node === undefined) throw unknown(deviceId, moduleId)
     return node
   }
 }
@@ -337,6 +403,10 @@ function checkOptions(options: IotHubEmulatorOptions): void {
 /** The first certificate of a PEM text. */
 function derOf(pem: string): Uint8Array {
   return Buffer.from(/-----BEGIN CERTIFICATE-----([^-]*)/.exec(pem)?.[1] ?? '', 'base64')
+}
+
+function unknown(deviceId: string, moduleId: string | undefined): UsageError {
+  return new UsageError(`IoT Hub emulator: there is no ${nameOf(deviceId, moduleId)}`)
 }
 
 function nameOf(deviceId: string, moduleId: string | undefined): string {

@@ -9,8 +9,11 @@ import type { Listener } from '../client/api.ts'
 import { listen } from '../client/listen.ts'
 import type { Transport } from '../io/transport.ts'
 import { createCertificate } from './certificate.ts'
+import { systemClock } from './clock.ts'
+import { type HttpsListener, listenHttps } from './https-listener.ts'
 import type { Hub } from './hub.ts'
-import type { EmulatorListenOptions, EmulatorWebSocketOptions } from './iot-hub-emulator.ts'
+import type { IotHubEmulatorOptions } from './iot-hub-emulator.ts'
+import { ServiceApi } from './service-api.ts'
 import { listenWebSockets, type WebSocketListener } from './websocket-listener.ts'
 
 /** What accepts the connections of a hub. */
@@ -21,6 +24,8 @@ export interface Listening {
   readonly port: number
   /** 0 without. */
   readonly webSocketPort: number
+  /** 0 without. */
+  readonly httpsPort: number
   /** Serves the peer of a transport. */
   accept(transport: Transport): void
   /** Stops listening, and closes every connection. */
@@ -34,17 +39,12 @@ export interface Listening {
  */
 export async function listenFor(
   hub: Hub,
-  options: {
-    readonly hostName: string
-    readonly eventHubHostName?: string | undefined
-    readonly listen?: EmulatorListenOptions | 'memory' | undefined
-    readonly webSocket?: EmulatorWebSocketOptions | undefined
-  },
+  options: IotHubEmulatorOptions & { readonly hostName: string },
 ): Promise<Listening> {
-  const { hostName, eventHubHostName, listen: where = {}, webSocket } = options
+  const { hostName, listen: where = {}, webSocket, https } = options
+  const hostNames = [hostName, ...(options.eventHubHostName === undefined ? [] : [options.eventHubHostName])]
   const given = where === 'memory' ? undefined : where.tls
-  const isOwnTls = given === undefined && (where !== 'memory' || webSocket !== undefined)
-  const hostNames = eventHubHostName === undefined ? [hostName] : [hostName, eventHubHostName]
+  const isOwnTls = given === undefined && (where !== 'memory' || webSocket !== undefined || https !== undefined)
   const certificate = isOwnTls ? await createCertificate({ hostNames }) : undefined
   const identity = given ?? { cert: certificate?.cert, key: certificate?.key }
   // Asked for, not required: devices with keys have none. Whom one proves is asked of each link.
@@ -55,20 +55,26 @@ export async function listenFor(
   listener.on('connection', connection => hub.serve(connection))
   // A peer that fails its handshake is the peer's affair.
   listener.on('error', () => {})
-  const accept = (transport: Transport): void => serve(listener, hub, transport)
-  const webSockets = await openWebSockets(webSocket, tls, accept).catch(async error => {
-    await listener.close()
-    throw error
-  })
   if (where !== 'memory') hub.eventHub.port = listener.port
+  const accept = (transport: Transport): void => serve(listener, hub, transport)
+  let webSockets: WebSocketListener | undefined
+  let api: HttpsListener | undefined
+  try {
+    webSockets = await openWebSockets(webSocket, tls, accept)
+    api = await openApi(hub, identity, options)
+  } catch (error) {
+    await Promise.all([listener.close(), webSockets?.close()])
+    throw error
+  }
   return {
     ca: certificate?.ca,
     port: where === 'memory' ? 0 : listener.port,
     webSocketPort: webSockets?.port ?? 0,
+    httpsPort: api?.port ?? 0,
     accept,
     async close() {
       await listener.close()
-      await webSockets?.close()
+      await Promise.all([webSockets?.close(), api?.close()])
     },
   }
 }
@@ -76,13 +82,29 @@ export async function listenFor(
 const HOST = '127.0.0.1'
 
 async function openWebSockets(
-  options: EmulatorWebSocketOptions | undefined,
+  options: IotHubEmulatorOptions['webSocket'],
   tls: TlsOptions,
   accept: (transport: Transport) => void,
 ): Promise<WebSocketListener | undefined> {
   if (options === undefined) return undefined
   const { server, host = HOST, port = 0 } = options
   return listenWebSockets({ server, host, port, tls }, accept)
+}
+
+async function openApi(
+  hub: Hub,
+  tls: TlsOptions,
+  { https, hostName, clock = systemClock }: IotHubEmulatorOptions & { readonly hostName: string },
+): Promise<HttpsListener | undefined> {
+  if (https === undefined) return undefined
+  const api = new ServiceApi({
+    hostName,
+    now: () => clock.now(),
+    authenticate: token => hub.authenticate(token),
+    device: (deviceId, moduleId) => hub.device(deviceId, moduleId),
+  })
+  const { host = HOST, port = 0 } = https
+  return listenHttps({ host, port, tls }, request => api.handle(request))
 }
 
 function serve(listener: Listener, hub: Hub, transport: Transport): void {

@@ -65,6 +65,14 @@ export class OutgoingNode<M> {
     return isQueued
   }
 
+  /** Removes all messages, also those that a receiver has. @returns how many there were */
+  purge(): number {
+    const purged = this.#queue.purge()
+    for (const end of purged) this.#options.onEnd(end)
+    this.#pump()
+    return purged.length
+  }
+
   /** Stops; what is queued stays unsent. */
   close(): void {
     this.#isClosed = true

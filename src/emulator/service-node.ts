@@ -15,6 +15,7 @@ import type { Command, DeviceNode, DeviceNodeIdentity } from './device-node.ts'
 import { FeedbackBatcher, type FeedbackRecord, feedbackRecord, isReported, parseAcknowledgement } from './feedback.ts'
 import { bodyBytes, contentSize, idText, receiveAll } from './message-content.ts'
 import { OutgoingNode } from './outgoing-node.ts'
+import type { Quotas } from './quotas.ts'
 
 /** What a {@link ServiceNode} works with. */
 export interface ServiceNodeOptions {
@@ -24,6 +25,7 @@ export interface ServiceNodeOptions {
   readonly feedbackBatchMs: number
   /** How the queue of feedback batches behaves. */
   readonly queue: CommandQueueOptions
+  readonly quotas?: Quotas | undefined
   /** The node of a device or module; `undefined` when it is not registered. */
   device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined
 }
@@ -99,6 +101,8 @@ export class ServiceNode {
     const ack = ackText === undefined || typeof ackText === 'string' ? parseAcknowledgement(ackText) : undefined
     if (ack === undefined) return invalid('iothub-ack is none of none, positive, negative and full')
 
+    const refusal = this.#options.quotas?.takeCommand(this.#options.clock.now())
+    if (refusal !== undefined) return refusal
     const { messageId, userId, to, correlationId, contentType, contentEncoding, absoluteExpiryTime } = sent
     const properties = { messageId, userId: userId?.slice(), to, correlationId, contentType, contentEncoding }
     const command = { ack, properties, applicationProperties: new Map(message.applicationProperties), body }

@@ -1,10 +1,12 @@
 /**
  * The conditions that an IoT Hub or its Event Hubs endpoint sends, what each means there, and whether trying again can
- * help. A table and three small readers; how often and how soon to retry is the caller's.
+ * help. One table, and functions that read it; how often and how soon to retry is the caller's.
  *
  * The verdicts are those that Microsoft's device SDKs share. Where they differ, a condition is retryable when the cause
  * lies in the service and passes by itself. Facts: spec-notes/iothub.md, errors.
  */
+
+import { AmqpError, type AnyAmqpError } from '../errors.ts'
 
 /** What a condition means on a hub. */
 export interface ConditionInfo {
@@ -47,23 +49,51 @@ export function describeCondition(condition: string): ConditionInfo | undefined 
 }
 
 /**
- * Whether trying again can help.
+ * Whether trying again can help; on a fresh link or connection, if need be.
  *
- * @param condition  of the error; `undefined` when the peer gave none, as when a socket drops, which is retryable.
- *   An unknown condition is not.
+ * @param error  what a client threw, or the condition of it. `undefined`: the peer gave no condition, as when a socket
+ *   drops, which is retryable. An unknown condition is not; nor is what is no error of this package, except for a
+ *   `TimeoutError` of the platform. An end that nobody gave a reason for is retryable, also where it came from this end.
  */
-export function isRetryable(condition: string | undefined): boolean {
-  return condition === undefined || describeCondition(condition)?.retryable === true
+export function isRetryable(error: unknown): boolean {
+  if (error === undefined) return true
+  if (typeof error === 'string') return describeCondition(error)?.retryable === true
+  if (error instanceof AmqpError) return isRetryableError(error as AnyAmqpError)
+  return typeof error === 'object' && error !== null && 'name' in error && error.name === 'TimeoutError'
 }
 
 /**
  * Whether the hub is asking for less traffic, so that a retry should wait seconds rather than milliseconds.
  *
- * @param condition  of the error; `undefined` when the peer gave none
+ * @param error  as for {@link isRetryable}
  */
-export function isThrottling(condition: string | undefined): boolean {
+export function isThrottling(error: unknown): boolean {
+  const condition = error instanceof AmqpError ? error.condition : error
   return condition === HubCondition.deviceContainerThrottled || condition === HubCondition.serverBusy
 }
+
+function isRetryableError(error: AnyAmqpError): boolean {
+  switch (error.code) {
+    case 'ERR_AMQP_TRANSPORT':
+    case 'ERR_AMQP_IDLE_TIMEOUT':
+      return true
+    case 'ERR_AMQP_CLOSED':
+      return isRetryable(error.cause)
+    case 'ERR_AMQP_SASL':
+      return error.outcome === 'sys-temp'
+    case 'ERR_AMQP_DELIVERY':
+      // Released or modified: the hub could not take it just then.
+      return error.outcome.outcome === 'rejected' ? isKnownRetryable(error) : true
+    case 'ERR_AMQP_REMOTE':
+    case 'ERR_AMQP_TRANSACTION':
+      return isKnownRetryable(error)
+    default:
+      return false
+  }
+}
+
+/** An error whose sender gave no reason is not worth another try, unlike an end without one. */
+const isKnownRetryable = ({ condition }: AmqpError): boolean => condition !== undefined && isRetryable(condition)
 
 /** Every condition known, by symbol text. Read it through {@link describeCondition}, which ignores inherited keys. */
 export const hubConditions: Readonly<Record<string, ConditionInfo>> = {

@@ -24,7 +24,14 @@ import {
   splitHost,
 } from './hub-connection.ts'
 import type { LinkPair } from './link-pair.ts'
-import { type CommandContent, readCommand, type Telemetry, telemetryMessage } from './message-mapping.ts'
+import {
+  BATCH_FORMAT,
+  type CommandContent,
+  readCommand,
+  type Telemetry,
+  telemetryBatch,
+  telemetryMessage,
+} from './message-mapping.ts'
 import { type MethodHandler, MethodHandlers, type MethodRegistration } from './methods.ts'
 import { Twin } from './twin.ts'
 import type { X509Credential } from './x509.ts'
@@ -47,6 +54,12 @@ export interface DeviceCredentials {
   readonly gatewayHostName?: string | undefined
 }
 
+/** How a device connects to its hub. */
+export interface DeviceOptions extends IotHubOptions {
+  /** The model that the device follows, e.g. `dtmi:com:example:Thermostat;1`: IoT Plug and Play. */
+  readonly modelId?: string | undefined
+}
+
 /** A message from the cloud, to be settled once by one of the three. Until then the hub keeps it locked, for a minute. */
 export interface CloudToDeviceMessage extends CommandContent {
   /** Done: the hub removes it. @throws {ClosedError} the link ended first; the hub will deliver it again */
@@ -57,21 +70,29 @@ export interface CloudToDeviceMessage extends CommandContent {
   reject(): Promise<void>
 }
 
-/** A device or module, connected to its hub. Make it with {@link DeviceClient.connect}. */
+/**
+ * A device or module, connected to its hub. Make it with {@link DeviceClient.connect}.
+ *
+ * A module is a device with inputs and outputs, and an address below that of its device: it is the same class, by
+ * credentials with a `moduleId`.
+ */
 export class DeviceClient implements AsyncDisposable {
   /** Resolves when the connection has ended: by whom, and why. */
   readonly closed: Promise<Closure>
   readonly #hub: HubConnection
   readonly #telemetry: SharedLink<Sender>
   readonly #commands: SharedLink<Receiver>
+  /** Of a module only. */
+  readonly #inputs: SharedLink<Receiver> | undefined
   readonly #methods: MethodHandlers
   readonly #twin: SharedLink<Twin>
 
-  private constructor(hub: HubConnection, { deviceId, moduleId }: Identity) {
+  private constructor(hub: HubConnection, { deviceId, moduleId }: Identity, { modelId }: DeviceOptions) {
     const addresses = deviceAddresses(deviceId, moduleId)
     this.#hub = hub
-    this.#telemetry = hub.sender(addresses.telemetry)
+    this.#telemetry = hub.sender(addresses.telemetry, modelId === undefined ? {} : { [MODEL_ID]: modelId })
     this.#commands = hub.receiver(addresses.commands, COMMAND_WINDOW)
+    this.#inputs = moduleId === undefined ? undefined : hub.receiver(addresses.telemetry, COMMAND_WINDOW)
     this.#methods = new MethodHandlers(hub.pair({ address: addresses.methods, kind: 'methods' }))
     const twin = hub.pair({
       address: addresses.twin,
@@ -84,12 +105,12 @@ export class DeviceClient implements AsyncDisposable {
   }
 
   /**
-   * Connects a device to its hub and authenticates it, by a token that is valid for an hour, or by its certificate. Whom
-   * a certificate proves, a hub asks at the first link: one that it does not know fails what is done first, as with
-   * `amqp:unauthorized-access`.
+   * Connects a device or module to its hub and authenticates it, by a token that is valid for an hour, or by its
+   * certificate. Whom a certificate proves, a hub asks at the first link: one that it does not know fails what is done
+   * first, as with `amqp:unauthorized-access`.
    *
-   * @param credentials  a connection string with `DeviceId`, or its parts. With `x509=true` the certificate and its key
-   *   are in `options.tls`: `{ cert, key }` or `{ pfx }`
+   * @param credentials  a connection string with `DeviceId`, and `ModuleId` for a module, or its parts. With `x509=true`
+   *   the certificate and its key are in `options.tls`: `{ cert, key }` or `{ pfx }`
    * @throws {UsageError} the connection string is not a device's, or lacks a key or token; the key is not base64; there is
    *   no certificate
    * @throws {RemoteError} the hub refused the token (CBS): condition `amqp:unauthorized-access`
@@ -98,9 +119,9 @@ export class DeviceClient implements AsyncDisposable {
    *
    * Cancellation drops the connection.
    */
-  static async connect(credentials: string | DeviceCredentials, options: IotHubOptions = {}): Promise<DeviceClient> {
+  static async connect(credentials: string | DeviceCredentials, options: DeviceOptions = {}): Promise<DeviceClient> {
     const identity = typeof credentials === 'string' ? parseCredentials(credentials) : readCredentials(credentials)
-    return new DeviceClient(await HubConnection.open(loginOf(identity), options), identity)
+    return new DeviceClient(await HubConnection.open(loginOf(identity), options), identity, options)
   }
 
   /**
@@ -122,6 +143,20 @@ export class DeviceClient implements AsyncDisposable {
   }
 
   /**
+   * Sends some telemetry as one transfer: the hub takes all of it, in order, or none. It takes 256 KiB altogether.
+   *
+   * @param batch  one message or more
+   * @throws as {@link sendTelemetry}; {UsageError} also for an empty batch
+   *
+   * Cancellation: as with {@link sendTelemetry}.
+   */
+  async sendTelemetryBatch(batch: readonly Telemetry[], options: Abortable = {}): Promise<void> {
+    const message = telemetryBatch(batch)
+    const sender = await this.#telemetry.get(options)
+    assertAccepted(await sender.send(message, { messageFormat: BATCH_FORMAT, signal: options.signal }))
+  }
+
+  /**
    * Messages from the cloud, as they come. Loops at the same time share them out. A message that cannot be read, or has
    * a body that is neither bytes nor text, is rejected and passed over.
    *
@@ -133,12 +168,19 @@ export class DeviceClient implements AsyncDisposable {
    *
    * Cancellation ends the loop with `signal.reason`; no message is lost.
    */
-  async *messages(options: Abortable = {}): AsyncGenerator<CloudToDeviceMessage, undefined, undefined> {
-    for await (const delivery of this.#hub.deliveries(this.#commands, options)) {
-      const content = readable(delivery)
-      if (content === undefined) await delivery.reject({ condition: AmqpCondition.decodeError })
-      else yield settleable(delivery, content)
-    }
+  messages(options: Abortable = {}): AsyncGenerator<CloudToDeviceMessage, undefined, undefined> {
+    return this.#read(this.#commands, options)
+  }
+
+  /**
+   * Messages for the inputs of a module, as they come; `inputName` says which input. All else is as with
+   * {@link messages}.
+   *
+   * @throws {UsageError} this is no module
+   */
+  inputs(options: Abortable = {}): AsyncGenerator<CloudToDeviceMessage, undefined, undefined> {
+    if (this.#inputs === undefined) throw new UsageError('inputs: only modules have them; this is a device')
+    return this.#read(this.#inputs, options)
   }
 
   /**
@@ -187,7 +229,21 @@ export class DeviceClient implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
+
+  async *#read(
+    link: SharedLink<Receiver>,
+    options: Abortable,
+  ): AsyncGenerator<CloudToDeviceMessage, undefined, undefined> {
+    for await (const delivery of this.#hub.deliveries(link, options)) {
+      const content = readable(delivery)
+      if (content === undefined) await delivery.reject({ condition: AmqpCondition.decodeError })
+      else yield settleable(delivery, content)
+    }
+  }
 }
+
+/** In the attach of telemetry. */
+const MODEL_ID = 'com.microsoft:model-id'
 
 /** A hub queues at most 50 messages for a device; each that is sent ahead of its use runs down its lock. */
 const COMMAND_WINDOW = 10

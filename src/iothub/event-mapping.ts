@@ -25,7 +25,10 @@ export interface TelemetryAuthentication {
 
 /** What a device or module sent, as the hub tells it. Absent parts are `undefined`. */
 export interface TelemetryEvent
-  extends Omit<CommandContent, 'to' | 'ack' | 'expiry' | 'deliveryCount' | 'enqueuedTime' | 'sequenceNumber'> {
+  extends Omit<
+    CommandContent,
+    'to' | 'ack' | 'expiry' | 'deliveryCount' | 'enqueuedTime' | 'sequenceNumber' | 'inputName'
+  > {
   readonly deviceId: string | undefined
   readonly moduleId: string | undefined
   /** Differs between a device and a later one of the same id. */

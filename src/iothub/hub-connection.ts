@@ -181,15 +181,19 @@ export class HubConnection implements AsyncDisposable {
    * Cancellation drops the connection.
    */
   static async open(login: HubLogin, options: IotHubOptions = {}): Promise<HubConnection> {
-    const { signal, trace } = options
+    const { tls, transport, webSocket, proxy, signal, trace } = options
     signal?.throwIfAborted()
     const { credential } = login
     const auth = authOf(credential, options)
+    // Over a transport that is given, whoever made it has shown the certificate.
+    const security = 'x509' in credential && !transport ? withCertificate(tls, credential.x509) : (tls ?? true)
     const token = 'x509' in credential ? undefined : await untilAborted(makeToken(login, credential), signal)
     const connection = await connect({
       host: login.host,
       port: login.port,
-      ...wayTo(login.host, options, 'x509' in credential ? credential.x509 : 'none'),
+      ...(transport === undefined
+        ? { tls: security, webSocket: hubWebSocket(webSocket), proxy }
+        : { transport: typeof transport === 'function' ? transport(login.host) : transport }),
       sasl: !token ? false : auth === 'plain' ? sasl.plain(login.user, token.value) : sasl.anonymous(),
       signal,
       trace,
@@ -213,9 +217,10 @@ export class HubConnection implements AsyncDisposable {
     return this.#connection.closed
   }
 
-  /** A sender to `address`. */
-  sender(address: string): SharedLink<Sender> {
-    return new SharedLink(() => this.#connection.sender(address, { properties: attachProperties }))
+  /** A sender to `address`. @param properties  of the attach, besides the client's version */
+  sender(address: string, properties: Readonly<Record<string, string>> = {}): SharedLink<Sender> {
+    const all = { ...attachProperties, ...properties }
+    return new SharedLink(() => this.#connection.sender(address, { properties: all }))
   }
 
   /** A receiver from `address`, that keeps `window` deliveries coming. */
@@ -273,7 +278,7 @@ export class HubConnection implements AsyncDisposable {
 }
 
 /** Hubs know the name that the sub-protocol had before there was a standard, and no other. */
-const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
+export const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
   options && {
     class: options.class,
     path: options.path ?? '/$iothub/websocket',
@@ -285,17 +290,6 @@ export const attachProperties: Readonly<Record<string, string>> = { 'com.microso
 
 const TOKEN_TYPE = 'servicebus.windows.net:sastoken'
 const TOKEN_LIFE_MS = 3_600_000
-
-/** How to reach a host. Over a transport that is given, whoever made it has shown the certificate. */
-export function wayTo(
-  host: string,
-  { tls, transport, webSocket, proxy }: IotHubOptions,
-  certificate: X509Credential | undefined | 'none',
-): Pick<ConnectOptions, 'tls' | 'transport' | 'webSocket' | 'proxy'> {
-  if (transport) return { transport: typeof transport === 'function' ? transport(host) : transport }
-  const security = certificate === 'none' ? (tls ?? true) : withCertificate(tls, certificate)
-  return { tls: security, webSocket: hubWebSocket(webSocket), proxy }
-}
 
 function authOf(credential: HubLogin['credential'], { auth }: IotHubOptions): 'cbs' | 'plain' {
   if (auth !== undefined && 'x509' in credential)
@@ -324,7 +318,7 @@ function named(error: unknown, who: string): unknown {
   return error instanceof SaslError ? new SaslError(`${who}: ${error.message}`, error.outcome, error) : error
 }
 
-/** The promise, or the reason of the signal, whichever comes first. */
+/** Rejects with `signal.reason` when that fires first. */
 export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
   return new Promise((resolve, reject) => {

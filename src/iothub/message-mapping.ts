@@ -1,19 +1,20 @@
 /**
  * What IoT programs exchange, mapped to and from AMQP messages: telemetry, cloud-to-device messages, feedback.
  *
- * System properties go where a hub looks for them: most into the properties section, the creation time and the
- * acknowledgement into application properties, where user properties are too. Values of user properties are strings;
+ * System properties go where a hub looks for them: most into the properties section, the creation time, the
+ * acknowledgement and some others into application properties, where user properties are too. Values of user properties are strings;
  * others do not survive a hub. Facts: spec-notes/iothub.md, telemetry, cloud-to-device messages, feedback. §3.2
  */
 
 import { AmqpCondition, ProtocolError, UsageError } from '../errors.ts'
+import { encodeMessage } from '../message/encode.ts'
 import type { Body, Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import type { AmqpMap } from '../types/map.ts'
 import type { AmqpValue } from '../types/values.ts'
 import { commandTo } from './addresses.ts'
 
-/** A message from a device or module to its hub. */
-export interface Telemetry {
+/** What any message to a hub may have. */
+export interface OutgoingMessage {
   /** Sent as one data section; a string as UTF-8. A hub takes 256 KiB with the properties. */
   readonly body: Uint8Array | string
   /** User properties, own keys. Names of system properties are refused, see `creationTime` and `ack`. */
@@ -28,14 +29,27 @@ export interface Telemetry {
   /** Character set, e.g. `utf-8`. ASCII. */
   readonly contentEncoding?: string | undefined
   readonly creationTime?: Date | undefined
+  /** A hub makes nothing of it in telemetry. */
   readonly expiry?: Date | undefined
+}
+
+/** A message from a device or module to its hub. */
+export interface Telemetry extends OutgoingMessage {
+  /** The output of a module that it leaves by. */
+  readonly outputName?: string | undefined
+  /** The component of the device's model that it is of. */
+  readonly component?: string | undefined
+  /** Schema of the body, where the hub is to know. */
+  readonly schema?: string | undefined
+  /** For messages to a security service: `urn:azureiot:Security:SecurityAgent:1`. */
+  readonly interfaceId?: string | undefined
 }
 
 /** Which ends of a cloud-to-device message produce feedback: success is positive, all others are negative. */
 export type Acknowledgement = 'none' | 'positive' | 'negative' | 'full'
 
 /** A message from the cloud to a device. A hub takes 64 KiB. */
-export interface CloudMessage extends Telemetry {
+export interface CloudMessage extends OutgoingMessage {
   /** Feedback that is wanted; it names the message by `messageId`. Default `'none'`. */
   readonly ack?: Acknowledgement | undefined
   /** When the hub gives up delivering it. Default: the hub's, usually after an hour. */
@@ -63,6 +77,8 @@ export interface CommandContent {
   readonly sequenceNumber: bigint | undefined
   /** How often it was delivered in vain. */
   readonly deliveryCount: number | undefined
+  /** The input of a module that it came to; `undefined` for a message from the cloud. */
+  readonly inputName: string | undefined
 }
 
 /** What became of a cloud-to-device message. */
@@ -83,15 +99,47 @@ export type FeedbackStatus = 'success' | 'expired' | 'deliveryCountExceeded' | '
 /**
  * The AMQP message for telemetry.
  *
- * @throws {UsageError} if there is no body, if a user property has a system property's name or is no string, or a time is no date
+ * @throws {UsageError} if there is no body, if a user property has a system property's name or is no string, or a time
+ *   is no date
  */
 export function telemetryMessage(telemetry: Telemetry): MessageInit {
-  if (typeof telemetry !== 'object' || telemetry === null)
+  const { applicationProperties, ...init } = hubMessage(telemetry)
+  const { outputName, component, schema, interfaceId } = telemetry
+  for (const [name, value] of Object.entries({ outputName, component, schema, interfaceId }))
+    if (value !== undefined && typeof value !== 'string') throw new UsageError(`message: ${name} is not a string`)
+  if (outputName !== undefined) applicationProperties.set(OUTPUT_NAME, outputName)
+  if (schema !== undefined) applicationProperties.set(SCHEMA, schema)
+  const annotations = { 'dt-subject': component, 'iothub-interface-id': interfaceId }
+  return {
+    ...init,
+    ...((component ?? interfaceId) !== undefined && { messageAnnotations: annotations }),
+    ...(applicationProperties.size > 0 && { applicationProperties }),
+  }
+}
+
+/**
+ * The AMQP message for a batch of telemetry, in which each message is a data section. It is sent by
+ * {@link BATCH_FORMAT}.
+ *
+ * @throws {UsageError} the batch is empty, or as {@link telemetryMessage}
+ * @throws {EncodeError} a value of a message does not fit
+ */
+export function telemetryBatch(batch: readonly Telemetry[]): MessageInit {
+  if (!Array.isArray(batch) || batch.length === 0) throw new UsageError('batch: needs an array of messages, not empty')
+  return { body: { data: batch.map(telemetry => encodeMessage(telemetryMessage(telemetry))) } }
+}
+
+/** The message-format by which a hub knows a batch. §2.8.11 */
+export const BATCH_FORMAT = 0x80013700
+
+/** The part that all messages have. */
+function hubMessage(message: OutgoingMessage): MessageInit & { readonly applicationProperties: Map<string, string> } {
+  if (typeof message !== 'object' || message === null)
     throw new UsageError('message: needs an object such as { body: … }')
-  if (typeof telemetry.body !== 'string' && !(telemetry.body instanceof Uint8Array))
+  if (typeof message.body !== 'string' && !(message.body instanceof Uint8Array))
     throw new UsageError('message: needs a body, text or bytes; an object becomes one by JSON.stringify')
-  const { body, messageId, correlationId, userId, contentType, contentEncoding, creationTime, expiry } = telemetry
-  const applicationProperties = userProperties(telemetry.properties)
+  const { body, messageId, correlationId, userId, contentType, contentEncoding, creationTime, expiry } = message
+  const applicationProperties = userProperties(message.properties)
   if (creationTime !== undefined) applicationProperties.set(CREATION_TIME, isoTime(creationTime, 'creationTime'))
   if (expiry !== undefined) isoTime(expiry, 'expiry')
   return {
@@ -103,7 +151,7 @@ export function telemetryMessage(telemetry: Telemetry): MessageInit {
       contentEncoding,
       absoluteExpiryTime: expiry,
     },
-    ...(applicationProperties.size > 0 && { applicationProperties }),
+    applicationProperties,
     body: typeof body === 'string' ? new TextEncoder().encode(body) : body,
   }
 }
@@ -112,22 +160,22 @@ export function telemetryMessage(telemetry: Telemetry): MessageInit {
  * The AMQP message that carries a cloud message to a device.
  *
  * @param deviceId  raw, not empty
+ * @param moduleId  for a module of the device; raw, not empty
  * @throws {UsageError} as {@link telemetryMessage}; also if feedback is wanted and there is no `messageId` to name the
  *   message by, or `ack` is none of the four
  */
-export function cloudMessage(deviceId: string, message: CloudMessage): MessageInit {
-  const { properties, applicationProperties, body } = telemetryMessage(message)
+export function cloudMessage(deviceId: string, message: CloudMessage, moduleId?: string): MessageInit {
+  const { properties, applicationProperties, body } = hubMessage(message)
   const { ack } = message
-  const application = new Map(applicationProperties instanceof Map ? applicationProperties : [])
   if (ack !== undefined) {
     if (!acknowledgements.includes(ack))
       throw new UsageError(`message: ack must be one of ${acknowledgements.join(', ')}`)
     if (ack !== 'none' && !message.messageId) throw new UsageError('message: feedback needs a messageId')
-    application.set(ACK, ack)
+    applicationProperties.set(ACK, ack)
   }
   return {
-    properties: { ...properties, to: commandTo(deviceId) },
-    ...(application.size > 0 && { applicationProperties: application }),
+    properties: { ...properties, to: commandTo(deviceId, moduleId) },
+    ...(applicationProperties.size > 0 && { applicationProperties }),
     body,
   }
 }
@@ -159,6 +207,7 @@ export function readCommand(message: Message): CommandContent | undefined {
     enqueuedTime: dateOf(messageAnnotations?.get('iothub-enqueuedtime')),
     sequenceNumber: bigintOf(messageAnnotations?.get('x-opt-sequence-number')),
     deliveryCount: numberOf(messageAnnotations?.get('iothub-deliverycount')),
+    inputName: textOf(messageAnnotations?.get('x-opt-input-name')),
   }
 }
 
@@ -169,16 +218,23 @@ export function readCommand(message: Message): CommandContent | undefined {
  * @throws {DecodeError} its bytes are not valid AMQP
  */
 export function readFeedback(message: Message): readonly FeedbackRecord[] {
-  const body = bodyBytes(message.body)
-  const records = body && parseJson(new TextDecoder().decode(body))
+  const records = readJsonBody(message)
   if (!Array.isArray(records)) throw malformed('is not a JSON array')
   return records.map(readRecord)
+}
+
+/** The JSON in a body; `undefined` where there is none. @throws {DecodeError} the bytes are not valid AMQP */
+export function readJsonBody(message: Message): unknown {
+  const body = bodyBytes(message.body)
+  return body && parseJson(new TextDecoder().decode(body))
 }
 
 /** The creation time, as a hub and its back ends look for it. */
 const CREATION_TIME = 'iothub-creation-time-utc'
 const ACK = 'iothub-ack'
-const systemNames: readonly string[] = [CREATION_TIME, ACK]
+const OUTPUT_NAME = 'iothub-outputname'
+const SCHEMA = 'iothub-message-schema'
+const systemNames: readonly string[] = [CREATION_TIME, ACK, OUTPUT_NAME, SCHEMA]
 
 const acknowledgements: readonly Acknowledgement[] = ['none', 'positive', 'negative', 'full']
 const statuses: readonly FeedbackStatus[] = ['success', 'expired', 'deliveryCountExceeded', 'rejected', 'purged']
@@ -240,6 +296,10 @@ function dateOf(value: unknown): Date | undefined {
 
 function bigintOf(value: AmqpValue | undefined): bigint | undefined {
   return typeof value === 'bigint' ? value : undefined
+}
+
+function textOf(value: AmqpValue | undefined): string | undefined {
+  return typeof value === 'string' ? value : undefined
 }
 
 function numberOf(value: AmqpValue | undefined): number | undefined {

@@ -10,11 +10,11 @@ import { connect } from '../client/connect.ts'
 import { sasl } from '../client/sasl.ts'
 import { SaslError, UsageError } from '../errors.ts'
 import type { DeviceCredentials } from './device-client.ts'
-import { type HostAndPort, type IotHubOptions, splitHost, wayTo } from './hub-connection.ts'
+import { type HostAndPort, hubWebSocket, type IotHubOptions, splitHost } from './hub-connection.ts'
 import { ProvisioningLink } from './provisioning-link.ts'
 import { type RegistrationState, textOf } from './provisioning-message.ts'
 import { createSasToken, deriveDeviceKey } from './sas.ts'
-import type { X509Credential } from './x509.ts'
+import { withCertificate, type X509Credential } from './x509.ts'
 
 /** Who asks to be provisioned, how it proves itself, and how to reach the service. One proof is needed. */
 export interface ProvisionOptions extends Omit<IotHubOptions, 'auth'> {
@@ -81,9 +81,13 @@ export async function provision(options: ProvisionOptions): Promise<ProvisionedD
   const late = AbortSignal.timeout(timeoutMs)
   const signal = options.signal ? AbortSignal.any([options.signal, late]) : late
   signal.throwIfAborted()
+  const { tls, transport, webSocket, proxy } = options
+  const security = key === undefined && !transport ? withCertificate(tls, options.x509) : (tls ?? true)
   const connection = await connect({
     ...place,
-    ...wayTo(place.host, options, key === undefined ? options.x509 : 'none'),
+    ...(transport === undefined
+      ? { tls: security, webSocket: hubWebSocket(webSocket), proxy }
+      : { transport: typeof transport === 'function' ? transport(place.host) : transport }),
     sasl: key === undefined ? false : sasl.plain(address, await tokenFor(address, key)),
     signal,
     trace,

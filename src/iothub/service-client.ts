@@ -1,5 +1,6 @@
 /**
- * The back-end side of an IoT Hub: messages to devices, feedback on them, and telemetry.
+ * The back-end side of an IoT Hub: messages to devices, feedback on them, telemetry, and
+ * file upload notifications.
  *
  * Links are attached when first used. The client does not reconnect: when `closed` resolves, make another one.
  * Facts: spec-notes/iothub.md, service links.
@@ -9,10 +10,12 @@ import type { Closure, Delivery, Receiver, Sender } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
 import { assertAccepted } from '../client/outcome.ts'
 import { AmqpCondition, UsageError } from '../errors.ts'
+import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
 import { parseConnectionString } from './connection-string.ts'
-import { EventHub, type EventHubInfo, type PartitionInfo, type TelemetryOptions } from './event-hub.ts'
+import { EventHub, type TelemetryOptions } from './event-hub.ts'
 import type { TelemetryEvent } from './event-mapping.ts'
+import { type FileNotification, readFileNotification } from './file-notifications.ts'
 import {
   checkCredentials,
   credentialOf,
@@ -25,6 +28,7 @@ import {
   type SharedLink,
   splitHost,
 } from './hub-connection.ts'
+import type { EventHubInfo, PartitionInfo } from './management.ts'
 import { type CloudMessage, cloudMessage, type FeedbackRecord, readFeedback } from './message-mapping.ts'
 
 /** Who a back end is and how it proves it; what a connection string says, taken apart. */
@@ -35,6 +39,13 @@ export interface ServiceCredentials {
   readonly keyName: string
   /** A key of the policy, or a source of tokens for `{hostName}`. */
   readonly sas: SasCredential
+}
+
+/** Whom a message is for; ids as registered, not encoded. */
+export interface CommandTarget {
+  readonly deviceId: string
+  /** A module of the device; leave out for the device itself. */
+  readonly moduleId?: string | undefined
 }
 
 /** Some records of feedback, to be settled once, all together. Until then the hub keeps them locked, for a minute. */
@@ -54,12 +65,14 @@ export class ServiceClient implements AsyncDisposable {
   readonly #eventHub: EventHub
   readonly #commands: SharedLink<Sender>
   readonly #feedback: SharedLink<Receiver>
+  readonly #fileNotifications: SharedLink<Receiver>
 
   private constructor(hub: HubConnection, eventHub: EventHub) {
     this.#hub = hub
     this.#eventHub = eventHub
     this.#commands = hub.sender(serviceAddresses.commands)
     this.#feedback = hub.receiver(serviceAddresses.feedback, FEEDBACK_WINDOW)
+    this.#fileNotifications = hub.receiver(serviceAddresses.fileNotifications, FEEDBACK_WINDOW)
     this.closed = hub.closed
   }
 
@@ -83,10 +96,11 @@ export class ServiceClient implements AsyncDisposable {
   /**
    * Sends a message to a device. Any number may be in flight; their order is kept.
    *
-   * @param deviceId  as registered, not encoded
+   * @param to  a device by its id, as registered, not encoded; or device and module
    * @returns when the hub has queued it; what becomes of it later is told by {@link ServiceClient.feedback}
    * @throws {DeliveryError} the hub did not take it; `condition` says why: `amqp:not-found` for an unknown device,
-   *   `amqp:resource-limit-exceeded` for a full queue, `amqp:link:message-size-exceeded` above 64 KiB
+   *   `amqp:resource-limit-exceeded` for a full queue, `amqp:link:message-size-exceeded` above 64 KiB,
+   *   `com.microsoft:device-container-throttled` when there were too many. `isRetryable` says which to try again.
    * @throws {UsageError} a property is not what the mapping allows, or feedback is wanted without a `messageId`
    * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
    * @throws {RemoteError} the hub refused the link, e.g. because the policy lacks ServiceConnect
@@ -94,8 +108,9 @@ export class ServiceClient implements AsyncDisposable {
    *
    * Cancellation: a queued message is not sent; for one that was, the outcome is unknown.
    */
-  async sendToDevice(deviceId: string, message: CloudMessage, options: Abortable = {}): Promise<void> {
-    const encoded = cloudMessage(deviceId, message)
+  async sendToDevice(to: string | CommandTarget, message: CloudMessage, options: Abortable = {}): Promise<void> {
+    const { deviceId, moduleId } = typeof to === 'string' ? { deviceId: to, moduleId: undefined } : to
+    const encoded = cloudMessage(deviceId, message, moduleId)
     const sender = await this.#commands.get(options)
     assertAccepted(await sender.send(encoded, { signal: options.signal }))
   }
@@ -115,8 +130,28 @@ export class ServiceClient implements AsyncDisposable {
    */
   async *feedback(options: Abortable = {}): AsyncGenerator<FeedbackBatch, undefined, undefined> {
     for await (const delivery of this.#hub.deliveries(this.#feedback, options)) {
-      const records = await readOrReject(delivery)
+      const records = await readOrReject(delivery, readFeedback)
       yield { records, complete: () => delivery.accept(), abandon: () => delivery.release() }
+    }
+  }
+
+  /**
+   * Notifications of files that devices have uploaded, as they come, where the hub is set up to give them. All receivers
+   * of a hub share one queue, so do loops at the same time.
+   *
+   * The loop ends when this client is closed. Leaving it settles nothing: what it has not settled comes again after a
+   * minute.
+   *
+   * @throws {ProtocolError} a notification cannot be understood; it was rejected. So with {DecodeError}
+   * @throws {RemoteError} the hub refused the link
+   * @throws {ClosedError} link or connection ended otherwise; a new loop attaches the link again
+   *
+   * Cancellation ends the loop with `signal.reason`; no notification is lost.
+   */
+  async *fileNotifications(options: Abortable = {}): AsyncGenerator<FileNotification, undefined, undefined> {
+    for await (const delivery of this.#hub.deliveries(this.#fileNotifications, options)) {
+      const record = await readOrReject(delivery, readFileNotification)
+      yield { ...record, complete: () => delivery.accept(), abandon: () => delivery.release() }
     }
   }
 
@@ -190,10 +225,10 @@ function loginOf({ host, port }: HostAndPort, keyName: string, credential: HubLo
   return { who, host, port, resource: host, user: `${keyName}@sas.root.${hub}`, keyName, credential }
 }
 
-/** A batch that nobody can read would come again and again. */
-async function readOrReject(delivery: Delivery): Promise<readonly FeedbackRecord[]> {
+/** What nobody can read would come again and again. */
+async function readOrReject<T>(delivery: Delivery, read: (message: Message) => T): Promise<T> {
   try {
-    return readFeedback(delivery.message)
+    return read(delivery.message)
   } catch (error) {
     await delivery.reject({ condition: AmqpCondition.decodeError })
     throw error

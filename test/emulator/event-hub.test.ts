@@ -157,7 +157,6 @@ describe('tokens', () => {
     ['localhost/iothub-ehub-localhost/ConsumerGroups', 'eventhub', 'attached'],
     ['amqps://localhost/iothub-ehub-localhost/ConsumerGroups/$Default/Partitions/0', 'eventhub', 'attached'],
     ['sb://localhost/', 'eventhub', 'attached'],
-    ['sb://localhost/other', 'eventhub', 'amqp:unauthorized-access'],
     ['localhost', 'iothub', 'amqp:unauthorized-access'],
   ])('for %s by the rule %s: %s', async (resourceUri, keyRule, result) => {
     const connection = await open()
@@ -177,8 +176,15 @@ describe('tokens', () => {
   it.each<[string, SasKeyRule]>([
     [`sb://localhost/${EVENT_HUB}`, 'iothub'],
     ['localhost', 'eventhub'],
+    ['sb://localhost/other', 'eventhub'],
   ])('for %s by the rule %s are refused', async (resourceUri, keyRule) => {
     await expect(put(await open(), resourceUri, keyRule)).rejects.toThrow('401')
+  })
+
+  it('of the hub may have the scheme of the event hub', async () => {
+    const connection = await open()
+    await put(connection, 'sb://localhost/messages/events/$management', 'iothub')
+    expect((await refusal(connection.sender('/messages/events/$management'))).condition).toBe('amqp:link:redirect')
   })
 
   it('are not needed with the name and key of a policy, by PLAIN', async () => {
@@ -194,6 +200,19 @@ describe('tokens', () => {
       ['nobody', serviceKey()],
     ] as const)
       await expect(plain(user, password)).rejects.toMatchObject({ code: 'ERR_AMQP_SASL' })
+  })
+
+  it('are made by clients of event hubs from a connection string', async () => {
+    const parts = (text: string): Map<string, string> =>
+      new Map(text.split(';').map(part => [part.slice(0, part.indexOf('=')), part.slice(part.indexOf('=') + 1)]))
+    expect(Object.fromEntries(parts(hub.connectionString({ eventHub: true })))).toEqual({
+      Endpoint: 'sb://localhost/',
+      SharedAccessKeyName: 'service',
+      SharedAccessKey: serviceKey(),
+      EntityPath: EVENT_HUB,
+    })
+    hub = await start({ listen: {}, eventHubHostName: 'events.example' })
+    expect(parts(hub.connectionString({ eventHub: true })).get('Endpoint')).toBe(`sb://events.example:${hub.port}/`)
   })
 
   it('and hosts go together where there are two', async () => {
@@ -337,6 +356,17 @@ describe('a partition', () => {
     await connection.receiver(PARTITION, { properties: { 'com.microsoft:epoch': long(0n) } })
     expect(await loser.closed).toMatchObject({ by: 'remote', error: { condition: 'amqp:link:stolen' } })
   })
+})
+
+it('a reader that is taken over before it is attached is closed, too', async () => {
+  const connection = await openEventHub()
+  const [loser, winner] = await Promise.all([
+    connection.receiver(PARTITION),
+    connection.receiver(PARTITION, { properties: { 'com.microsoft:epoch': long(0n) } }),
+  ])
+  expect(await loser.closed).toMatchObject({ by: 'remote', error: { condition: 'amqp:link:stolen' } })
+  await fill('a')
+  expect(await bodiesOf(winner, 1)).toBe('a')
 })
 
 describe('$management', () => {

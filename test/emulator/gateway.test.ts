@@ -140,7 +140,8 @@ describe('a link', () => {
   it.each([
     ['/messages/servicebound/feedback', 'attached'],
     ['/messages/devicebound', 'amqp:not-allowed'],
-    ['/messages/servicebound/filenotifications', 'amqp:not-implemented'],
+    ['/messages/servicebound/filenotifications', 'attached'],
+    ['/messages/servicebound/fileUploadNotifications', 'attached'],
     ['/messages/events/ConsumerGroups/$Default/Partitions/0', 'amqp:link:redirect'],
     ['iothub-ehub-localhost/ConsumerGroups/$Default/Partitions/0', 'amqp:unauthorized-access'],
     ['/devices/d1/messages/devicebound', 'amqp:unauthorized-access'],
@@ -348,10 +349,11 @@ describe('telemetry', () => {
     }
   })
 
-  it('that is no data, or a batch, is rejected', async () => {
+  it('that is no data, or in a format that is not known, is rejected', async () => {
     const sender = await (await openAs({ deviceId: 'd1' })).sender(target)
     expect(await rejection(sender, { body: { sequence: [[1]] } })).toBe('amqp:invalid-field')
-    expect(await rejection(sender, { body: utf8('x') }, 0x80013700)).toBe('amqp:not-implemented')
+    expect(await rejection(sender, { body: utf8('x') }, 0x80013700)).toBe('amqp:decode-error')
+    expect(await rejection(sender, { body: utf8('x') }, 0x80013701)).toBe('amqp:not-implemented')
   })
 
   it('keeps coming past the first credit', async () => {

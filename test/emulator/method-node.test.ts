@@ -54,6 +54,16 @@ describe('a call', () => {
     expect((await receiver.receive()).settled).toBe(true)
   })
 
+  it('that came settled fails when the link goes', async () => {
+    await connection.sender(ADDRESS)
+    const receiver = await connection.receiver(ADDRESS, { sndSettleMode: 'settled' })
+    const call = hub.invokeMethod('d1', 'm')
+    call.catch(() => {})
+    await receiver.receive()
+    await receiver.close()
+    await expect(call).rejects.toMatchObject({ condition: 'amqp:not-found' })
+  })
+
   it.each(['released', 'rejected', 'modified'] as const)('that is %s has found nobody', async outcome => {
     const { receiver } = await online()
     const call = hub.invokeMethod('d1', 'm')
@@ -160,14 +170,15 @@ describe('the newest links win', () => {
       new Promise<string>(resolve => setTimeout(resolve, 30, 'stays')),
     ])
 
-  it('a link of another pair ends both halves of the old one', async () => {
+  it.each(['sender', 'receiver'] as const)('a %s of another pair ends both halves of the old one', async role => {
     const sender = await connection.sender(ADDRESS, id('methods:1'))
     const receiver = await connection.receiver(ADDRESS, id('methods:1'))
-    await connection.sender(ADDRESS, id('methods:2'))
+    const first = await connection[role](ADDRESS, id('methods:2'))
     expect(await ended(sender)).toBe('amqp:link:stolen')
     expect(await ended(receiver)).toBe('amqp:link:stolen')
     await expect(hub.invokeMethod('d1', 'm')).rejects.toMatchObject({ condition: 'amqp:not-found' })
-    const newer = await connection.receiver(ADDRESS, id('methods:2'))
+    const second = await connection[role === 'sender' ? 'receiver' : 'sender'](ADDRESS, id('methods:2'))
+    const newer = (role === 'sender' ? second : first) as Receiver
     hub.invokeMethod('d1', 'm').catch(() => {})
     await newer.receive()
   })

@@ -15,6 +15,7 @@ import { Missing, Trial } from './support.mjs'
 const peers = [
   { name: 'rhea', remedy: 'npm ci --prefix test/interop', load: () => import('./rhea.mjs') },
   { name: 'uamqp', remedy: 'apt-get install python3-uamqp', load: () => import('./uamqp.mjs') },
+  { name: 'azure', remedy: 'npm ci --prefix test/interop', load: () => import('./azure.mjs') },
   { name: 'proton', remedy: 'apt-get install python3-qpid-proton', load: () => import('./proton.mjs') },
   { name: 'rabbitmq', remedy: 'apt-get install rabbitmq-server', load: () => import('./rabbitmq.mjs') },
   // Has to be built: it may be missing unless it is named.

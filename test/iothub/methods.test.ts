@@ -1,7 +1,7 @@
 /** Direct methods, client and emulator against each other, over memory and once over TLS; and the client alone. */
 
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import type { Connection, IncomingLink, Sender } from '../../src/client/api.ts'
+import type { Connection, IncomingLink, Receiver, Sender } from '../../src/client/api.ts'
 import { listen } from '../../src/client/listen.ts'
 import { saslServer } from '../../src/client/sasl.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
@@ -140,6 +140,18 @@ describe('a method', () => {
     expect(await hub.invokeMethod('device1', 'm')).toMatchObject({ status: 3 })
   })
 
+  it('has links again at once when a handler comes as the last one goes', async () => {
+    const { hub, device } = await setUp()
+    const first = await device.onMethod('m', () => ({ status: 1 }))
+    first[Symbol.dispose]()
+    const second = await device.onMethod('m', () => ({ status: 2 }))
+    await first.closed
+    await pause()
+    const third = await device.onMethod('n', () => ({ status: 3 }))
+    expect(third.closed).toBe(second.closed)
+    expect(await hub.invokeMethod('device1', 'n')).toMatchObject({ status: 3 })
+  })
+
   it('is lost with the connection, and the registration says so', async () => {
     const { hub, device } = await setUp()
     const registration = await device.onMethod('m', () => ({ status: 1 }))
@@ -243,6 +255,8 @@ describe('on the wire the client', () => {
     links: IncomingLink[]
     calls(): Promise<Sender>
     answers: Message[]
+    /** Of the answers. */
+    receiver: Promise<Receiver>
   }> {
     const listener = kept(await listen({ sasl: [saslServer.plain(() => true)] }))
     const [transport, theirs] = memoryPair()
@@ -252,14 +266,21 @@ describe('on the wire the client', () => {
     const sender = new Promise<Sender>(resolve => {
       attached = resolve
     })
+    let received: (receiver: Receiver) => void = () => {}
+    const receiver = new Promise<Receiver>(resolve => {
+      received = resolve
+    })
     const onLink = async (link: IncomingLink): Promise<void> => {
       links.push(link)
       if (link.remoteRole === 'receiver') attached(await link.accept())
-      else
-        for await (const delivery of await link.accept()) {
+      else {
+        const receiver = await link.accept()
+        received(receiver)
+        for await (const delivery of receiver) {
           answers.push(delivery.message)
           await delivery.accept()
         }
+      }
     }
     void listener.accept(theirs).then((connection: Connection) =>
       connection.on('session', incoming => {
@@ -268,7 +289,7 @@ describe('on the wire the client', () => {
     )
     const credentials = { hostName: 'h', deviceId: 'd', sas: { key: Buffer.alloc(32).toString('base64') } }
     const device = kept(await DeviceClient.connect(credentials, { auth: 'plain', transport }))
-    return { device, links, calls: () => sender, answers }
+    return { device, links, calls: () => sender, answers, receiver }
   }
 
   it('attaches a sender and then a receiver, with one id for both', async () => {
@@ -321,11 +342,11 @@ describe('on the wire the client', () => {
   })
 
   it('takes the sender down with the receiver, and attaches both again', async () => {
-    const { device, links, calls } = await scripted()
+    const { device, links, calls, receiver } = await scripted()
     const registration = await device.onMethod('m', () => ({ status: 200 }))
     await (await calls()).close({ error: { condition: 'amqp:link:detach-forced' } })
     expect(await registration.closed).toMatchObject({ by: 'remote', error: { condition: 'amqp:link:detach-forced' } })
-    await pause()
+    expect((await (await receiver).closed).by).toBe('remote')
     await device.onMethod('n', () => ({ status: 200 }))
     expect(links.map(link => link.remoteRole)).toEqual(['sender', 'receiver', 'sender', 'receiver'])
   })

@@ -1,14 +1,14 @@
 /** What a hub may make of a link that reads telemetry, as scripted hubs do it. */
 
 import { afterEach, describe, expect, it } from 'vitest'
-import type { IncomingLink } from '../../src/client/api.ts'
+import type { IncomingLink, Sender, Session } from '../../src/client/api.ts'
 import { listen } from '../../src/client/listen.ts'
 import { saslServer } from '../../src/client/sasl.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
-import { int } from '../../src/types/values.ts'
+import { type AmqpValue, array, int, symbol } from '../../src/types/values.ts'
 
 const opened: AsyncDisposable[] = []
 
@@ -30,25 +30,32 @@ const info = {
 const redirect = { condition: 'amqp:link:redirect', info }
 
 /** A service whose hub does with links what the test says; the event hub is the emulator's. */
-async function scripted(onLink: (link: IncomingLink) => unknown): Promise<{ service: ServiceClient; seen: string[] }> {
+async function scripted(
+  onLink: (link: IncomingLink) => unknown,
+  onEventHubLink?: (link: IncomingLink) => unknown,
+): Promise<{ service: ServiceClient; seen: string[] }> {
   const emulator = kept(await IotHubEmulator.start({ listen: 'memory', eventHubHostName: 'events.example' }))
   const key = /SharedAccessKey=([^;]+)/.exec(emulator.connectionString({ service: true }))?.[1] ?? ''
-  const listener = kept(await listen({ sasl: [saslServer.plain(() => true)], port: null }))
+  const listener = kept(await listen({ sasl: [saslServer.plain(() => true), saslServer.anonymous()], port: null }))
   const seen: string[] = []
-  const hub = (): Transport => {
+  const serve = (take: (link: IncomingLink) => unknown): Transport => {
     const [ours, theirs] = memoryPair()
     void listener.accept(theirs).then(connection => {
       connection.on('session', async incoming => {
         const session = await incoming.accept()
-        session.on('link', link => {
-          seen.push(link.source?.address ?? '')
-          return onLink(link)
-        })
+        session.on('link', take)
       })
     })
     return ours
   }
-  const transport = (host: string): Transport => (host === 'localhost' ? hub() : emulator.transport())
+  const onHubLink = (link: IncomingLink): unknown => {
+    seen.push(link.source?.address ?? '')
+    return onLink(link)
+  }
+  const transport = (host: string): Transport => {
+    if (host === 'localhost') return serve(onHubLink)
+    return onEventHubLink ? serve(onEventHubLink) : emulator.transport()
+  }
   const credentials = { hostName: 'localhost', keyName: 'service', sas: { key } }
   return { service: kept(await ServiceClient.connect(credentials, { auth: 'plain', transport })), seen }
 }
@@ -99,6 +106,146 @@ describe('a hub that redirects', () => {
       link.refuse({ condition: 'amqp:link:redirect', info: changed as typeof info }),
     )
     await expect(service.eventHub()).rejects.toMatchObject({ code: 'ERR_AMQP_PROTOCOL' })
+  })
+})
+
+it('an event hub that does not send settled has its events accepted', async () => {
+  const outcomes: string[] = []
+  let answers: Sender | undefined
+  const { service } = await scripted(
+    link => link.refuse(redirect),
+    async link => {
+      if (link.remoteRole === 'sender') {
+        for await (const request of await link.accept()) {
+          await request.accept()
+          const correlationId = request.message.properties?.messageId
+          await answers?.send({ properties: { correlationId }, applicationProperties: { 'status-code': int(200) } })
+        }
+      } else if (link.source?.address === '$cbs') {
+        answers = await link.accept()
+      } else {
+        const sender = await link.accept({ settle: 'unsettled' })
+        for (const [i, offset] of ['0', undefined, '9'].entries()) {
+          const place = {
+            'x-opt-sequence-number': BigInt(i),
+            'x-opt-offset': offset,
+            'x-opt-enqueued-time': new Date(),
+          }
+          sender.send({ messageAnnotations: place, body: 'x' }).then(({ outcome }) => outcomes.push(outcome))
+        }
+      }
+    },
+  )
+  const offsets: string[] = []
+  for await (const { offset } of service.telemetry({ partition: '0' })) if (offsets.push(offset) === 2) break
+  // What has no place is passed over.
+  expect(offsets).toEqual(['0', '9'])
+  await service.close()
+  expect(outcomes).toEqual(['accepted', 'accepted', 'accepted'])
+})
+
+describe('what $management answers', () => {
+  const hub = { name: 'eh', created_at: new Date(5), partition_ids: array('string', ['0', '1']) }
+  const partition = {
+    partition: '0',
+    begin_sequence_number: 0n,
+    last_enqueued_sequence_number: -1n,
+    last_enqueued_offset: '-1',
+  }
+
+  /** A service whose event hub answers requests of each type so. */
+  async function answering(
+    answers: Record<string, { status?: unknown; condition?: unknown; description?: string; value?: unknown }>,
+  ): Promise<ServiceClient> {
+    const links = new Map<Session, Sender>()
+    const { service } = await scripted(
+      link => link.refuse(redirect),
+      async link => {
+        if (link.remoteRole === 'receiver') {
+          links.set(link.session, await link.accept())
+          return
+        }
+        for await (const request of await link.accept()) {
+          await request.accept()
+          const { properties, applicationProperties: asked } = request.message
+          const { status = int(200), condition, description, value } = answers[String(asked?.get('type'))] ?? {}
+          await links.get(link.session)?.send({
+            properties: { correlationId: properties?.messageId },
+            applicationProperties: {
+              'status-code': status as AmqpValue,
+              'status-description': description,
+              'error-condition': condition as AmqpValue,
+            },
+            body: value === undefined ? '' : { value: value as AmqpValue },
+          })
+        }
+      },
+    )
+    return service
+  }
+
+  const toMap = (record: Record<string, unknown>): ReadonlyMap<string, unknown> =>
+    new Map(Object.entries(record).filter(([, value]) => value !== undefined))
+
+  it('may lack a time, have a list for an array, and an int for a long', async () => {
+    const service = await answering({
+      'com.microsoft:eventhub': { value: toMap({ ...hub, created_at: undefined, partition_ids: ['0'] }) },
+      'com.microsoft:partition': {
+        status: 202n,
+        value: toMap({ ...partition, begin_sequence_number: int(3), last_enqueued_sequence_number: int(4) }),
+      },
+    })
+    expect(await service.eventHub()).toEqual({ name: 'eh', createdAt: new Date(0), partitions: ['0'] })
+    expect(await service.partitions()).toEqual([
+      {
+        partition: '0',
+        beginSequenceNumber: 3n,
+        lastSequenceNumber: 4n,
+        lastOffset: '-1',
+        lastEnqueuedTime: new Date(0),
+        isEmpty: false,
+      },
+    ])
+  })
+
+  it.each<[string, { status?: unknown; value?: unknown }]>([
+    ['no map', {}],
+    ['a list', { value: [1] }],
+    ['no partitions', { value: toMap({ ...hub, partition_ids: undefined }) }],
+    ['partitions that are none', { value: toMap({ ...hub, partition_ids: 'all' }) }],
+    ['no name', { value: toMap({ ...hub, name: undefined }) }],
+    ['no status', { status: 'fine', value: toMap(hub) }],
+  ])('with %s is a ProtocolError', async (_, answer) => {
+    const service = await answering({ 'com.microsoft:eventhub': answer })
+    await expect(service.eventHub()).rejects.toMatchObject({ code: 'ERR_AMQP_PROTOCOL' })
+  })
+
+  it.each(['partition', 'begin_sequence_number', 'last_enqueued_offset'])(
+    'of a partition without %s is a ProtocolError',
+    async field => {
+      const service = await answering({
+        'com.microsoft:eventhub': { value: toMap(hub) },
+        'com.microsoft:partition': { value: toMap({ ...partition, [field]: undefined }) },
+      })
+      await expect(service.partitions()).rejects.toMatchObject({ code: 'ERR_AMQP_PROTOCOL' })
+    },
+  )
+
+  it.each<[number, unknown, string]>([
+    [401, undefined, 'amqp:unauthorized-access'],
+    [404, undefined, 'amqp:not-found'],
+    [500, undefined, 'amqp:internal-error'],
+    [500, symbol('com.microsoft:server-busy'), 'com.microsoft:server-busy'],
+    [500, 'com.microsoft:timeout', 'com.microsoft:timeout'],
+  ])('with status %s and condition %s is the RemoteError %s', async (status, condition, expected) => {
+    const service = await answering({
+      'com.microsoft:eventhub': { status: int(status), condition, description: 'because' },
+    })
+    await expect(service.eventHub()).rejects.toMatchObject({
+      code: 'ERR_AMQP_REMOTE',
+      condition: expected,
+      description: 'because',
+    })
   })
 })
 

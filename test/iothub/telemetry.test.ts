@@ -198,9 +198,12 @@ describe('reading begins', () => {
 
   it('with what comes', async () => {
     const { device, service } = await filled(3)
-    const reading = take(service.telemetry({ from: 'end' }), 1)
-    await pause()
-    await device.sendTelemetry({ body: 'new' })
+    let isRead = false
+    const reading = take(service.telemetry({ from: 'end' }), 1).finally(() => {
+      isRead = true
+    })
+    // When it begins to read is not seen from here.
+    for (; !isRead; await pause(5)) await device.sendTelemetry({ body: 'new' })
     expect(bodies(await reading)).toBe('new')
   })
 
@@ -333,6 +336,15 @@ describe('readers', () => {
     expect(bodies(await take(service.telemetry({ partition: '0', from }), 1))).toBe('1')
     expect(ends.length).toBe(3)
   })
+})
+
+it('each host must have a certificate of its own name, whatever `servername` the hub was given', async () => {
+  const hub = await startHub({ eventHubHostName: '127.0.0.1' })
+  const names: string[] = []
+  const checkServerIdentity = (name: string): undefined => void names.push(name)
+  const service = await serviceOf(hub, { tls: { ca: hub.ca, servername: 'localhost', checkServerIdentity } })
+  await service.eventHub()
+  expect(names).toEqual(['localhost', '127.0.0.1'])
 })
 
 describe('credentials', () => {

@@ -294,7 +294,7 @@ describe('against a scripted hub', () => {
   })
 
   it('passes over notifications that are older than what was read', async () => {
-    const { device, send, answer } = await scripted()
+    const { device, send, answer, requests } = await scripted()
     answer(request => {
       if (operation(request) !== 'GET') return ok()
       void send(push({ a: 'old' }, 6))
@@ -304,6 +304,11 @@ describe('against a scripted hub', () => {
     })
     const twin = await device.twin()
     await vi.waitFor(() => expect(twin.desiredVersion).toBe(8))
+    expect(twin.desired).toEqual({ a: 'read', b: 'next' })
+    answer(() => ok(undefined, { version: long(2n) }))
+    await send(push({ a: 'late' }, 8))
+    await twin.update({ r: 1 })
+    expect(requests.map(operation)).toEqual(['PUT', 'GET', 'PATCH'])
     expect(twin.desired).toEqual({ a: 'read', b: 'next' })
   })
 
@@ -383,6 +388,20 @@ describe('against a scripted hub', () => {
     answer(request => ok(operation(request) === 'GET' ? document({}, 1) : undefined))
     expect(await device.twin()).toMatchObject({ desiredVersion: 1 })
     expect(links).toHaveLength(4)
+  })
+
+  it('loops that begin after the links ended fail at once, also when they ended while it was read', async () => {
+    const { device, send, answer, links } = await scripted()
+    const twin = await device.twin()
+    answer(() => undefined)
+    await send(push({ a: 1 }, 5))
+    await vi.waitFor(() => expect(links).toHaveLength(2))
+    for (const { session } of links) void session.end({ error: { condition: 'amqp:internal-error' } })
+    await twin.closed
+    await new Promise(resolve => setTimeout(resolve, 20))
+    await expect(twin.changes({ signal: AbortSignal.timeout(1000) }).next()).rejects.toMatchObject({
+      code: 'ERR_AMQP_CLOSED',
+    })
   })
 
   it('waiting for an answer can be given up', async () => {

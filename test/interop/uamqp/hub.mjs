@@ -47,6 +47,7 @@ async function hub(t, auth) {
   return {
     emulator,
     options,
+    service,
     atService: path => jobAt(path, `service@sas.root.${HOST}`, serviceToken, `https://${HOST}`),
     atDevice: path => jobAt(path, `${DEVICE}@sas.${HOST}`, deviceToken, deviceUri),
   }
@@ -121,6 +122,48 @@ const byEachAuthentication = ['plain', 'cbs', 'url'].flatMap(auth => [
       assert.deepEqual(Object.fromEntries(event.properties), message.applicationProperties)
     },
   },
+  ...['plain', 'cbs'].map(there => ({
+    name: `uamqp/hub/${auth}/telemetry-by-redirect/${there}`,
+    async run(t) {
+      const { emulator, atDevice, atService, service, options } = await hub(t, auth)
+      const messages = ['a', 'b', 'c'].map(body => ({ body, applicationProperties: { letter: body } }))
+      const path = `/devices/${DEVICE}/messages/events`
+      await done(t, { ...atDevice(path), do: 'send', messages }, options)
+      const { value: first } = await t.wait(emulator.telemetry[Symbol.asyncIterator]().next(), 'the event')
+      const suffix = `/ConsumerGroups/$Default/Partitions/${first.partition}`
+      const job = {
+        ...atService(`/messages/events${suffix}`),
+        do: 'telemetry',
+        there,
+        keyName: service.keyName,
+        key: service.sharedAccessKey,
+        selector: "amqp.annotation.x-opt-sequence-number > '0'",
+        count: 2,
+        seconds: 8,
+      }
+      const { redirect, events, management } = await done(t, job, options)
+      assert.deepEqual(redirect, {
+        hostname: HOST,
+        network_host: HOST,
+        port: emulator.port,
+        address: `amqps://${HOST}:5671/iothub-ehub-${HOST}${suffix}`,
+      })
+      assert.deepEqual(
+        events.map(({ body, applicationProperties: { letter } }) => [body, letter]),
+        [
+          ['b', 'b'],
+          ['c', 'c'],
+        ],
+      )
+      const { annotations } = events[0]
+      assert.equal(annotations['iothub-connection-device-id'], DEVICE)
+      assert.equal(annotations['x-opt-sequence-number'], 1)
+      assert.match(annotations['x-opt-offset'], /^[1-9]\d*$/)
+      assert.equal(management.name, `iothub-ehub-${HOST}`)
+      assert.equal(management.partition_count, 4)
+      assert.deepEqual(management.partition_ids, ['0', '1', '2', '3'])
+    },
+  })),
   {
     name: `uamqp/hub/${auth}/unknown-device`,
     async run(t) {
