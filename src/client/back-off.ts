@@ -36,9 +36,9 @@ export interface ReconnectOptions {
   readonly resume?: boolean | undefined
   /**
    * Called when a connection that was lost is open again, before its sessions and links are: to put a token to `$cbs`
-   * first, say. What it begins on `connection` is over when it returns or soon after, at the latest with the connection;
-   * `signal` fires then. Where it throws or rejects the attempt has failed, and the next follows, unless the error is one
-   * that another attempt would meet again. Nothing is restored before it resolves, however long it takes.
+   * first, say. Nothing is restored before it resolves, however long it takes. Where it throws or rejects the attempt has
+   * failed, and the next follows, unless another attempt would meet the same error again. What it begins on `connection`
+   * is not restored after the next loss. `signal` fires when it is over: done, or the connection lost or closed meanwhile.
    */
   readonly onReopened?: ((connection: ReopenedConnection, signal: AbortSignal) => unknown) | undefined
   /** Told of every change of state; for logs. What it throws surfaces as an uncaught exception. */

@@ -54,7 +54,7 @@ describe('sends', () => {
     await using world = await reconnecting()
     const sender = await world.near.sender('q')
     const sent = settled(sender.send(body(1)))
-    await world.receivers[0]?.receive()
+    const first = await world.receivers[0]?.receive()
     world.cut()
     const error = (await sent) as ClosedError
     expect(error).toBeInstanceOf(ClosedError)
@@ -64,6 +64,8 @@ describe('sends', () => {
     const next = sender.send(body(2))
     const delivery = (await world.receivers[1]?.receive()) as Delivery
     expect(said(delivery)).toBe(2)
+    // One of unknown fate may still be there under its tag.
+    expect([...delivery.deliveryTag]).not.toEqual([...(first?.deliveryTag ?? [])])
     await delivery.accept()
     expect(await next).toEqual({ outcome: 'accepted' })
   })

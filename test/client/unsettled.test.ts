@@ -76,6 +76,7 @@ describe('a sender', () => {
     expect(await settled(next.send(body(9), { deliveryTag: Uint8Array.of(7) }))).toBeInstanceOf(UsageError)
     const fourth = next.send(body(4))
     await until(() => peer.arrived.length === 4)
+    expect(new Set(next.unsettled().map(({ deliveryTag }) => String(deliveryTag))).size).toBe(4)
     peer.decideAll()
     expect(await Promise.all(next.resumed.map(({ outcome }) => outcome))).toEqual(
       Array(3).fill({ outcome: 'accepted' }),
