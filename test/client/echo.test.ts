@@ -104,11 +104,16 @@ async function echo(role: string, filter: Fields, nodes: Fields) {
   return { asked: read(asked)?.fields, answer: frames.find(each => each?.name === 'attach')?.fields }
 }
 
+const listOf = (terminus: Wire | undefined) => read(terminus as Wire)?.fields
+/** What is said of our own end: time-out and durability have this value by default. §3.5.3 */
+const NOTHING_KEPT = { expiryPolicy: { t: 'symbol', v: 'link-detach' } }
+
 test.each(['sender', 'receiver'])('accepting a %s echoes both termini with every type', async role => {
   onLink = link => link.accept()
   const { asked, answer } = await echo(role, TYPED, { ...TYPED, ...LIFETIME })
-  expect(answer?.['source']).toEqual(asked?.['source'])
-  expect(answer?.['target']).toEqual(asked?.['target'])
+  const [own, other] = role === 'sender' ? (['target', 'source'] as const) : (['source', 'target'] as const)
+  expect(answer?.[other]).toEqual(asked?.[other])
+  expect(listOf(answer?.[own])).toEqual({ ...listOf(asked?.[own]), ...NOTHING_KEPT })
 })
 
 test('refusing a link echoes the terminus of the peer, and has no other', async () => {
@@ -122,10 +127,10 @@ test('a reply made from what the link says keeps the types of its maps', async (
   onLink = link =>
     link.accept({ reply: { source: { ...link.source, address: 'b' }, target: { ...link.target, address: 'u' } } })
   const { asked, answer } = await echo('sender', FILTER, TYPED)
-  const listOf = (terminus: Wire | undefined) => read(terminus as Wire)?.fields
   const { defaultOutcome: _, ...rest } = listOf(asked?.['source']) ?? {}
   expect(listOf(answer?.['source'])).toMatchObject({ ...rest, address: { t: 'string', v: 'b' } })
-  expect(listOf(answer?.['target'])).toEqual({ ...listOf(asked?.['target']), address: { t: 'string', v: 'u' } })
+  const address = { t: 'string', v: 'u' }
+  expect(listOf(answer?.['target'])).toEqual({ ...listOf(asked?.['target']), address, ...NOTHING_KEPT })
 })
 
 test('what stands for a map of the peer’s cannot be changed', async () => {
