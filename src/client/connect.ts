@@ -7,14 +7,14 @@ import { connectSocket } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Connection } from './api.ts'
 import type { Security } from './authentication.ts'
-import { isLasting } from './back-off.ts'
+import { isLasting, type ReconnectOptions } from './back-off.ts'
 import { checkConnectOptions } from './check-options.ts'
 import { ClientConnection } from './connection.ts'
 import type { Carrier } from './line.ts'
 import { shared } from './operation.ts'
 import type { ConnectOptions } from './options.ts'
 import { refusesPipelining } from './pipeline.ts'
-import { Recovery, type Route } from './recovery.ts'
+import type { Recovery, Route } from './recovery.ts'
 import { isRedirect, redirectTarget } from './redirect.ts'
 import { anonymous } from './sasl/anonymous.ts'
 import { external } from './sasl/external.ts'
@@ -59,7 +59,7 @@ export async function connect(
 async function reached(settings: ConnectOptions): Promise<Connection> {
   const routes = routesOf(settings)
   const recovery = settings.reconnect
-    ? new Recovery(settings.reconnect, routes, settings.followRedirects ?? 0)
+    ? await recoveryOf(settings.reconnect, routes, settings.followRedirects)
     : undefined
   let failure: unknown
   for (const route of routes) {
@@ -71,6 +71,11 @@ async function reached(settings: ConnectOptions): Promise<Connection> {
     }
   }
   throw failure
+}
+
+async function recoveryOf(options: ReconnectOptions, routes: [Way, ...Way[]], redirects = 0): Promise<Recovery> {
+  const { Recovery } = await import('./recovery.ts')
+  return new Recovery(options, routes, redirects)
 }
 
 /** Connects by a route, and again wherever that redirects to. @throws {RemoteError} one redirect too many */
