@@ -5,7 +5,9 @@ import { ACCEPTED } from '../../src/definitions/delivery-state.ts'
 import { DispositionRuns, dispositionOf } from '../../src/engine/disposition-runs.ts'
 import type { Engine } from '../../src/engine/engine.ts'
 import type { EngineEvent } from '../../src/engine/events.ts'
+import { finish } from '../../src/engine/outgoing-stream.ts'
 import type { ReceiverEndpoint } from '../../src/engine/receiver-endpoint.ts'
+import { fields } from '../../src/types/composite.ts'
 import { expectEvent, hear, Pair } from '../support/pair.ts'
 
 type Frame = Extract<EngineEvent, { type: 'frame' }>
@@ -61,6 +63,26 @@ test('§2.7.5 a message in several frames: the first has its id, tag and format,
   const heard = frames(pair.right, 'in', 'transfer')
   expect(heard.map(({ payload }) => payload)).toEqual(sent.map(({ payload }) => payload))
   expect(heard.map(({ body }) => 'deliveryId' in body)).toEqual([true, false, false])
+})
+
+test('§4.4.3 a message that is acquired says so in its frames, and not once the transaction is over', () => {
+  const { pair, sender, receiver } = linked()
+  pair.left.connection.acquires = true
+  receiver.flowProperties = fields({ 'txn-id': Uint8Array.of(4) })
+  receiver.session.flowDue(receiver)
+  pair.drive()
+  hear(pair.left)
+  const delivery = sender.transfer(new Uint8Array(100))
+  pair.drive()
+  expect(delivery.acquired).toBe(sender.acquisition)
+  const state = { type: 'transactional-state', txnId: Uint8Array.of(4), outcome: undefined }
+  expect(frames(pair.left, 'out', 'transfer')).toMatchObject([{ body: { deliveryId: 0, state } }])
+  const streamed = sender.transfer(Uint8Array.of(1), { isOpen: true })
+  pair.drive()
+  sender.acquisition?.end()
+  finish(streamed, [Uint8Array.of(2)])
+  pair.drive()
+  expect(frames(pair.left, 'out', 'transfer').map(({ body }) => 'state' in body)).toEqual([true, false])
 })
 
 test('§2.7.6 dispositions of both roles: one delivery has no last, several have', () => {
