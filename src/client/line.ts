@@ -94,7 +94,9 @@ export class Line implements DriverOwner, AuthenticationOwner {
     this.#driver = new Driver(this.engine, transport, this)
     this.opened = handled(this.#opened.promise)
     this.closed = this.#closed.promise
-    this.engine.connection.open(openInit({ ...options, hostname: options.hostname ?? (host || undefined) }, containerId))
+    this.engine.connection.open(
+      openInit({ ...options, hostname: options.hostname ?? (host || undefined) }, containerId),
+    )
   }
 
   /** Starts without waiting. @param pipelines  whether to send what may be sent before the peer answers. §2.4.2 */
