@@ -5,7 +5,9 @@ import type { Transfer } from '../definitions/performatives.ts'
 import type { SequenceNo } from '../definitions/restricted.ts'
 import type { IncomingStream } from './incoming-stream.ts'
 import { isOutcome } from './outcomes.ts'
+import { Sections } from './payload-position.ts'
 import type { ReceiverEndpoint } from './receiver-endpoint.ts'
+import type { Position } from './resumption.ts'
 import type { Share } from './untaken.ts'
 
 /** Smallest buffer for pieces that are copied. */
@@ -55,6 +57,8 @@ export class IncomingDelivery {
   /** Where small pieces are gathered, and how much of it is used. */
   #tail: Uint8Array = NO_BYTES
   #tailUsed = 0
+  /** Of what has come in part, and is resumed. */
+  #sections: Sections | undefined = undefined
 
   constructor(
     link: ReceiverEndpoint,
@@ -86,6 +90,18 @@ export class IncomingDelivery {
   get decision(): DeliveryState | undefined {
     const { localState } = this
     return localState && (this.localSettled || isOutcome(localState)) ? localState : undefined
+  }
+
+  /** The first place of the payload that is not here. §3.4.1 */
+  get end(): Position {
+    this.#sections ??= new Sections()
+    return this.#sections.end(this.chunks, this.size)
+  }
+
+  /** How many bytes lie before a place; `undefined` when that is not here. §3.4.1 */
+  offsetOf(position: Position): number | undefined {
+    this.#sections ??= new Sections()
+    return this.#sections.offsetOf(this.chunks, this.size, position)
   }
 
   /** What is left of bytes behind those that are let pass. */
