@@ -24,7 +24,7 @@ export class IncomingDelivery {
   link: ReceiverEndpoint
   deliveryId: SequenceNo
   /** BORROWS from the chunk that it came in. */
-  readonly deliveryTag: Uint8Array
+  deliveryTag: Uint8Array
   readonly messageFormat: number
   /** The payload in the pieces in which it came. BORROWS */
   chunks: Uint8Array[] = []
@@ -84,6 +84,19 @@ export class IncomingDelivery {
     this.#tail = NO_BYTES
     this.#tailUsed = 0
     return piece
+  }
+
+  /**
+   * Gives the payload away, once all of it is here and decided on: the session remembers the delivery until the sender
+   * settles it, which may be never, and must not keep its chunk alive for that.
+   */
+  release(): Uint8Array[] {
+    const { chunks } = this
+    this.chunks = []
+    this.deliveryTag = this.deliveryTag.slice()
+    this.#tail = NO_BYTES
+    this.#tailUsed = 0
+    return chunks
   }
 
   /** What is decided; a provisional state of a transaction is not. */
