@@ -53,6 +53,8 @@ export class ClientDelivery implements Delivery {
   acquired: ClientTransaction | undefined
   /** The peer's transaction that it is posted under. §4.4.1 */
   posting: Posting | undefined
+  /** The payload, once the session has no use for it any more. */
+  #chunks: readonly Uint8Array[] | undefined
   #bytes: Uint8Array | undefined
   #message: Message | undefined
 
@@ -93,11 +95,11 @@ export class ClientDelivery implements Delivery {
   }
 
   get chunks(): readonly Uint8Array[] {
-    return this.#incoming.chunks
+    return this.#chunks ?? this.#incoming.chunks
   }
 
   get bytes(): Uint8Array {
-    this.#bytes ??= joined(this.#incoming.chunks, this.#incoming.size)
+    this.#bytes ??= joined(this.chunks, this.#incoming.size)
     return this.#bytes
   }
 
@@ -187,6 +189,7 @@ export class ClientDelivery implements Delivery {
     const receiver = incoming.link.context as ClientReceiver
     receiver.touch()
     if (incoming.localSettled) return DONE
+    if (!incoming.stream) this.#chunks = incoming.release()
     return handled(receiver.settlings.wait(incoming, !receiver.isLost(incoming)))
   }
 

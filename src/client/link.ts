@@ -6,7 +6,7 @@ import { type AmqpError, ClosedError, LinkCondition } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
-import { waitBefore } from './back-off.ts'
+import { backOffOf, waitBefore } from './back-off.ts'
 import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import type { Terminus } from './keeper.ts'
@@ -63,6 +63,9 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   #forced = 0
   #attachedAt = 0
   #timer: ReturnType<typeof setTimeout> | undefined
+  /** What the last attach for further maps left to be compared, and how many in a row got no further. */
+  #left = Number.POSITIVE_INFINITY
+  #vain = 0
   /** Who waits for the link to be attached again. */
   #reattached: Deferred<void> | undefined
 
@@ -188,11 +191,25 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     if (endpoint !== this.endpoint) return
     if (this.mayReattach && this.isReattaching && !closed && !closure.error) {
       this.#suspend(closure)
-      return this.reattach()
+      return this.#nextMaps(closure)
     }
     const isForced = closure.by === 'remote' && closure.error?.condition === LinkCondition.detachForced
     if (this.survives && isForced && this.#mayTryAgain()) return this.suspend(closure)
     this.onClosed(closure)
+  }
+
+  /**
+   * Attaches again for what the maps have left out: at once where that has got further, and else later each time. A peer
+   * whose map is never complete would be asked without end. §2.6.13
+   */
+  #nextMaps(closure: Closure): void {
+    const { comparedCount } = this
+    const isFurther = comparedCount < this.#left
+    this.#left = comparedCount
+    if (isFurther) return this.reattach()
+    const backOff = this.owner.recovery?.backOff ?? backOffOf({})
+    if (++this.#vain > backOff.attempts) return this.onClosed(closure)
+    this.#later(waitBefore(this.#vain, backOff, Math.random()))
   }
 
   /** Sets the time of the next attach. @returns false when there have been too many */
@@ -201,11 +218,14 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     if (!backOff) return false
     if (performance.now() - this.#attachedAt >= backOff.stableMs) this.#forced = 0
     if (++this.#forced > backOff.attempts) return false
-    const wait = waitBefore(this.#forced, backOff, Math.random())
-    this.#timer = setTimeout(() => this.reattach(), timerDelay(wait))
+    this.#later(waitBefore(this.#forced, backOff, Math.random()))
+    return true
+  }
+
+  #later(ms: number): void {
+    this.#timer = setTimeout(() => this.reattach(), timerDelay(ms))
     // What keeps the process alive is the connection.
     this.#timer.unref?.()
-    return true
   }
 
   /** Sorts what was under way: what is kept, and what fails with the error. May come again before the next attach. */
@@ -216,6 +236,8 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   protected abstract onReattached(): void
   /** It has to be detached and attached again, for what did not fit into the maps. §2.6.13 */
   protected abstract get isReattaching(): boolean
+  /** Deliveries that the two ends have still to compare. */
+  protected abstract get comparedCount(): number
 
   /** Resolves when it is attached again. @throws {ClosedError} it has ended */
   whenAttached(): Promise<void> {
@@ -266,6 +288,10 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
     // A refused link is attached for a moment only: its detach says why.
     if (this.endpoint.refused || this.#closure) return
     this.#attachedAt = performance.now()
+    if (!this.isReattaching) {
+      this.#left = Number.POSITIVE_INFINITY
+      this.#vain = 0
+    }
     if (this.#isSuspended || this.takesUp) {
       this.#isSuspended = false
       this.onReattached()

@@ -411,6 +411,10 @@ export class ClientReceiver extends ClientLink<{ closed: Closure }> implements R
     return this.resumes && this.endpoint.mapsIncomplete
   }
 
+  protected get comparedCount(): number {
+    return this.endpoint.open.length
+  }
+
   [Symbol.asyncIterator](): AsyncIterator<Delivery, undefined> {
     let left = false
     return {

@@ -112,9 +112,8 @@ export class Recovery {
       abort.abort(why)
       over.reject(why)
     })
-    const preparing = Promise.race([Promise.resolve(onReopened(connection, abort.signal)), over.promise])
     try {
-      await shared(preparing, signal)
+      await shared(Promise.race([call(onReopened, connection, abort.signal), over.promise]), signal)
     } finally {
       abort.abort(signal.reason)
     }
@@ -201,6 +200,13 @@ export class Recovery {
     }
   }
 }
+
+/** What it throws rejects, too: the race with the end of the connection has begun by then. */
+const call = async (
+  onReopened: NonNullable<ReconnectOptions['onReopened']>,
+  connection: ReopenedConnection,
+  signal: AbortSignal,
+): Promise<unknown> => onReopened(connection, signal)
 
 const asAmqpError = (error: unknown): AmqpError =>
   error instanceof AmqpError

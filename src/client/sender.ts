@@ -400,6 +400,10 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     return this.endpoint.mustReattach
   }
 
+  protected get comparedCount(): number {
+    return this.#compared.length
+  }
+
   /** What fitted into the maps is settled: the link is attached once more, for the rest. §2.6.13 */
   #nextMap(): void {
     const { endpoint } = this

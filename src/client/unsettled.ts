@@ -13,6 +13,8 @@ import { UsageError } from '../errors.ts'
 import { Reader } from '../types/reader.ts'
 import { Writer } from '../types/writer.ts'
 
+const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
+
 /** A message without an outcome, as its sender leaves it. Bytes are the caller's, and plain. */
 export interface UnsettledSend {
   readonly deliveryTag: Uint8Array
@@ -31,7 +33,7 @@ export interface UnsettledSend {
 export interface UnsettledDelivery {
   readonly deliveryTag: Uint8Array
   readonly messageFormat: number
-  /** The encoded message, or what has come of it. */
+  /** The encoded message, or what has come of it; nothing where it is decided on: nobody needs it any more. */
   readonly payload: Uint8Array
   /** All of it has come. */
   readonly isComplete: boolean
@@ -74,7 +76,7 @@ export const unsettledDeliveries = (deliveries: readonly IncomingDelivery[]): Un
     .map(({ deliveryTag, messageFormat, chunks, size, handedOver, decision }) => ({
       deliveryTag: deliveryTag.slice(),
       messageFormat,
-      payload: joined(chunks, size).slice(),
+      payload: decision ? NO_BYTES : joined(chunks, size).slice(),
       isComplete: handedOver,
       decision: decision && encoded(decision),
     }))
@@ -105,5 +107,3 @@ function encoded(state: DeliveryState): Uint8Array {
   deliveryStateField.write(writer, state)
   return writer.copy()
 }
-
-const NO_BYTES: Uint8Array = /* @__PURE__ */ new Uint8Array(0)

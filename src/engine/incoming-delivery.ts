@@ -5,7 +5,9 @@ import type { Transfer } from '../definitions/performatives.ts'
 import type { SequenceNo } from '../definitions/restricted.ts'
 import type { IncomingStream } from './incoming-stream.ts'
 import { isOutcome } from './outcomes.ts'
+import { Sections } from './payload-position.ts'
 import type { ReceiverEndpoint } from './receiver-endpoint.ts'
+import type { Position } from './resumption.ts'
 import type { Share } from './untaken.ts'
 
 /** Smallest buffer for pieces that are copied. */
@@ -22,7 +24,7 @@ export class IncomingDelivery {
   link: ReceiverEndpoint
   deliveryId: SequenceNo
   /** BORROWS from the chunk that it came in. */
-  readonly deliveryTag: Uint8Array
+  deliveryTag: Uint8Array
   readonly messageFormat: number
   /** The payload in the pieces in which it came. BORROWS */
   chunks: Uint8Array[] = []
@@ -55,6 +57,8 @@ export class IncomingDelivery {
   /** Where small pieces are gathered, and how much of it is used. */
   #tail: Uint8Array = NO_BYTES
   #tailUsed = 0
+  /** Of what has come in part, and is resumed. */
+  #sections: Sections | undefined = undefined
 
   constructor(
     link: ReceiverEndpoint,
@@ -82,10 +86,35 @@ export class IncomingDelivery {
     return piece
   }
 
+  /**
+   * Gives the payload away, once all of it is here and decided on: the session remembers the delivery until the sender
+   * settles it, which may be never, and must not keep its chunk alive for that.
+   */
+  release(): Uint8Array[] {
+    const { chunks } = this
+    this.chunks = []
+    this.deliveryTag = this.deliveryTag.slice()
+    this.#tail = NO_BYTES
+    this.#tailUsed = 0
+    return chunks
+  }
+
   /** What is decided; a provisional state of a transaction is not. */
   get decision(): DeliveryState | undefined {
     const { localState } = this
     return localState && (this.localSettled || isOutcome(localState)) ? localState : undefined
+  }
+
+  /** The first place of the payload that is not here. §3.4.1 */
+  get end(): Position {
+    this.#sections ??= new Sections()
+    return this.#sections.end(this.chunks, this.size)
+  }
+
+  /** How many bytes lie before a place; `undefined` when that is not here. §3.4.1 */
+  offsetOf(position: Position): number | undefined {
+    this.#sections ??= new Sections()
+    return this.#sections.offsetOf(this.chunks, this.size, position)
   }
 
   /** What is left of bytes behind those that are let pass. */

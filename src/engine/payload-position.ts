@@ -8,11 +8,93 @@
 import { valueEnd } from '../types/skip.ts'
 import type { Position } from './resumption.ts'
 
-/** The end of the section at `start`; `undefined` when it is not all there, or is none. */
-function sectionEnd(bytes: Uint8Array, start: number): number | undefined {
-  if (bytes[start] !== 0x00) return undefined
+/** A section's end is told by its first bytes: descriptor, constructor, size. One that says it later is none. */
+const HEAD = 64
+/** Bytes between places that are remembered. */
+const APART = 1 << 16
+/** Behind a head that is cut off: a constructor that AMQP does not have. */
+const FILLER = 0xff
+
+/** Where a section begins. */
+interface Start {
+  readonly sectionNumber: number
+  /** Bytes before it. */
+  readonly offset: number
+}
+
+/**
+ * Where sections begin in one payload, which only grows. What has been looked through is not looked through again: a peer
+ * may detach and attach as often as it likes, and asks for the same with each attach.
+ */
+export class Sections {
+  /** Far apart, in order. */
+  readonly #starts: Start[] = [{ sectionNumber: 0, offset: 0 }]
+  /** The last one known. */
+  #last: Start = { sectionNumber: 0, offset: 0 }
+
+  /** The first place that is not there. @param size  bytes of all pieces */
+  end(pieces: readonly Uint8Array[], size: number): Position {
+    const { sectionNumber, offset } = this.#walk(pieces, size, this.#last, Number.POSITIVE_INFINITY)
+    return { sectionNumber, sectionOffset: BigInt(size - offset) }
+  }
+
+  /** How many bytes of the payload lie before a place; `undefined` when that is not inside it. */
+  offsetOf(
+    pieces: readonly Uint8Array[],
+    size: number,
+    { sectionNumber, sectionOffset }: Position,
+  ): number | undefined {
+    const known = this.#last.sectionNumber <= sectionNumber ? this.#last : this.#before(sectionNumber)
+    const start = this.#walk(pieces, size, known, sectionNumber)
+    if (start.sectionNumber < sectionNumber) return undefined
+    return sectionOffset <= BigInt(size - start.offset) ? start.offset + Number(sectionOffset) : undefined
+  }
+
+  #before(wanted: number): Start {
+    let at = this.#starts.length - 1
+    while ((this.#starts[at] as Start).sectionNumber > wanted) at--
+    return this.#starts[at] as Start
+  }
+
+  /** From one beginning of a section on, to that of another, or to the last that is there. */
+  #walk(pieces: readonly Uint8Array[], size: number, from: Start, until: number): Start {
+    let { sectionNumber, offset } = from
+    let piece = 0
+    let before = 0
+    while (sectionNumber < until && offset < size) {
+      while (offset - before >= (pieces[piece]?.length ?? size)) before += pieces[piece++]?.length ?? size
+      const length = sectionLength(pieces, piece, offset - before, size - offset)
+      if (length === undefined) break
+      offset += length
+      sectionNumber++
+      if (offset - (this.#starts.at(-1) as Start).offset >= APART) this.#starts.push({ sectionNumber, offset })
+    }
+    const start = { sectionNumber, offset }
+    if (offset > this.#last.offset) this.#last = start
+    return start
+  }
+}
+
+/**
+ * Bytes of the section that begins in a piece; `undefined` when it is not all there, or is none.
+ *
+ * @param left  bytes from there on, to the end of all pieces
+ */
+function sectionLength(pieces: readonly Uint8Array[], index: number, at: number, left: number): number | undefined {
+  const piece = pieces[index] as Uint8Array
+  if (piece[at] !== 0x00) return undefined
   try {
-    return valueEnd(bytes, start, bytes.length)
+    // Those of a message, mostly: a descriptor of two bytes, and a value that is not described.
+    const isPlain = piece.length - at > 8 && piece[at + 1] === 0x53 && piece[at + 3] !== 0x00
+    if (isPlain) return valueEnd(piece, at + 3, at + left) - at
+    const head = new Uint8Array(HEAD + 8).fill(FILLER)
+    let filled = 0
+    for (let i = index, from = at; i < pieces.length && filled < HEAD; i++, from = 0) {
+      const part = (pieces[i] as Uint8Array).subarray(from, from + HEAD - filled)
+      head.set(part, filled)
+      filled += part.length
+    }
+    return valueEnd(head, 0, left)
   } catch {
     // A DecodeError: more bytes are needed, or no bytes would help.
     return undefined
@@ -20,29 +102,11 @@ function sectionEnd(bytes: Uint8Array, start: number): number | undefined {
 }
 
 /** The first place that is not in `bytes`, the beginning of a payload. */
-export function endPosition(bytes: Uint8Array): Position {
-  let start = 0
-  let sectionNumber = 0
-  while (start < bytes.length) {
-    const end = sectionEnd(bytes, start)
-    if (end === undefined) break
-    start = end
-    sectionNumber++
-  }
-  return { sectionNumber, sectionOffset: BigInt(bytes.length - start) }
-}
+export const endPosition = (bytes: Uint8Array): Position => new Sections().end([bytes], bytes.length)
 
 /** How many bytes of the payload lie before a place; `undefined` when that is not inside it. */
-export function offsetOf(bytes: Uint8Array, { sectionNumber, sectionOffset }: Position): number | undefined {
-  let start = 0
-  for (let i = 0; i < sectionNumber; i++) {
-    const end = sectionEnd(bytes, start)
-    if (end === undefined) return undefined
-    start = end
-  }
-  const left = bytes.length - start
-  return sectionOffset <= BigInt(left) ? start + Number(sectionOffset) : undefined
-}
+export const offsetOf = (bytes: Uint8Array, position: Position): number | undefined =>
+  new Sections().offsetOf([bytes], bytes.length, position)
 
 /** Pieces of a payload as one. */
 export function joined(pieces: readonly Uint8Array[], size: number): Uint8Array {

@@ -7,14 +7,21 @@ import type { DeliveryState } from '../definitions/delivery-state.ts'
 import type { Transfer } from '../definitions/performatives.ts'
 import { statesByTag, tagText, type UnsettledEntry } from '../definitions/unsettled-map.ts'
 import type { IncomingDelivery } from './incoming-delivery.ts'
-import { endPosition, joined, offsetOf } from './payload-position.ts'
 import { positionOf } from './resumption.ts'
 
 export class ReceiverRecovery {
   readonly #byTag: Map<string, IncomingDelivery>
+  /** Memory that those keep alive that are unfinished. Kept up: it is asked for with each piece of a payload. */
+  pinned = 0
 
   constructor(deliveries: readonly IncomingDelivery[]) {
     this.#byTag = new Map(deliveries.map(delivery => [tagText(delivery.deliveryTag), delivery]))
+    for (const delivery of this.#byTag.values()) this.pinned += pinnedBy(delivery)
+  }
+
+  #remove(tag: string, delivery: IncomingDelivery): void {
+    this.#byTag.delete(tag)
+    this.pinned -= pinnedBy(delivery)
   }
 
   /** What the unsettled map of our attach says. §3.4.1 */
@@ -33,7 +40,7 @@ export class ReceiverRecovery {
     const settled: IncomingDelivery[] = []
     for (const [tag, delivery] of this.#byTag) {
       if (known.has(tag)) continue
-      this.#byTag.delete(tag)
+      this.#remove(tag, delivery)
       settled.push(delivery)
     }
     return settled
@@ -49,9 +56,9 @@ export class ReceiverRecovery {
     if (!delivery) return undefined
     // Of what the owner has, nothing is needed, wherever it begins.
     const isOver = delivery.handedOver || aborted
-    const from = isOver ? 0 : offsetOf(joined(delivery.chunks, delivery.size), positionOf(state))
+    const from = isOver ? 0 : delivery.offsetOf(positionOf(state))
     if (from === undefined) return 'gap'
-    this.#byTag.delete(text)
+    this.#remove(text, delivery)
     delivery.skip = isOver ? Number.POSITIVE_INFINITY : delivery.size - from
     // What a transfer said of this is not kept. §2.7.5
     delivery.settlesFirst = false
@@ -63,19 +70,14 @@ export class ReceiverRecovery {
     return this.#byTag.size
   }
 
-  /** Memory that those keep alive that are unfinished. */
-  get pinned(): number {
-    let bytes = 0
-    for (const { handedOver, pinned } of this.#byTag.values()) if (!handedOver) bytes += pinned
-    return bytes
-  }
-
   /** What has not been resumed. */
   get left(): IncomingDelivery[] {
     return [...this.#byTag.values()]
   }
 }
 
+const pinnedBy = ({ handedOver, pinned }: IncomingDelivery): number => (handedOver ? 0 : pinned)
+
 /** How far it got, or what was decided. */
 const stateAtTarget = (delivery: IncomingDelivery): DeliveryState | undefined =>
-  delivery.decision ?? { type: 'received', ...endPosition(joined(delivery.chunks, delivery.size)) }
+  delivery.decision ?? { type: 'received', ...delivery.end }

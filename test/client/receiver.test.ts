@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Delivery, Receiver, Sender } from '../../src/client/api.ts'
 import type { ReceiverOptions } from '../../src/client/options.ts'
+import type { ClientReceiver } from '../../src/client/receiver.ts'
 import { ClosedError, UsageError } from '../../src/errors.ts'
 import { type Joined, joined, settled, turn } from './joined.ts'
 
@@ -157,6 +158,24 @@ describe('§3.4 deciding', () => {
     await turn(5)
     ends.cut()
     expect(await waiting).toBeInstanceOf(ClosedError)
+  })
+
+  test('§2.8.3 settling second: what is decided on is the owner’s alone, however long the sender does not settle', async () => {
+    const { ends, receiver, sender } = await linked({ settle: 'second' })
+    await using _ends = ends
+    const payload = new Uint8Array(100_000).fill(7)
+    void settled(sender.send({ body: payload }, { deliveryTag: Uint8Array.of(7, 8) }))
+    const delivery = await receiver.receive()
+    ends.mute()
+    const waiting = settled(delivery.accept())
+    const [left] = (receiver as ClientReceiver).endpoint.open
+    expect([left?.chunks, left?.deliveryTag.buffer.byteLength]).toEqual([[], 2])
+    expect((receiver as ClientReceiver).unsettled()).toMatchObject([{ isComplete: true, payload: new Uint8Array(0) }])
+    expect(Buffer.concat(delivery.chunks)).toEqual(Buffer.from(delivery.bytes))
+    expect(delivery.message.body).toEqual(payload)
+    ends.cut()
+    expect(await waiting).toBeInstanceOf(ClosedError)
+    expect(delivery.message.body).toEqual(payload)
   })
 
   test('§2.6.14 a message of several frames: its pieces, and the whole', async () => {

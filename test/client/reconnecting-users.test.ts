@@ -8,6 +8,7 @@ import type { ReopenedConnection } from '../../src/client/back-off.ts'
 import type { StateMessage } from '../../src/client/diagnostics.ts'
 import { ClosedError, RemoteError } from '../../src/errors.ts'
 import { int } from '../../src/types/values.ts'
+import { uncaught } from '../defects/uncaught.ts'
 import { settled, turn } from './joined.ts'
 import { type Reconnecting, reconnecting, until } from './reconnecting.ts'
 
@@ -88,6 +89,23 @@ describe('onReopened', () => {
     world.cut()
     expect(await sender.closed).toMatchObject({ error: { condition: 'amqp:unauthorized-access' } })
     expect(world.states.at(-1)?.state).toBe('closed')
+  })
+
+  test('where it throws before it returns a promise, the attempt has failed, and nothing is uncaught', async () => {
+    using caught = uncaught()
+    let count = 0
+    await using world = await reconnecting({
+      reconnect: {
+        onReopened: () => {
+          if (++count < 3) throw new Error(`not yet ${count}`)
+        },
+      },
+    })
+    await world.near.sender('q')
+    world.cut()
+    await until(() => world.receivers.length === 2)
+    await turn(5)
+    expect([count, caught.errors]).toEqual([3, []])
   })
 
   test('while it runs, what is begun elsewhere waits; a loss or a close ends it, and what it has begun', async () => {

@@ -5,6 +5,7 @@
 
 import { expect, test } from 'vitest'
 import type { Connection } from '../../src/client/api.ts'
+import type { ReconnectOptions } from '../../src/client/back-off.ts'
 import { connect } from '../../src/client/connect.ts'
 import type { Transport, TransportSink } from '../../src/io/transport.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
@@ -47,7 +48,7 @@ const quiet = async (): Promise<void> => {
 }
 
 /** A connection with links that are resumed, and the scripts of the lines that it meets. */
-async function resuming(): Promise<{
+async function resuming(more: ReconnectOptions = {}): Promise<{
   connection: Connection
   peer: Script
   next: () => Promise<Script>
@@ -69,7 +70,7 @@ async function resuming(): Promise<{
     peer.sendOpen()
     return peer
   }
-  const connecting = connect({ host: 'h', transport, sasl: false, reconnect: { ...QUICK, resume: true } })
+  const connecting = connect({ host: 'h', transport, sasl: false, reconnect: { ...QUICK, resume: true, ...more } })
   const peer = await next()
   return { connection: await connecting, peer, next, cut: () => (lines.at(-1) as ScriptedLine).destroy() }
 }
@@ -194,5 +195,47 @@ test('§2.6.1 a link that is stolen has ended, and is not attached again', async
   await heard(peer, 'begin')
   peer.respondBegin()
   await heard(peer)
+  ;(connection as unknown as { destroy(): void }).destroy()
+})
+
+test('a peer whose map is never complete is asked ever more seldom; when it is, the message is sent', async () => {
+  const { connection, peer: first, next, cut } = await resuming({ initialMs: 40, maxMs: 40 })
+  const attaching = connection.sender('a', { name: 'l1' })
+  await heard(first, 'begin')
+  first.respondBegin()
+  await heard(first, 'attach')
+  first.respondAttach()
+  const sender = await attaching
+  first.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 10 })
+  const sent = sender.send({ body: '1' }, { deliveryTag: tag(1) })
+  await heard(first, 'transfer')
+  cut()
+
+  const peer = await next()
+  await heard(peer, 'begin')
+  peer.respondBegin()
+  let attaches = 0
+  /** The names of the next frames; a detach is answered. */
+  const heardNext = async (): Promise<readonly string[]> => {
+    await quiet()
+    const names = peer.all().map(({ name }) => name)
+    if (names.includes('detach')) peer.sendDetach({ closed: false })
+    return names
+  }
+  const until = performance.now() + 300
+  while (performance.now() < until) {
+    if (!(await heardNext()).includes('attach')) continue
+    peer.respondAttach({ unsettled: unsettledMap({ 9: null }), incompleteUnsettled: true })
+    attaches++
+  }
+  // The first two follow at once, and then some twenty milliseconds lie between them.
+  expect(attaches).toBeGreaterThan(2)
+  expect(attaches).toBeLessThan(60)
+  await expect.poll(heardNext).toEqual(['attach'])
+  peer.respondAttach({ unsettled: unsettledMap({}) })
+  peer.sendFlow({ handle: 0, deliveryCount: 0, linkCredit: 10 })
+  await heard(peer, 'transfer')
+  peer.sendDisposition({ role: 'receiver', first: 0, settled: true, state: accepted() })
+  expect(await sent).toEqual({ outcome: 'accepted' })
   ;(connection as unknown as { destroy(): void }).destroy()
 })

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { endPosition, joined, offsetOf } from '../../src/engine/payload-position.ts'
+import { endPosition, joined, offsetOf, Sections } from '../../src/engine/payload-position.ts'
 import type { Position } from '../../src/engine/resumption.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
 import { concat, fromHex } from '../peer/wire.ts'
@@ -131,3 +131,60 @@ test('pieces as one: a single piece is not copied', () => {
   expect(joined([], 0)).toEqual(new Uint8Array(0))
   expect(joined([piece, new Uint8Array(0), Uint8Array.of(3)], 3)).toEqual(Uint8Array.of(1, 2, 3))
 })
+
+describe('§2.6.13 a payload that comes piece by piece', () => {
+  test('has the same places as in one piece, whatever is asked for in between', () => {
+    const some = fc.array(fc.oneof(fc.constantFrom(...SECTIONS.map(([, s]) => s)), fc.uint8Array({ maxLength: 5 })), {
+      maxLength: 12,
+    })
+    fc.assert(
+      fc.property(
+        some,
+        fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1 }),
+        fc.nat(14),
+        (parts, cuts, asked) => {
+          const bytes = concat(...parts)
+          const sections = new Sections()
+          const pieces: Uint8Array[] = []
+          for (let size = 0, i = 0; size < bytes.length; i++) {
+            const piece = bytes.subarray(size, size + (cuts[i % cuts.length] as number))
+            pieces.push(piece)
+            size += piece.length
+            const here = bytes.subarray(0, size)
+            const end = endPosition(here)
+            expect(sections.end(pieces, size)).toEqual(end)
+            expect(sections.offsetOf(pieces, size, end)).toBe(size)
+            expect(sections.offsetOf(pieces, size, at(asked, 1))).toBe(offsetOf(here, at(asked, 1)))
+          }
+        },
+      ),
+      { numRuns: 300 },
+    )
+  })
+
+  test('is looked through once, also for places far from both ends', () => {
+    const section = fromHex('00 53 75 a0 00')
+    const pieces = Array.from({ length: 40 }, () => concat(...Array<Uint8Array>(10_000).fill(section)))
+    const size = 2_000_000
+    const sections = new Sections()
+    const first = timed(() => expect(sections.end(pieces, size)).toEqual(at(400_000, 0)))
+    const again = timed(() => {
+      for (let i = 0; i < 100; i++) sections.end(pieces, size)
+      for (let i = 0; i < 10; i++) expect(sections.offsetOf(pieces, size, at(30_011 * i, 3))).toBe(150_055 * i + 3)
+    })
+    expect(again).toBeLessThan(Math.max(first * 4, 40))
+  })
+
+  test('a descriptor that does not end is none, however many bytes it has', () => {
+    const zeros = new Uint8Array(4 << 20)
+    expect(timed(() => expect(endPosition(zeros)).toEqual(at(0, zeros.length)))).toBeLessThan(5)
+  })
+})
+
+/** Milliseconds of this process's work. */
+function timed(run: () => void): number {
+  const started = process.cpuUsage()
+  run()
+  const { user, system } = process.cpuUsage(started)
+  return (user + system) / 1000
+}
