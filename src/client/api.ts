@@ -78,10 +78,7 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   /** Unique in this process, from 1 on: as traces and diagnostics name it. */
   readonly id: number
   readonly remote: RemoteOpen
-  /**
-   * Resolves when both ends have opened, which `connect` and `listen` wait for, but for `connect({ pipeline: true })`;
-   * rejects when the connection ends first. Forgetting it crashes nothing.
-   */
+  /** Resolves when both ends have opened, with `pipeline` after `connect`; rejects when it ends first. */
   readonly opened: Promise<void>
   /** Resolves when it has ended for good: with `reconnect` not when it is lost. */
   readonly closed: Promise<Closure>
@@ -119,6 +116,8 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   /** Lets the process live as long as this connection does (the default), or not. A WebSocket holds it either way. */
   ref(): void
   unref(): void
+  /** With `reconnect`: drops the line at once and makes another, as after a loss; without it that is the end. */
+  reconnect(): void
   /**
    * Closes: sends what is queued, waits for the outcomes of what was sent, at most `limits.settleMs`, then for the
    * peer's close, at most `limits.closeMs`. With an error nothing is waited for but the peer's close.

@@ -35,6 +35,12 @@ export interface ReconnectOptions {
    */
   readonly resume?: boolean | undefined
   /**
+   * Asked of what ended the connection, or an attempt to make it again: whether to try once more. `undefined`: as by
+   * default, which is not where what we say or who we are is wrong; a number: yes, in so many milliseconds or later. What
+   * it throws surfaces as an uncaught exception, and counts as `undefined`.
+   */
+  readonly retry?: ((error: AmqpError | undefined) => boolean | number | undefined) | undefined
+  /**
    * Called when a connection that was lost is open again, before its sessions and links are: to put a token to `$cbs`
    * first, say. Nothing is restored before it resolves, however long it takes. Where it throws or rejects the attempt has
    * failed, and the next follows, unless another attempt would meet the same error again. What it begins on `connection`
@@ -81,7 +87,7 @@ export interface BackOff {
 /** @throws {UsageError} a number that is none, or negative */
 export function backOffOf(options: ReconnectOptions): BackOff {
   const { initialMs = 250, maxMs = 30_000, stableMs = 10_000, attempts = Number.POSITIVE_INFINITY } = options
-  for (const name of ['onReopened', 'onStateChange'] as const)
+  for (const name of ['retry', 'onReopened', 'onStateChange'] as const)
     if (options[name] !== undefined && typeof options[name] !== 'function')
       throw new UsageError(`reconnect.${name} is a function`)
   for (const [name, value] of Object.entries({ initialMs, maxMs, stableMs, attempts }))

@@ -46,6 +46,7 @@ const RECONNECT: Names<ReconnectOptions> = {
   attempts: 0,
   resend: 0,
   resume: 0,
+  retry: 0,
   onReopened: 0,
   onStateChange: 0,
 }

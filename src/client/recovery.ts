@@ -89,7 +89,22 @@ export class Recovery {
 
   /** Whether what ended a connection may be mended by another one. */
   mayMend(error: AmqpError | undefined): boolean {
-    return !isLasting(error) || (this.#redirects > 0 && isRedirect(error))
+    return !this.#isLasting(error) || (this.#redirects > 0 && isRedirect(error))
+  }
+
+  #isLasting(error: AmqpError | undefined): boolean {
+    const verdict = this.#verdict(error)
+    return verdict === undefined ? isLasting(error) : verdict === false
+  }
+
+  /** What the application says of an error. */
+  #verdict(error: AmqpError | undefined): boolean | number | undefined {
+    try {
+      return this.options.retry?.(error)
+    } catch (fault) {
+      raise(fault)
+      return undefined
+    }
   }
 
   /** The connection was lost: from now on it is tried again. */
@@ -97,7 +112,7 @@ export class Recovery {
     if (performance.now() - this.#openedAt >= this.backOff.stableMs) this.#attempt = 0
     const abort = new AbortController()
     this.#abort = abort
-    void this.#run(owner, error ?? new TransportError('the peer closed the connection'), abort.signal)
+    void this.#run(owner, error, abort.signal)
   }
 
   /** Before anything is restored on a new line: sees that it does not redirect, then has the application prepare it. */
@@ -145,13 +160,16 @@ export class Recovery {
     this.#timer?.unref?.()
   }
 
-  async #run(owner: RecoveryOwner, lost: AmqpError, signal: AbortSignal): Promise<void> {
+  async #run(owner: RecoveryOwner, cause: AmqpError | undefined, signal: AbortSignal): Promise<void> {
+    const lost = cause ?? new TransportError('the peer closed the connection')
     let error = lost
     for (;;) {
       if (this.#attempt >= this.backOff.attempts) return owner.giveUp(error)
       const attempt = ++this.#attempt
       this.#tell({ state: 'waiting', attempt, error })
-      await this.#wait(waitBefore(attempt, this.backOff, Math.random()), signal)
+      const verdict = this.#verdict(error === lost ? cause : error)
+      const least = typeof verdict === 'number' ? verdict : 0
+      await this.#wait(Math.max(waitBefore(attempt, this.backOff, Math.random()), least), signal)
       const routes = [...this.#routes]
       let redirects = 0
       const redirect = (from: Route, why: AmqpError): void => {
@@ -171,7 +189,7 @@ export class Recovery {
           error = asAmqpError(failure)
           const left = routes.length
           redirect(route, error)
-          if (isLasting(error) && routes.length === left) return owner.giveUp(error)
+          if (this.#isLasting(error) && routes.length === left) return owner.giveUp(error)
         }
       }
     }
