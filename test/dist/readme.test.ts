@@ -159,6 +159,11 @@ test.each(['createDeviceAuthority()', 'hub.provisioning.enrol(', 'hub.fault('])(
   },
 )
 
+test('the two engines carry a message, and print what the comments say', async () => {
+  const { said, ended } = run(program("from 'fairlead/engine'"))
+  expect([await ended, said()]).toEqual([0, 'hello\naccepted\n'])
+})
+
 test('the program of the IoT Hub runs to its end, and prints what its comments say', async () => {
   const { said, ended } = run(program('feedbackBatchMs'))
   const [code, lines] = [await ended, said().trim().split('\n')]
