@@ -2,6 +2,7 @@
 
 import type { AttachInit } from '../engine/link-endpoint.ts'
 import { UsageError } from '../errors.ts'
+import { checkLinkOptions, checkTerminusNames } from './check-options.ts'
 import type { ReceiverOptions, SenderOptions, TerminusInit } from './options.ts'
 import { optionalFields } from './termini.ts'
 
@@ -12,10 +13,17 @@ export const attachFields = (options: SenderOptions | ReceiverOptions): AttachIn
   desiredCapabilities: options.desiredCapabilities,
 })
 
-/** @throws {UsageError} neither an address, nor an object, nor null */
-export function checkTerminus(who: string, what: string, terminus: unknown): void {
-  if (typeof terminus === 'string' || typeof terminus === 'object') return
-  throw new UsageError(`a ${who} needs a ${what}: an address, an object, or null for none; not ${typeof terminus}`)
+/** @throws {UsageError} neither an address, nor an object, nor null; a field or an option of a name that means nothing */
+export function checkLink(
+  role: 'sender' | 'receiver',
+  terminus: unknown,
+  options: SenderOptions | ReceiverOptions,
+): void {
+  const what = role === 'sender' ? 'target' : 'source'
+  if (typeof terminus !== 'string' && typeof terminus !== 'object')
+    throw new UsageError(`a ${role} needs a ${what}: an address, an object, or null for none; not ${typeof terminus}`)
+  if (typeof terminus === 'object' && terminus) checkTerminusNames(what, terminus)
+  checkLinkOptions(role, options)
 }
 
 /** Deliveries that a receiver keeps coming, unless said otherwise. */

@@ -4,7 +4,16 @@ import { DEFAULT_LIMITS } from '../engine/limits.ts'
 import { UsageError } from '../errors.ts'
 import { backOffOf, type ReconnectOptions } from './back-off.ts'
 import { checkSignal } from './operation.ts'
-import type { ConnectionOptions, ConnectOptions, ListenOptions } from './options.ts'
+import type {
+  ConnectionOptions,
+  ConnectOptions,
+  LinkOptions,
+  ListenOptions,
+  ReceiverOptions,
+  SenderOptions,
+  SourceInit,
+  TargetInit,
+} from './options.ts'
 
 /** Every name of an interface, so that one that is added to it and not here does not compile. */
 type Names<T> = Readonly<Record<keyof T, 0>>
@@ -65,6 +74,46 @@ const LISTEN: Names<Omit<ListenOptions, keyof ConnectionOptions>> = {
   maxConnections: 0,
 }
 
+const LINK: Names<LinkOptions> = { signal: 0, name: 0, properties: 0, maxMessageSize: 0, desiredCapabilities: 0 }
+
+const SENDER: Names<SenderOptions> = { ...LINK, settle: 0, maxPending: 0, source: 0, unsettled: 0 }
+
+const RECEIVER: Names<ReceiverOptions> = {
+  ...LINK,
+  credit: 0,
+  streaming: 0,
+  settle: 0,
+  sndSettleMode: 0,
+  target: 0,
+  unsettled: 0,
+}
+
+const TERMINUS: Names<SourceInit & TargetInit> = {
+  address: 0,
+  dynamic: 0,
+  lifetime: 0,
+  nodeProperties: 0,
+  durable: 0,
+  expiryPolicy: 0,
+  timeout: 0,
+  capabilities: 0,
+  coordinator: 0,
+  filter: 0,
+  distributionMode: 0,
+  defaultOutcome: 0,
+  outcomes: 0,
+}
+
+/** @throws {UsageError} for names that mean nothing to a link */
+export function checkLinkOptions(role: 'sender' | 'receiver', options: SenderOptions | ReceiverOptions): void {
+  checkNames(`option of ${role}`, options, role === 'sender' ? SENDER : RECEIVER)
+}
+
+/** @throws {UsageError} for names that mean nothing of a source or target */
+export function checkTerminusNames(what: string, terminus: object): void {
+  checkNames(`field of a ${what}`, terminus, TERMINUS)
+}
+
 /** @throws {UsageError} for what `connect` cannot work with */
 export function checkConnectOptions(options: ConnectOptions): void {
   check('connect', options, CONNECT)
@@ -83,6 +132,9 @@ export function checkConnectOptions(options: ConnectOptions): void {
 export function checkListenOptions(options: ListenOptions): void {
   check('listen', options, LISTEN)
   if (options.port !== null) checkPort(options.port, 0)
+  for (const mechanism of [options.sasl ?? []].flat())
+    if (typeof mechanism?.start !== 'function' || typeof mechanism.name !== 'string')
+      throw new UsageError('sasl is a mechanism such as saslServer.plain(check), or a list of them')
 }
 
 function check(what: string, options: ConnectionOptions, own: object): void {

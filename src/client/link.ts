@@ -2,7 +2,7 @@
 
 import type { AttachInit, LinkEndpoint } from '../engine/link-endpoint.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
-import { type AmqpError, ClosedError, LinkCondition } from '../errors.ts'
+import { AmqpCondition, type AmqpError, ClosedError, LinkCondition, ProtocolError } from '../errors.ts'
 import { timerDelay } from '../io/delay.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
@@ -285,8 +285,8 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   /** The peer's attach has come. */
   onAttached(properties: ReadonlyMap<AmqpValue, AmqpValue>): void {
     this.#properties = properties
-    // A refused link is attached for a moment only: its detach says why.
-    if (this.endpoint.refused || this.#closure) return
+    if (this.#closure) return
+    if (this.endpoint.refused) return this.#awaitDetach()
     this.#attachedAt = performance.now()
     if (!this.isReattaching) {
       this.#left = Number.POSITIVE_INFINITY
@@ -299,6 +299,23 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
       this.#reattached = undefined
     }
     this.#attaching?.resolve()
+  }
+
+  /** A refused link is attached for a moment only: its detach says why. Some peers mean no refusal, and send none. §2.6.3 */
+  #awaitDetach(): void {
+    const ms = this.owner.closeMs
+    this.#timer = setTimeout(() => {
+      const { label, role } = this.endpoint
+      const what = `the peer attached ${label} without a ${role === 'sender' ? 'target' : 'source'}, which refuses it`
+      const error = new ProtocolError(
+        `${what}, and no detach came within ${ms} ms`,
+        AmqpCondition.invalidField,
+        'link',
+        '2.6.3',
+      )
+      this.#closeEndpoint({ condition: AmqpCondition.invalidField, description: error.message })
+      this.onClosed({ by: 'local', error })
+    }, timerDelay(ms))
   }
 
   /** The link has ended, or what carries it has. The first cause wins. */

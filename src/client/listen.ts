@@ -15,6 +15,7 @@ import { inspectAs } from './inspect.ts'
 import { keepTermini } from './keeper.ts'
 import { handled, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ListenOptions } from './options.ts'
+import { warn } from './process.ts'
 import { anonymousServer } from './sasl/anonymous.ts'
 import { leave, serveLinks } from './serving.ts'
 import { checkTermini, SuspendedLinks } from './suspended-links.ts'
@@ -126,7 +127,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     if (this.#suspended) keepTermini(connection, this.#suspended.of(connection))
     if (links)
       serveLinks(connection, this.#options, {
-        failed: error => this.emit('error', error),
+        failed: error => (this.hears('error') ? this.emit('error', error) : warn(error)),
         isClosing: () => this.#closing !== undefined,
       })
     connection.closed.then(() => this.#connections.delete(connection))
@@ -138,7 +139,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
   #build(accepted: Transport): ClientConnection {
     const { signal: _signal, coordinator, ...options } = this.#options
     const containerId = this.#containerId
-    const mechanisms = options.sasl ?? [anonymousServer()]
+    const mechanisms = [options.sasl ?? anonymousServer()].flat()
     const security: Security = {
       role: 'server',
       mechanisms,

@@ -187,7 +187,7 @@ export interface ListenOptions extends ConnectionOptions {
   /** Certificate and key for TLS; without it connections are plain. */
   tls?: import('node:tls').TlsOptions | undefined
   /** Mechanisms offered, in order: put the strongest first. Default: ANONYMOUS. §5.3.3.1 */
-  sasl?: readonly SaslServerMechanism[] | undefined
+  sasl?: SaslServerMechanism | readonly SaslServerMechanism[] | undefined
   /** Accept peers that skip SASL. Default: only where ANONYMOUS is offered, which proves as little. */
   allowNoSasl?: boolean | undefined
   /**

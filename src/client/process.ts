@@ -100,6 +100,6 @@ async function handleOne(
 }
 
 /** Where nobody else wants to know: a warning of the process, which prints it. */
-const warn = (error: unknown): void => {
+export const warn = (error: unknown): void => {
   globalThis.process?.emitWarning(error instanceof Error ? error : new Error(String(error)))
 }

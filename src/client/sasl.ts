@@ -44,7 +44,7 @@ export const sasl: {
   mssbcbs(): SaslMechanism
 } = { anonymous, plain, external, scram, oauthBearer, xoauth2, mssbcbs }
 
-/** Mechanisms for `listen`. In each, a `check` that gives false or throws refuses, and one that gives text names the peer. */
+/** Mechanisms for `listen`. In each, a `check` that gives true lets the peer in, text does and names it; all else refuses. */
 export const saslServer: {
   /** Lets everybody in. */
   anonymous(): SaslServerMechanism

@@ -3,12 +3,15 @@
  * are left when what is under way on them has come to rest. §2.6.3 §2.6.6
  */
 
-import { AmqpCondition, ClosedError, LinkCondition } from '../errors.ts'
+import { AmqpCondition, ClosedError, DecodeError, LinkCondition } from '../errors.ts'
 import type { Connection, IncomingLink } from './api.ts'
 import type { ClientConnection } from './connection.ts'
+import { handled } from './operation.ts'
 import type { ErrorInit, LinkHandler, ListenOptions } from './options.ts'
 import { ClientReceiver } from './receiver.ts'
 import type { ClientSender } from './sender.ts'
+import type { ClientSession } from './session.ts'
+import { decodeFault } from './termini.ts'
 
 /** What serving links needs of the listener. */
 export interface LinkServer {
@@ -22,9 +25,13 @@ export function serveLinks(connection: Connection, options: ListenOptions, serve
   const onLink = async (link: IncomingLink): Promise<void> => {
     if (server.isClosing()) return link.refuse(LEAVING)
     await serveLink(link, options).catch(error => {
+      const own = acceptedAs(link)
       // The peer was gone before its link was accepted, or the handler was using it at its end.
-      if (error instanceof ClosedError) return
-      link.refuse({ condition: AmqpCondition.internalError, description: 'the handler of this address failed' })
+      if (error instanceof ClosedError && (!own || own.closure)) return
+      const fault = error instanceof DecodeError ? decodeFault(error) : FAILED
+      // What the handler has accepted is its to serve no more: its peer must not wait for it.
+      if (own) void handled(own.close({ error: fault }))
+      else link.refuse(fault)
       server.failed(error instanceof Error ? error : new Error(String(error)))
     })
   }
@@ -37,12 +44,19 @@ export function serveLinks(connection: Connection, options: ListenOptions, serve
 async function serveLink(link: IncomingLink, { links, authorise }: ListenOptions): Promise<void> {
   const handler = typeof links === 'function' ? links : handlerOf(links ?? {}, link)
   const answer = authorise ? await authorise(link) : true
-  if (answer === false) return link.refuse(UNAUTHORISED)
-  if (typeof answer === 'object') return link.refuse(answer)
+  if (typeof answer === 'object' && answer !== null) return link.refuse(answer)
+  if (answer !== true) return link.refuse(UNAUTHORISED)
   if (!handler) return link.refuse({ condition: AmqpCondition.notFound, description: 'there is nothing here' })
   await handler(link)
 }
 
+/** Our end of a link that was accepted. */
+const acceptedAs = (link: IncomingLink): ClientSender | ClientReceiver | undefined =>
+  [...(link.session as ClientSession).links].find(
+    ({ name, endpoint }) => name === link.name && endpoint.role !== link.remoteRole,
+  )
+
+const FAILED: ErrorInit = { condition: AmqpCondition.internalError, description: 'the handler of this address failed' }
 const UNAUTHORISED: ErrorInit = { condition: AmqpCondition.unauthorizedAccess, description: 'this is not for you' }
 
 function handlerOf(links: Readonly<Record<string, LinkHandler>>, link: IncomingLink): LinkHandler | undefined {

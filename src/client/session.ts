@@ -9,7 +9,7 @@ import { AmqpCondition, type AmqpError, ClosedError, type DecodeError } from '..
 import { timerDelay } from '../io/delay.ts'
 import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
 import type { Transaction } from './api-transactions.ts'
-import { attachFields, checkTerminus, linkName, windowOf } from './attaching.ts'
+import { attachFields, checkLink, linkName, windowOf } from './attaching.ts'
 import type { Coordinator as LocalCoordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { IncomingQueue } from './incoming.ts'
@@ -230,7 +230,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   async sender(target: string | TargetInit | null, options: SenderOptions = {}): Promise<Sender> {
     this.checkOpen(options)
-    checkTerminus('sender', 'target', target)
+    checkLink('sender', target, options)
     if (this.#isDown) await this.#whenUp(options)
     const sender = this.newSender(this.endpoint.sender(options.name ?? linkName(target)), options)
     sender.relays = target === null
@@ -246,7 +246,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
 
   async receiver(source: string | SourceInit | null, options: ReceiverOptions = {}): Promise<Receiver> {
     this.checkOpen(options)
-    checkTerminus('receiver', 'source', source)
+    checkLink('receiver', source, options)
     if (this.#isDown) await this.#whenUp(options)
     const receiver = this.newReceiver(this.endpoint.receiver(options.name ?? linkName(source)), options)
     this.attach(receiver, {

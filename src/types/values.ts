@@ -119,8 +119,21 @@ function checkBytes(type: 'uuid' | 'decimal', bytes: unknown): void {
 
 const hexOf = (bytes: Uint8Array): string => Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
 
+/** Node's console shows what a method of this name returns. */
+function shownAsText(prototype: object, name: string): void {
+  Object.defineProperty(prototype, Symbol.for('nodejs.util.inspect.custom'), {
+    value(this: object) {
+      return `${name}(${this})`
+    },
+  })
+}
+
 /** A universally unique identifier, RFC 4122; 16 bytes in network order. §1.6.18 */
 export class Uuid {
+  static {
+    shownAsText(Uuid.prototype, 'Uuid')
+  }
+
   /** 16 bytes. A view of the bytes given, not a copy. */
   readonly bytes: Uint8Array
 
@@ -153,6 +166,10 @@ export class Uuid {
  * Two decimals are the same number and yet differ: `1.5` and `1.50` have other bytes, and are two keys of a map.
  */
 export class Decimal {
+  static {
+    shownAsText(Decimal.prototype, 'Decimal')
+  }
+
   readonly width: 32 | 64 | 128
   /** 4, 8 or 16 bytes, big-endian. A view of the bytes given, not a copy. */
   readonly bytes: Uint8Array

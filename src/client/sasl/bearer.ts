@@ -4,6 +4,7 @@ import { SaslError } from '../../errors.ts'
 import { decodeUtf8, encodeUtf8 } from '../../types/utf8.ts'
 import {
   EMPTY_CHALLENGE,
+  isLetIn,
   type Maybe,
   type SaslExchange,
   type SaslServerExchange,
@@ -109,7 +110,7 @@ class BearerServer implements SaslServerExchange {
     const credentials = this.#read(decodeUtf8(response, 0, response.length) ?? '')
     if (!credentials) return this.#refuse('invalid_request')
     const answer = await this.#check(credentials.token, credentials.user)
-    return answer === false ? this.#refuse('invalid_token') : verdict(answer, credentials.user || undefined)
+    return isLetIn(answer) ? verdict(answer, credentials.user || undefined) : this.#refuse('invalid_token')
   }
 
   #refuse(status: string): SaslStep {

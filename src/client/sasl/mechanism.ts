@@ -92,8 +92,15 @@ export const oneMessage = (name: string, initial: () => Uint8Array | undefined):
   finish: () => {},
 })
 
-/** What the answer of a `check` means: false refuses, true takes the peer for whom it says it is, text names it. */
-export const verdict = (answer: boolean | string, claimed: string | undefined): SaslStep =>
-  answer === false
-    ? { outcome: 'auth', identity: claimed }
-    : { outcome: 'ok', identity: answer === true ? claimed : answer }
+/**
+ * What the answer of a `check` means: true takes the peer for whom it says it is, text names it, and all else refuses. So
+ * a lookup that finds nothing lets nobody in.
+ */
+export const verdict = (answer: unknown, claimed: string | undefined): SaslStep =>
+  isLetIn(answer)
+    ? { outcome: 'ok', identity: answer === true ? claimed : answer }
+    : { outcome: 'auth', identity: claimed }
+
+/** Whether a `check` has let the peer in. */
+export const isLetIn = (answer: unknown): answer is true | string =>
+  answer === true || (typeof answer === 'string' && answer !== '')
