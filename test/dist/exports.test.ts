@@ -135,7 +135,7 @@ describe('installed from the tarball', () => {
       expect(inside.scripts?.[script]).toBeUndefined()
     const ours = readdirSync(join(folder, 'node_modules')).filter(name => !/^(\.|@types$|undici-types$)/.test(name))
     expect(ours).toEqual([manifest.name])
-    const papers = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'package.json', 'src']
+    const papers = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'package.json', 'spec-notes', 'src']
     expect(readdirSync(installed()).filter(name => !papers.includes(name))).toEqual([])
     expect(readdirSync(installed())).toEqual(expect.arrayContaining(['LICENSE', 'dist', 'package.json', 'src']))
   })
