@@ -10,9 +10,20 @@ import type { ClientSender } from './sender.ts'
 
 export class AcquiredMessages {
   readonly #by = new Map<Acquisition, ClientSender>()
+  /** The last of each sender. */
+  readonly #last = new Map<ClientSender, Acquisition>()
 
+  /** One that another follows before anything has left under it is forgotten: a peer may say so with each flow. */
   add(sender: ClientSender, acquisition: Acquisition): void {
+    const before = this.#last.get(sender)
+    if (before?.deliveries.length === 0) this.#by.delete(before)
+    this.#last.set(sender, acquisition)
     this.#by.set(acquisition, sender)
+  }
+
+  /** How many are remembered. */
+  get count(): number {
+    return this.#by.size
   }
 
   *#all(): Generator<[OutgoingDelivery, ClientSender]> {

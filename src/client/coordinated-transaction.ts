@@ -28,6 +28,7 @@ export class ResourceTransaction implements CoordinatedTransaction, Posting {
   /** The control link that it was declared on. */
   readonly control: Receiver
   readonly posted: ClientDelivery[] = []
+  postedBytes = 0
   /** `deciding`: a commit waits for outcomes; `committing`: what there is will hold, if the application agrees. */
   stage: 'live' | 'deciding' | 'committing' | 'committed' | 'rolled-back' = 'live'
   /** Why it was rolled back, in the words of §4.5.8. */
@@ -93,8 +94,10 @@ export class ResourceTransaction implements CoordinatedTransaction, Posting {
 
   // ---- work ----------------------------------------------------------------------------------------------------
 
-  post(delivery: ClientDelivery): void {
+  /** @param bytes  that it keeps until it is over */
+  post(delivery: ClientDelivery, bytes: number): void {
     this.#lastWork = performance.now()
+    this.postedBytes += bytes
     this.posted.push(delivery)
     if (!delivery.settled) this.#undecided.add(delivery)
     delivery.posting = this

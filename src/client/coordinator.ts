@@ -43,6 +43,7 @@ interface CoordinatorOwner {
     readonly connection: {
       readonly partialPostings: ReadonlySet<{ remoteState: DeliveryState | undefined }>
       acquires: boolean
+      readonly limits: { readonly maxIncompleteBytes: number }
     }
   }
 }
@@ -67,6 +68,10 @@ export class Coordinator {
   readonly #retired = new WeakMap<OutgoingDelivery, ResourceTransaction>()
   readonly #acquired = new WeakMap<Acquisition, ResourceTransaction>()
   #declaring = 0
+  /** Those that are not known by their ids any more, and are not over: they are being committed. */
+  #ending = 0
+  /** Bytes of what is posted under transactions that are kept. */
+  #bytes = 0
 
   constructor(owner: CoordinatorOwner, options: CoordinatorOptions) {
     this.#owner = owner
@@ -128,7 +133,7 @@ export class Coordinator {
   async #declare({ receiver }: Control, globalId: AmqpValue | undefined): Promise<Uint8Array> {
     if (globalId !== undefined && !this.#options.distributed)
       throw new Refusal(AmqpCondition.notImplemented, 'only local transactions: no global-id')
-    if (this.#transactions.size + this.#declaring >= this.#max)
+    if (this.#transactions.size + this.#declaring + this.#ending >= this.#max)
       throw new Refusal(AmqpCondition.resourceLimitExceeded, `${this.#max} transactions are open`)
     const { api } = this.#owner
     const expire = (): void => this.#onExpired(transaction)
@@ -235,8 +240,14 @@ export class Coordinator {
     if (transaction.stage !== 'committing') this.#rollBack(transaction, TransactionCondition.transactionTimeout)
   }
 
-  #forget({ id }: ResourceTransaction): void {
-    this.#transactions.delete(keyOf(id))
+  /** Its id is unknown from now on. It takes up its place until it is over, however long the application takes. */
+  #forget(transaction: ResourceTransaction): void {
+    if (!this.#transactions.delete(keyOf(transaction.id))) return
+    this.#ending++
+    transaction.discharged.then(() => {
+      this.#ending--
+      this.#bytes -= transaction.postedBytes
+    })
   }
 
   /** The controller broke a rule: the link that it controls transactions by ends, and they with it. §4.1 */
@@ -261,7 +272,15 @@ export class Coordinator {
       return { condition: AmqpCondition.notAllowed, description: 'no transactional work on a control link' }
     const transaction = this.#live(txnId)
     if (!(transaction instanceof ResourceTransaction)) return transaction
-    transaction.post(delivery)
+    const bytes = delivery.keepAlone()
+    const { maxIncompleteBytes } = this.#owner.engine.connection.limits
+    if (this.#bytes + bytes > maxIncompleteBytes) {
+      if (delivery.settled) transaction.isSpoilt = true
+      const description = `messages posted under open transactions hold more than ${maxIncompleteBytes} bytes`
+      return { condition: AmqpCondition.resourceLimitExceeded, description }
+    }
+    this.#bytes += bytes
+    transaction.post(delivery, bytes)
     return undefined
   }
 

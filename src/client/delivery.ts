@@ -1,7 +1,7 @@
 /** One received message: read lazily, settled once. §2.6.12 */
 
 import { ACCEPTED, type DeliveryState, type Outcome, RELEASED } from '../definitions/delivery-state.ts'
-import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
+import { type IncomingDelivery, PIECE } from '../engine/incoming-delivery.ts'
 import { joined } from '../engine/payload-position.ts'
 import type { Share, Untaken } from '../engine/untaken.ts'
 import { ClosedError, UsageError } from '../errors.ts'
@@ -80,6 +80,12 @@ export class ClientDelivery implements Delivery {
   outlive(): void {
     const { untaken: share, link } = this.#incoming
     if (share) outliving.register(this, forgetting(link.session.connection.untaken, share))
+  }
+
+  /** It stays for as long as a transaction does. @returns the bytes of memory that this takes up */
+  keepAlone(): number {
+    const { stream } = this.#incoming
+    return stream ? PIECE : this.#incoming.keepAlone()
   }
 
   get deliveryTag(): Uint8Array {

@@ -11,6 +11,7 @@ import type { LinkEndpoint } from '../engine/link-endpoint.ts'
 import { UsageError } from '../errors.ts'
 import type { Connection } from './api.ts'
 import type { TerminusKey, TerminusOptions, TerminusRecord } from './api-termini.ts'
+import { isGone } from './incoming-link.ts'
 import { type Ends, NOTHING_KEPT, outlives, ownEnd, type TerminusKeeper, type Terms, withTerms } from './keeper.ts'
 import { type AnyLink, KeptTerminus } from './kept-terminus.ts'
 import { sourceFields, sourceInit, targetFields, targetInit } from './termini.ts'
@@ -24,6 +25,8 @@ export class SuspendedLinks {
   readonly #termini = new Map<string, KeptTerminus>()
   /** Who waits for the end of a session or connection. */
   readonly #waiting = new WeakMap<object, Set<KeptTerminus>>()
+  /** By whom the store is being used, for each terminus. */
+  readonly #storing = new Map<string, Promise<void>>()
   /** Termini that outlive their links, and what they keep. */
   #kept = 0
   deliveries = 0
@@ -46,25 +49,43 @@ export class SuspendedLinks {
   of(connection: Connection): TerminusKeeper {
     return {
       known: endpoint => this.#termini.get(idOf(keyOf(connection, endpoint)))?.ends,
-      prepare: (endpoint, ends) => this.#prepare(keyOf(connection, endpoint), ends),
+      prepare: (endpoint, ends) => this.#prepare(keyOf(connection, endpoint), endpoint, ends),
       attach: (link, ends) => this.#attach(keyOf(connection, link.endpoint), link, ends),
     }
   }
 
-  async #prepare(key: TerminusKey, ends: Ends): Promise<void> {
+  async #prepare(key: TerminusKey, endpoint: LinkEndpoint, ends: Ends): Promise<void> {
     const { store } = this.#options
     if (!store) return
     const id = idOf(key)
-    const record = this.#termini.has(id) ? undefined : await store.get(key)
+    const record = this.#termini.has(id) ? undefined : await this.#inOrder(id, () => store.get(key))
     const isOver = record?.expiresAt !== undefined && record.expiresAt <= Date.now()
-    if (record && !isOver && !this.#termini.has(id)) {
+    if (record && !isOver && !this.#termini.has(id) && !this.isClosed) {
       const found = { source: sourceFields(record.source), target: targetFields(record.target) }
       const terminus = new KeptTerminus(this, key, found)
       this.#termini.set(id, terminus)
       terminus.found(this.#granted(terminus, ownEnd(key.role, found) ?? {}, 0), record.expiresAt)
     }
-    const own = ownEnd(key.role, ends) ?? {}
-    if (own.durable && own.durable !== 'none') await store.set(key, recordOf(ends, undefined))
+    if (!asksDurable(key.role, ends)) return
+    await this.#inOrder(id, () => store.set(key, recordOf(ends, undefined)))
+    // The peer is gone, and nothing here would ever forget it again.
+    if (isGone(endpoint) && !this.#termini.has(id) && !this.isClosed) await this.#inOrder(id, () => store.delete(key))
+  }
+
+  /** What is done to one record is done one after the other, whatever each takes: the last word holds. */
+  async #inOrder<T>(id: string, act: () => T | PromiseLike<T>): Promise<T> {
+    const before = this.#storing.get(id)
+    const done = before ? before.then(act) : (async () => act())()
+    const settled = done.then(
+      () => {},
+      () => {},
+    )
+    this.#storing.set(id, settled)
+    try {
+      return await done
+    } finally {
+      if (this.#storing.get(id) === settled) this.#storing.delete(id)
+    }
   }
 
   #attach(key: TerminusKey, link: AnyLink, asked: Ends): Ends {
@@ -83,6 +104,8 @@ export class SuspendedLinks {
     terminus ??= new KeptTerminus(this, key, { source, target })
     this.#termini.set(id, terminus)
     const terms = this.#granted(terminus, own, link.endpoint.keptBytes + key.name.length)
+    // There was no place for it: what has been stored beforehand is not kept.
+    if (terms.durable === 'none' && asksDurable(role, { source, target })) this.#store(key, store => store.delete(key))
     const ends = withTerms(role, { source, target }, terms)
     terminus.attach(link, ends, terms, isResumed)
     return ends
@@ -151,19 +174,22 @@ export class SuspendedLinks {
     this.#release(terminus)
     if (this.#termini.get(id) !== terminus) return
     this.#termini.delete(id)
-    if (terminus.isDurable && !this.isClosed) this.#store(store => store.delete(terminus.key))
+    if (terminus.isDurable && !this.isClosed) this.#store(terminus.key, store => store.delete(terminus.key))
   }
 
   /** Says in the store when it expires. */
   note(terminus: KeptTerminus, expiresAt: number | undefined): void {
-    if (terminus.isDurable) this.#store(store => store.set(terminus.key, recordOf(terminus.ends, expiresAt)))
+    if (terminus.isDurable) {
+      const record = recordOf(terminus.ends, expiresAt)
+      this.#store(terminus.key, store => store.set(terminus.key, record))
+    }
   }
 
-  #store(act: (store: NonNullable<TerminusOptions['store']>) => unknown): void {
+  #store(key: TerminusKey, act: (store: NonNullable<TerminusOptions['store']>) => unknown): void {
     const { store } = this.#options
     if (!store) return
     // What a store throws is told; nobody waits for it here.
-    new Promise(resolve => resolve(act(store))).catch(error =>
+    this.#inOrder(idOf(key), () => act(store)).catch(error =>
       this.#failed(error instanceof Error ? error : new Error(String(error))),
     )
   }
@@ -190,6 +216,11 @@ const keyOf = (connection: Connection, { name, role }: LinkEndpoint): TerminusKe
 
 const idOf = ({ containerId, identity, name, role }: TerminusKey): string =>
   JSON.stringify([identity ?? null, containerId, role, name])
+
+const asksDurable = (role: TerminusKey['role'], ends: Ends): boolean => {
+  const { durable = 'none' } = ownEnd(role, ends) ?? {}
+  return durable !== 'none'
+}
 
 const recordOf = ({ source, target }: Ends, expiresAt: number | undefined): TerminusRecord => ({
   source: sourceInit(source as never),

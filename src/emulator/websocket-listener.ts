@@ -64,7 +64,9 @@ export async function listenWebSockets(
     // A peer that goes away is the peer's affair.
     socket.on('error', () => {})
     const refusal = refusalOf(request)
-    if (refusal !== undefined) socket.end(`HTTP/1.1 ${refusal}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
+    // A peer that does not close its side would keep the socket for ever.
+    if (refusal !== undefined)
+      socket.end(`HTTP/1.1 ${refusal}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`, () => socket.destroy())
     else upgrader.handleUpgrade(request, socket, head, upgraded => accepted(transportOf(upgraded, request)))
   })
   await new Promise<void>((resolve, reject) => {

@@ -99,6 +99,18 @@ export class IncomingDelivery {
     return chunks
   }
 
+  /**
+   * Has a delivery that is complete keep no more alive than it needs: pieces that are small against their chunks are
+   * copied.
+   *
+   * @returns the bytes of memory that it takes up
+   */
+  keepAlone(): number {
+    this.chunks = this.chunks.map(piece => (piece.length * 2 >= piece.buffer.byteLength ? piece : piece.slice()))
+    this.deliveryTag = this.deliveryTag.slice()
+    return this.chunks.reduce((sum, { buffer }) => sum + buffer.byteLength + PIECE, PIECE)
+  }
+
   /** What is decided; a provisional state of a transaction is not. */
   get decision(): DeliveryState | undefined {
     const { localState } = this

@@ -24,7 +24,7 @@ export interface Limits extends DecodeLimits {
   readonly maxPendingBytes: number
   /**
    * Bytes that partly received messages, and what is unread of streamed ones, may pin, counted by the buffers they keep
-   * alive. 256 MiB.
+   * alive; and as many that messages may which are posted under transactions of the peer's that are not over. 256 MiB.
    */
   readonly maxIncompleteBytes: number
   /**

@@ -68,6 +68,20 @@ describe('§4.2 §4.3 §4.5.3 declare and discharge', () => {
     expect(next?.name).toBe(offered ? 'flow' : 'detach')
   })
 
+  test('as many as may be open count until they are over, however long the application commits', async () => {
+    let commit = (): void => {}
+    const c = await attached({ maxTransactions: 1, commit: () => new Promise<void>(resolve => (commit = resolve)) })
+    await c.control()
+    const asked = await c.discharge(await c.declare())
+    const refused = c.post(0, asMessage(declare({})))
+    await quiet()
+    c.answered(refused, rejecting('amqp:resource-limit-exceeded'))
+    commit()
+    await quiet()
+    c.answered(asked, accepted())
+    await c.declare()
+  })
+
   test('a global-id is refused (§4.5.2)', async () => {
     const c = await attached()
     await c.control()
@@ -220,6 +234,36 @@ describe('§4.4.1 §4.4.4.1 posting', () => {
     await quiet()
     c.peer.expectDetach({ handle: 1, closed: true, error: failing('amqp:transaction:unknown-id') })
     expect(c.arrived).toEqual([])
+  })
+
+  test('more than may be kept: rejected; sent settled, the link ends and nothing commits; a discharge makes room', async () => {
+    const c = await attached({}, { limits: { maxIncompleteBytes: 1200 } })
+    await c.control()
+    await c.posting()
+    const first = await c.declare()
+    const state = transactionalState({ txnId: first })
+    for (const _ of [1, 2]) c.post(1, one, { state })
+    await quiet()
+    expect(c.arrived).toHaveLength(2)
+    const beyond = c.post(1, one, { state })
+    await quiet()
+    c.answered(beyond, rejecting('amqp:resource-limit-exceeded'))
+    const asked = await c.discharge(first, true)
+    c.peer.expectDisposition({ role: 'receiver', first: 1, last: 2, settled: true, state: released() })
+    c.answered(asked, accepted())
+
+    const txnId = await c.declare()
+    const again = transactionalState({ txnId })
+    for (const _ of [1, 2]) c.post(1, one, { state: again })
+    await quiet()
+    for (const delivery of c.arrived.slice(2)) await delivery.accept()
+    await quiet()
+    c.peer.all()
+    c.post(1, one, { state: again, settled: true })
+    await quiet()
+    c.peer.expectDetach({ handle: 1, closed: true, error: failing('amqp:resource-limit-exceeded') })
+    c.answered(await c.discharge(txnId), rejecting('amqp:transaction:rollback'))
+    expect(c.arrived).toHaveLength(4)
   })
 
   test('half a message at the discharge: the control link ends with amqp:transaction:rollback', async () => {

@@ -1,8 +1,11 @@
 /** §4.4.3 §4.4.4.3: messages of ours that a scripted controller acquires under its transaction. */
 
 import { describe, expect, test } from 'vitest'
+import { AcquiredMessages } from '../../src/client/acquired.ts'
 import type { Sender } from '../../src/client/api.ts'
 import type { CoordinatorOptions, SenderOptions } from '../../src/client/options.ts'
+import type { ClientSender } from '../../src/client/sender.ts'
+import { Acquisition } from '../../src/engine/acquisition.ts'
 import { accepted, type Fields, rejected, released, source, target, transactionalState } from '../peer/composites.ts'
 import { any, type Expected, failing } from '../peer/script.ts'
 import { nul, type Wire } from '../peer/wire.ts'
@@ -89,6 +92,25 @@ describe('§4.4.3 what is acquired', () => {
     await quiet()
     sent(1, {})
     expect(c.session).toBeDefined()
+    peer.finished()
+  })
+
+  test('taken back and said again with each flow: what nothing has left under is forgotten', async () => {
+    const held = new AcquiredMessages()
+    const sender = {} as ClientSender
+    for (let i = 0; i < 1000; i++) held.add(sender, new Acquisition(unknown))
+    expect(held.count).toBe(1)
+
+    const { peer, send, grant, sent } = await acquiring()
+    for (let i = 0; i < 3; i++) {
+      grant(i, { properties: { 'txn-id': nul } })
+      await quiet()
+      grant(i + 1)
+      await quiet()
+    }
+    void send()
+    await quiet()
+    sent(0)
     peer.finished()
   })
 

@@ -1,7 +1,9 @@
 /** The emulator's own WebSockets: by CBS, PLAIN and a certificate, and what is refused at the upgrade. */
 
+import { once } from 'node:events'
 import { request } from 'node:https'
 import { createServer } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { createDeviceAuthority } from '../../src/emulator/device-authority.ts'
@@ -75,6 +77,30 @@ describe('an upgrade', () => {
     expect(chosen).toBe(result)
     expect(socket.extensions).toBe('')
     socket.terminate()
+  })
+
+  it('that is refused leaves no socket behind, also where the peer does not close its side', async () => {
+    const hub = await start()
+    const socket = connectTls({
+      port: hub.webSocketPort,
+      ...(hub.ca ? { ca: hub.ca } : {}),
+      servername: 'localhost',
+      allowHalfOpen: true,
+    })
+    const upgrade = 'connection: upgrade\r\nupgrade: websocket\r\nhost: localhost\r\n'
+    socket.write(`GET /other HTTP/1.1\r\n${upgrade}\r\n`)
+    let heard = ''
+    socket.on('data', data => {
+      heard += data
+    })
+    await once(socket, 'end')
+    expect(heard).toContain('404 Not Found')
+    // What is written now reaches nobody.
+    const failed = new Promise(resolve => socket.on('error', resolve).on('close', resolve))
+    const writing = setInterval(() => socket.write('x'), 5)
+    await Promise.race([failed, new Promise((_, reject) => setTimeout(reject, 2000, new Error('still there')))])
+    clearInterval(writing)
+    socket.destroy()
   })
 
   it('is all there is: other requests get 426', async () => {

@@ -3,6 +3,7 @@
 import type { Delivery, Receiver, Sender } from '../../src/client/api.ts'
 import type { CoordinatedTransaction } from '../../src/client/api-transactions.ts'
 import type { CoordinatorOptions, ReceiverOptions, SenderOptions } from '../../src/client/options.ts'
+import type { Limits } from '../../src/engine/limits.ts'
 import { coordinator, declare, discharge, type Fields, read, source, target } from '../peer/composites.ts'
 import { any, match, type Script } from '../peer/script.ts'
 import { encode, fromHex, type Wire } from '../peer/wire.ts'
@@ -35,10 +36,11 @@ export const flowOf = (fields: Fields) => ({
 /** The script's controller, with a control link on handle 0, and counters of its own. */
 async function controller(
   options: CoordinatorOptions = {},
-  { outcomes, accept }: { outcomes?: string[]; accept?: ReceiverOptions } = {},
+  { outcomes, accept, limits }: { outcomes?: string[]; accept?: ReceiverOptions; limits?: Partial<Limits> } = {},
 ) {
   const log: [string, CoordinatedTransaction][] = []
   const s = await scriptedServer({
+    ...(limits && { limits }),
     coordinator: {
       ...options,
       commit: async transaction => {
@@ -59,7 +61,7 @@ type Controller = Awaited<ReturnType<typeof controller>>
 
 export async function attached(
   options?: CoordinatorOptions,
-  setting?: { outcomes?: string[]; accept?: ReceiverOptions },
+  setting?: { outcomes?: string[]; accept?: ReceiverOptions; limits?: Partial<Limits> },
 ) {
   const c = await controller(options, setting)
   return Object.assign(new Controlling(c), c)
