@@ -29,8 +29,10 @@ export type {
   TelemetryStart,
 } from './iothub/event-mapping.ts'
 export type { FileNotification, FileUploadRecord } from './iothub/file-notifications.ts'
-export type { IotHubOptions, SasCredential, TokenRequest } from './iothub/hub-connection.ts'
+export type { IotHubOptions } from './iothub/hub-options.ts'
+export type { SasCredential, TokenRequest } from './iothub/login.ts'
 export type { EventHubInfo, PartitionInfo } from './iothub/management.ts'
+export type { HubReconnectOptions } from './iothub/mending.ts'
 export type { JsonObject } from './iothub/merge-patch.ts'
 export type {
   Acknowledgement,
@@ -43,6 +45,7 @@ export type {
 } from './iothub/message-mapping.ts'
 export type { MethodHandler, MethodRegistration, MethodRequest, MethodResponse } from './iothub/methods.ts'
 export { type ProvisionedDevice, type ProvisionOptions, provision } from './iothub/provisioning.ts'
+export { QueueFullError } from './iothub/queue-full-error.ts'
 export {
   createSasToken,
   deriveDeviceKey,
@@ -60,5 +63,6 @@ export {
   ServiceClient,
   type ServiceCredentials,
 } from './iothub/service-client.ts'
+export type { TokenOptions } from './iothub/token-renewal.ts'
 export { type DesiredChange, Twin } from './iothub/twin.ts'
 export type { X509Credential } from './iothub/x509.ts'

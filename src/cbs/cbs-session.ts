@@ -7,8 +7,8 @@
  * them in time is the caller's. Facts: spec-notes/cbs.md. §2.6, §3.2
  */
 
-import type { Connection, RequestLink } from '../client/api.ts'
-import type { Abortable, ErrorInit } from '../client/options.ts'
+import type { Closure, Connection, RequestLink } from '../client/api.ts'
+import type { Abortable, ErrorInit, RequestOptions } from '../client/options.ts'
 import { AmqpCondition, RemoteError, UsageError } from '../errors.ts'
 import type { Message, MessageInit } from '../message/message.ts'
 
@@ -34,15 +34,21 @@ export class CbsSession implements AsyncDisposable {
    * Begins a session and attaches a sender and a receiver to `$cbs`.
    *
    * @param connection  or what `reconnect.onReopened` is given, before anything is restored
+   * @param options     `timeoutMs`: how long each answer may take; default: for ever
    *
    * @throws {RemoteError} the peer refused a link, as one without a `$cbs` node does
    * @throws {ClosedError} the connection ended first
    *
    * Cancellation ends the session.
    */
-  static async attach(connection: Pick<Connection, 'request'>, options: Abortable = {}): Promise<CbsSession> {
-    const { signal } = options
-    return new CbsSession(await connection.request(NODE, { signal, replyTo: REPLY_TO, check }))
+  static async attach(connection: Pick<Connection, 'request'>, options: RequestOptions = {}): Promise<CbsSession> {
+    const { signal, timeoutMs } = options
+    return new CbsSession(await connection.request(NODE, { signal, timeoutMs, replyTo: REPLY_TO, check }))
+  }
+
+  /** Resolves when the links or their session have ended, or the connection for good. */
+  get closed(): Promise<Closure> {
+    return this.#link.closed
   }
 
   /**

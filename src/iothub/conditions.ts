@@ -7,6 +7,7 @@
  */
 
 import { AmqpError, type AnyAmqpError } from '../errors.ts'
+import { QueueFullError } from './queue-full-error.ts'
 
 /** What a condition means on a hub. */
 export interface ConditionInfo {
@@ -58,6 +59,7 @@ export function describeCondition(condition: string): ConditionInfo | undefined 
 export function isRetryable(error: unknown): boolean {
   if (error === undefined) return true
   if (typeof error === 'string') return describeCondition(error)?.retryable === true
+  if (error instanceof QueueFullError) return true
   if (error instanceof AmqpError) return isRetryableError(error as AnyAmqpError)
   return typeof error === 'object' && error !== null && 'name' in error && error.name === 'TimeoutError'
 }

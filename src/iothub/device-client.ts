@@ -1,29 +1,27 @@
 /**
  * The device side of an IoT Hub: telemetry to the cloud, messages and calls from it, and its twin.
  *
- * Links are attached when first used. The client does not reconnect: when `closed` resolves, make another one.
+ * Links are attached when first used. What is lost is made again, and the client goes on: `closed` is the end.
  * Facts: spec-notes/iothub.md, device links.
  */
 
 import type { Closure, Delivery, Receiver, Sender } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
-import { assertAccepted } from '../client/outcome.ts'
 import { AmqpCondition, DecodeError, UsageError } from '../errors.ts'
 import { deviceAddresses } from './addresses.ts'
 import { parseConnectionString } from './connection-string.ts'
+import { HubConnection } from './hub-connection.ts'
+import type { IotHubOptions } from './hub-options.ts'
+import type { LinkPair } from './link-pair.ts'
 import {
   checkCredentials,
   credentialOf,
   type HostAndPort,
-  HubConnection,
   type HubLogin,
   hubNameOf,
-  type IotHubOptions,
   type SasCredential,
-  SharedLink,
   splitHost,
-} from './hub-connection.ts'
-import type { LinkPair } from './link-pair.ts'
+} from './login.ts'
 import {
   BATCH_FORMAT,
   type CommandContent,
@@ -33,6 +31,7 @@ import {
   telemetryMessage,
 } from './message-mapping.ts'
 import { type MethodHandler, MethodHandlers, type MethodRegistration } from './methods.ts'
+import { SharedLink } from './shared-link.ts'
 import { Twin } from './twin.ts'
 import type { X509Credential } from './x509.ts'
 
@@ -77,7 +76,7 @@ export interface CloudToDeviceMessage extends CommandContent {
  * credentials with a `moduleId`.
  */
 export class DeviceClient implements AsyncDisposable {
-  /** Resolves when the connection has ended: by whom, and why. */
+  /** Resolves when the client has ended for good, closed or given up: by whom, and why. */
   readonly closed: Promise<Closure>
   readonly #hub: HubConnection
   readonly #telemetry: SharedLink<Sender>
@@ -93,20 +92,20 @@ export class DeviceClient implements AsyncDisposable {
     this.#telemetry = hub.sender(addresses.telemetry, modelId === undefined ? {} : { [MODEL_ID]: modelId })
     this.#commands = hub.receiver(addresses.commands, COMMAND_WINDOW)
     this.#inputs = moduleId === undefined ? undefined : hub.receiver(addresses.telemetry, COMMAND_WINDOW)
-    this.#methods = new MethodHandlers(hub.pair({ address: addresses.methods, kind: 'methods' }))
+    this.#methods = new MethodHandlers(hub.pair({ address: addresses.methods, kind: 'methods' }), hub)
     const twin = hub.pair({
       address: addresses.twin,
       kind: 'twin',
       sender: { settle: 'settled' },
       receiver: { sndSettleMode: 'settled', credit: { window: TWIN_WINDOW } },
     })
-    this.#twin = new SharedLink(() => openTwin(twin))
+    this.#twin = new SharedLink(() => openTwin(twin, hub))
     this.closed = hub.closed
   }
 
   /**
-   * Connects a device or module to its hub and authenticates it, by a token that is valid for an hour, or by its
-   * certificate. Whom a certificate proves, a hub asks at the first link: one that it does not know fails what is done
+   * Connects a device or module to its hub and authenticates it, by tokens that are renewed in time, or by its
+   * certificate. This first connection is tried once; what is lost later is made again, see `IotHubOptions.reconnect`. Whom a certificate proves, a hub asks at the first link: one that it does not know fails what is done
    * first, as with `amqp:unauthorized-access`.
    *
    * @param credentials  a connection string with `DeviceId`, and `ModuleId` for a module, or its parts. With `x509=true`
@@ -129,17 +128,18 @@ export class DeviceClient implements AsyncDisposable {
    *
    * @returns when the hub has taken it
    * @throws {DeliveryError} the hub did not take it; `condition` says why, e.g. `amqp:link:message-size-exceeded`
+   * @throws {QueueFullError} there is no connection, and as many messages wait for one as may: `maxQueued`
    * @throws {UsageError} a property is not what the mapping allows, or too many messages wait already
    * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
    * @throws {RemoteError} the hub refused the link
-   * @throws {ClosedError} link or connection ended first; whether the hub has the message is unknown
+   * @throws {ClosedError} link or connection were lost with the message on its way, and whether the hub has it is unknown;
+   *   or the client has ended. What was not on its way yet waits for the next connection
    *
    * Cancellation: a queued message is not sent; for one that was, the outcome is unknown.
    */
   async sendTelemetry(telemetry: Telemetry, options: Abortable = {}): Promise<void> {
     const message = telemetryMessage(telemetry)
-    const sender = await this.#telemetry.get(options)
-    assertAccepted(await sender.send(message, { signal: options.signal }))
+    await this.#hub.send(this.#telemetry, message, { signal: options.signal })
   }
 
   /**
@@ -152,8 +152,7 @@ export class DeviceClient implements AsyncDisposable {
    */
   async sendTelemetryBatch(batch: readonly Telemetry[], options: Abortable = {}): Promise<void> {
     const message = telemetryBatch(batch)
-    const sender = await this.#telemetry.get(options)
-    assertAccepted(await sender.send(message, { messageFormat: BATCH_FORMAT, signal: options.signal }))
+    await this.#hub.send(this.#telemetry, message, { messageFormat: BATCH_FORMAT, signal: options.signal })
   }
 
   /**
@@ -164,7 +163,7 @@ export class DeviceClient implements AsyncDisposable {
    * hub for a minute, and comes again.
    *
    * @throws {RemoteError} the hub refused the link
-   * @throws {ClosedError} link or connection ended otherwise; a new loop attaches the link again
+   * @throws {ClosedError} link or connection ended otherwise, for good; a new loop tries anew
    *
    * Cancellation ends the loop with `signal.reason`; no message is lost.
    */
@@ -208,7 +207,7 @@ export class DeviceClient implements AsyncDisposable {
   }
 
   /**
-   * The twin, subscribed to and read. Asked again, it is the same object, as long as its links stand.
+   * The twin, subscribed to and read. Asked again, it is the same object, until its `closed` resolves.
    *
    * @throws {RemoteError} the hub refused the links, or answered with an error; then `info` has its `status`
    * @throws {ProtocolError} what it answered is no twin
@@ -218,6 +217,15 @@ export class DeviceClient implements AsyncDisposable {
    */
   twin(options: Abortable = {}): Promise<Twin> {
     return this.#twin.get(options)
+  }
+
+  /** Lets the process live as long as the connection does (the default), or not. */
+  ref(): void {
+    this.#hub.ref()
+  }
+
+  unref(): void {
+    this.#hub.unref()
   }
 
   /** Sends what is queued, then closes the connection. */
@@ -286,9 +294,9 @@ function loginOf({ deviceId, moduleId, credential, keyName, hub, gateway }: Iden
   }
 }
 
-async function openTwin(links: SharedLink<LinkPair>): Promise<Twin> {
+async function openTwin(links: SharedLink<LinkPair>, hub: HubConnection): Promise<Twin> {
   try {
-    return await Twin.open(await links.get())
+    return await Twin.open(links, hub)
   } catch (error) {
     links
       .take()

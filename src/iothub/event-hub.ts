@@ -2,8 +2,8 @@
  * The built-in event hub of an IoT Hub, where back ends read telemetry. The hub redirects to it; it is another host, with
  * a connection and a token of its own, signed by another rule.
  *
- * Everything is opened when first used. Like the clients it does not reconnect: an iteration that fails is begun again
- * by the caller, from the position of the last event it had. Facts: spec-notes/iothub.md, redirect, reading telemetry,
+ * Everything is opened when first used. What is lost is opened anew, from the redirect on, and an iteration goes on behind
+ * the last event that it has handed out. Facts: spec-notes/iothub.md, redirect, reading telemetry,
  * `$management`. §2.8.18, §3.5.8
  */
 
@@ -22,9 +22,14 @@ import {
 } from '../errors.ts'
 import { type AmqpValue, long } from '../types/values.ts'
 import { eventHubPartition, parseAddress, serviceAddresses } from './addresses.ts'
+import { pause, untilAborted } from './clock.ts'
+import { isRetryable } from './conditions.ts'
 import { readEvent, selectorFor, type TelemetryEvent, type TelemetryStart } from './event-mapping.ts'
-import { HubConnection, type HubLogin, type IotHubOptions, untilAborted } from './hub-connection.ts'
+import { HubConnection } from './hub-connection.ts'
+import type { IotHubOptions } from './hub-options.ts'
+import type { HubLogin } from './login.ts'
 import { answerMap, checkAnswer, type EventHubInfo, type PartitionInfo, readInfo, readPartition } from './management.ts'
+import { castsDoubt, delayBefore } from './mending.ts'
 import { merge } from './merge.ts'
 
 /** What of the telemetry to read, and how. */
@@ -60,6 +65,9 @@ export class EventHub {
   readonly #options: IotHubOptions
   #current: Promise<Connected> | undefined
   #isClosing = false
+  #isRefed = true
+  /** It has been read from: whoever reads has the right to. */
+  #isTrusted = false
 
   /**
    * @param hub      tells where the event hub is
@@ -72,6 +80,17 @@ export class EventHub {
     this.#options = options
   }
 
+  /** Whether the process lives as long as the connection does. */
+  set isRefed(isRefed: boolean) {
+    this.#isRefed = isRefed
+    this.#current?.then(({ connection }) => this.#ref(connection)).catch(() => {})
+  }
+
+  #ref(connection: HubConnection): void {
+    if (this.#isRefed) connection.ref()
+    else connection.unref()
+  }
+
   /** See `ServiceClient.telemetry`. */
   async *telemetry(options: TelemetryOptions = {}): AsyncGenerator<TelemetryEvent, undefined, undefined> {
     const { partition, signal } = options
@@ -80,28 +99,38 @@ export class EventHub {
       yield* this.#read(partition, options, signal)
       return
     }
-    const { partitions } = await this.info(options)
+    const partitions = await this.#ids(options)
     const stop = new AbortController()
     const either = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal])
     const readers = partitions.map(id => this.#read(id, options, either))
     yield* merge(readers, () => stop.abort())
   }
 
+  async #ids(options: Abortable): Promise<readonly string[]> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return (await this.info(options)).partitions
+      } catch (error) {
+        if (!(await this.#mend(error, attempt, options.signal))) throw error
+      }
+    }
+  }
+
   /** See `ServiceClient.eventHub`. */
   async info(options: Abortable = {}): Promise<EventHubInfo> {
-    const { signal } = options
-    const connected = await this.#connected(serviceAddresses.telemetryManagement, signal)
-    const [info] = await this.#ask(connected, [{ type: 'com.microsoft:eventhub' }], signal)
+    const [info] = await this.#ask([{ type: 'com.microsoft:eventhub' }], options.signal)
     return readInfo(info)
   }
 
   /** See `ServiceClient.partitions`. */
   async partitions(options: Abortable = {}): Promise<readonly PartitionInfo[]> {
-    const { signal } = options
     const { partitions } = await this.info(options)
-    const connected = await this.#connected(serviceAddresses.telemetryManagement, signal)
-    const requests = partitions.map(partition => ({ type: 'com.microsoft:partition', partition }))
-    return (await this.#ask(connected, requests, signal)).map(readPartition)
+    return this.#partitions(partitions, options.signal)
+  }
+
+  async #partitions(ids: readonly string[], signal: AbortSignal | undefined): Promise<readonly PartitionInfo[]> {
+    const requests = ids.map(partition => ({ type: 'com.microsoft:partition', partition }))
+    return (await this.#ask(requests, signal)).map(readPartition)
   }
 
   /** Closes the connection, if there is one; iterations end. */
@@ -116,25 +145,68 @@ export class EventHub {
     options: TelemetryOptions,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<TelemetryEvent, undefined, undefined> {
-    let receiver: Receiver | undefined
-    try {
-      receiver = await this.#attach(partition, options, signal)
-      for (;;) {
-        const delivery = await receiver.receive({ signal })
-        if (!delivery.settled) delivery.accept().catch(() => {})
-        const event = readable(delivery, partition)
-        if (event !== undefined) yield event
+    let start: TelemetryStart | undefined
+    for (let attempt = 1; ; attempt++) {
+      let receiver: Receiver | undefined
+      try {
+        start ??= fromOf(partition, options)
+        if (start === 'end' && this.#hub.mending) start = await this.#endOf(partition, signal)
+        receiver = await this.#attach(partition, start, options, signal)
+        for (;;) {
+          const delivery = await receiver.receive({ signal })
+          if (!delivery.settled) delivery.accept().catch(() => {})
+          const event = readable(delivery, partition)
+          if (event === undefined) continue
+          attempt = 0
+          this.#isTrusted = true
+          start = { offset: event.offset }
+          yield event
+        }
+      } catch (error) {
+        if (this.#isClosing && error instanceof ClosedError) return
+        if (!(await this.#mend(error, attempt, signal))) throw error
+      } finally {
+        await receiver?.close().catch(() => {})
       }
-    } catch (error) {
-      if (!(this.#isClosing && error instanceof ClosedError)) throw error
-    } finally {
-      await receiver?.close().catch(() => {})
     }
   }
 
-  async #attach(partition: string, options: TelemetryOptions, signal: AbortSignal | undefined): Promise<Receiver> {
+  /** The end as it is now, as a place: so that it is the same one after a loss. */
+  async #endOf(partition: string, signal: AbortSignal | undefined): Promise<TelemetryStart> {
+    const [info] = await this.#partitions([partition], signal)
+    const sequenceNumber = info?.lastSequenceNumber ?? -1n
+    return sequenceNumber < 0n ? 'start' : { sequenceNumber }
+  }
+
+  /**
+   * Waits before the next try, after what ended a reader or a question.
+   *
+   * @returns false: there is none
+   */
+  async #mend(error: unknown, attempt: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const { mending, over, clock } = this.#hub
+    if (!mending || over.aborted || this.#isClosing || signal?.aborted || attempt > mending.attempts) return false
+    // A consumer group that is not there is not there for anybody.
+    if (castsDoubt(error) && (error as RemoteError).condition !== AmqpCondition.notFound) {
+      if (attempt > (this.#isTrusted ? MAX_DOUBTS : 1)) return false
+      await this.#hub.renewToken()
+      // With another token, and from where the hub says now.
+      const current = this.#current
+      this.#current = undefined
+      current?.then(({ connection }) => connection.close()).catch(() => {})
+    } else if (!isRetryable(error)) return false
+    const either = signal === undefined ? over : AbortSignal.any([signal, over])
+    await pause(clock, delayBefore(Math.max(attempt, 1), error, mending, Math.random()), either)
+    return !either.aborted && !this.#isClosing
+  }
+
+  async #attach(
+    partition: string,
+    start: TelemetryStart,
+    options: TelemetryOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<Receiver> {
     const { consumerGroup = '$Default', ownerLevel, credit = 300 } = options
-    const start = (typeof options.from === 'function' ? options.from(partition) : options.from) ?? 'start'
     const filter = filters.selector(selectorFor(start))
     const { connection, name } = await this.#connected(serviceAddresses.telemetry(consumerGroup, partition), signal)
     return connection.attachReceiver(
@@ -152,11 +224,14 @@ export class EventHub {
   /** @param address  which the hub redirects, unless the way is known */
   #connected(address: string, signal: AbortSignal | undefined): Promise<Connected> {
     if (this.#isClosing) throw new ClosedError(`the client of ${this.#login.who}`, 'connection', undefined, 'local')
-    this.#current ??= this.#open(address)
+    if (!this.#current) {
+      const opening: Promise<Connected> = this.#open(address, () => opening)
+      this.#current = opening
+    }
     return untilAborted(this.#current, signal)
   }
 
-  async #open(address: string): Promise<Connected> {
+  async #open(address: string, opening: () => Promise<Connected>): Promise<Connected> {
     try {
       const { host, port, name } = placeOf(await redirectOf(this.#hub, address), address)
       const { who } = this.#login
@@ -168,18 +243,36 @@ export class EventHub {
         resource: `sb://${host}/${name}`,
         keyRule: 'eventhub',
       }
-      const connection = await HubConnection.open(login, optionsThere(this.#options, host))
+      const connection = await HubConnection.open(login, optionsThere(this.#options, host), this.#hub.clock)
+      this.#ref(connection)
       void connection.closed.then(() => {
-        this.#current = undefined
+        if (this.#current === opening()) this.#current = undefined
       })
       return { connection, name }
     } catch (error) {
-      this.#current = undefined
+      if (this.#current === opening()) this.#current = undefined
       throw error
     }
   }
 
+  /** Asks, and once more where the connection was lost meanwhile. */
   async #ask(
+    requests: readonly Readonly<Record<string, string>>[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly ReadonlyMap<AmqpValue, AmqpValue>[]> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const connected = await this.#connected(serviceAddresses.telemetryManagement, signal)
+        return await this.#askOnce(connected, requests, signal)
+      } catch (error) {
+        // What is answered is the answer.
+        const isAnswer = error instanceof RemoteError && error.scope === 'delivery'
+        if (isAnswer || !(await this.#mend(error, attempt, signal))) throw error
+      }
+    }
+  }
+
+  async #askOnce(
     { connection, name }: Connected,
     requests: readonly Readonly<Record<string, string>>[],
     signal: AbortSignal | undefined,
@@ -201,6 +294,11 @@ export class EventHub {
   }
 }
 
+const fromOf = (partition: string, { from }: TelemetryOptions): TelemetryStart =>
+  (typeof from === 'function' ? from(partition) : from) ?? 'start'
+
+/** New connections in a row that may be of no use to who is refused. */
+const MAX_DOUBTS = 3
 const MANAGEMENT = '$management'
 /** How long a hub may take to redirect a link that it has attached, in ms. */
 const REDIRECT_MS = 10_000
@@ -256,6 +354,8 @@ function optionsThere(options: IotHubOptions, host: string): IotHubOptions {
     ...options,
     auth: 'cbs',
     signal: undefined,
+    // What is restored there would begin where it had begun: it is opened anew instead.
+    reconnect: false,
     tls: tls && { ...tls, servername: undefined },
     webSocket: webSocket && { ...webSocket, path: '/$servicebus/websocket/' },
   }

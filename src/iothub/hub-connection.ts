@@ -1,173 +1,82 @@
 /**
- * One authenticated connection to a hub, as the device and the service client use it: where to connect, how to prove
- * who it is, and links that are attached when first used and shared by all who use them.
+ * One identity at a hub, as the device and the service client use it: how it proves who it is, for as long as it is
+ * connected, and links that are attached when first used, shared by all who use them, and attached again when lost.
  *
  * It authenticates by CBS, by SASL PLAIN, where user names have the form that hubs expect, or by a certificate in TLS. It
- * does not reconnect and does not renew tokens. Facts: spec-notes/iothub.md, SASL, SAS tokens, CBS. §2.6.3, §5.3
+ * has a connection of its own, or shares one with others. Facts: spec-notes/iothub.md, SASL, SAS tokens, CBS. §2.6.3, §5.3
  */
 
-import { CbsSession } from '../cbs/cbs-session.ts'
+import type { CbsToken } from '../cbs/cbs-session.ts'
 import type { Closure, Connection, Delivery, Receiver, RequestLink, Sender } from '../client/api.ts'
-import { connect } from '../client/connect.ts'
-import type {
-  Abortable,
-  ConnectionOptions,
-  ConnectOptions,
-  ReceiverOptions,
-  RequestLinkOptions,
-  SourceInit,
-  WebSocketOptions,
-} from '../client/options.ts'
+import type { Abortable, ReceiverOptions, RequestLinkOptions, SendOptions, SourceInit } from '../client/options.ts'
+import { assertAccepted } from '../client/outcome.ts'
+import type { SaslMechanism } from '../client/sasl/mechanism.ts'
 import { sasl } from '../client/sasl.ts'
-import { ClosedError, SaslError, UsageError } from '../errors.ts'
-import type { Transport } from '../io/transport.ts'
-import type { ConnectionString } from './connection-string.ts'
+import { type AmqpError, ClosedError, UsageError } from '../errors.ts'
+import type { MessageInit } from '../message/message.ts'
+import { type HubClock, pause, systemClock, untilAborted } from './clock.ts'
+import { isRetryable } from './conditions.ts'
+import { type Claimant, HubLine } from './hub-line.ts'
+import { attachProperties, checkHubOptions, type IotHubOptions } from './hub-options.ts'
 import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
-import { createSasToken, isInScope, parseSasToken, type SasKeyRule } from './sas.ts'
-import { withCertificate, type X509Credential } from './x509.ts'
+import { type HubLogin, makeToken, type SasCredential } from './login.ts'
+import { castsDoubt, delayBefore, isRefusal, type Mending } from './mending.ts'
+import { QueueFullError } from './queue-full-error.ts'
+import { type LinkCare, SharedLink } from './shared-link.ts'
+import { TokenRenewal } from './token-renewal.ts'
+import { withCertificate } from './x509.ts'
 
-/** How to connect to a hub. */
-export interface IotHubOptions extends Abortable {
-  /** Options for `node:tls`, e.g. `{ ca }`. TLS is always used, except over a `transport`. */
-  readonly tls?: import('node:tls').ConnectionOptions | undefined
-  /**
-   * Instead of a socket. The caller vouches for its privacy. A function is asked for each host: telemetry is read from
-   * another than the hub's.
-   */
-  readonly transport?: Transport | ((host: string) => Transport) | undefined
-  /** Over a WebSocket, to port 443 and the path of a hub; `{}` where the platform has a WebSocket. */
-  readonly webSocket?: WebSocketOptions | undefined
-  /** Makes the connection in place of a socket; see `ConnectOptions.proxy`. */
-  readonly proxy?: ConnectOptions['proxy']
-  /**
-   * `'cbs'`: ANONYMOUS, then a token to `$cbs`; `'plain'`: the token is the password of SASL PLAIN. Default `'cbs'`. Not
-   * for devices with a certificate, which have no token.
-   */
-  readonly auth?: 'cbs' | 'plain' | undefined
-  /** Sees every frame, both ways; see `ConnectionOptions.trace`. */
-  readonly trace?: ConnectionOptions['trace']
+/** Where links are attached: on a connection, or on sessions of somebody's choice. */
+export type LinkHost = Pick<Connection, 'sender' | 'receiver'>
+
+/** What a hub connection that shares its line gets from whoever owns that. */
+export interface SharedLine {
+  readonly line: HubLine
+  readonly host: LinkHost
+  /** It is over. */
+  leave(): void
 }
 
-/** What tokens come from: a key to sign them with, or somebody who makes them. */
-export type SasCredential =
-  /** Base64. Secret. */
-  | { readonly key: string }
-  /** Gives a token that is valid now, for what is asked. It may be called again when that one has expired. */
-  | { token(request: TokenRequest): string | Promise<string> }
-
-/** What a token is needed for. */
-export interface TokenRequest {
-  /** As in `SasTokenInit`: the hub or device, or, for reading telemetry, the event hub. */
-  readonly resourceUri: string
-  readonly keyRule: SasKeyRule
-}
-
-/** Where to connect to. An IPv6 address stands without brackets; no port means 5671. */
-export interface HostAndPort {
-  readonly host: string
-  readonly port: number | undefined
-}
-
-/** Whom to log in as, and where. */
-export interface HubLogin extends HostAndPort {
-  /** For error messages, e.g. `device 'd1' of hub 'myhub'`. */
-  readonly who: string
-  /** What tokens are for, e.g. `myhub.azure-devices.net/devices/d1`; not encoded. */
-  readonly resource: string
-  /** User name for SASL PLAIN. */
-  readonly user: string
-  /** Policy that a key belongs to; `undefined` for a device's own. */
-  readonly keyName: string | undefined
-  /** `x509` without a certificate: it is in the options for TLS. */
-  readonly credential: SasCredential | { readonly x509: X509Credential | undefined }
-  /** How tokens are signed. Default `'iothub'`. */
-  readonly keyRule?: SasKeyRule | undefined
-}
-
-/** The label before the first dot of a host, by which a hub is called in user names. */
-export function hubNameOf(hostName: string): string {
-  return hostName.split('.', 1)[0] ?? hostName
-}
-
-/** Takes the port off a host name. @throws {UsageError} if `text` is not a host name, optionally followed by `:port` */
-export function splitHost(text: string): HostAndPort {
-  const match = /^(?:\[([0-9a-f:.]+)\]|([^\s:/?#@[\]]+))(?::(\d{1,5}))?$/i.exec(text)
-  const host = match?.[1] ?? match?.[2]
-  if (host === undefined) throw new UsageError('IoT Hub: not a host name, optionally followed by :port')
-  return { host, port: match?.[3] === undefined ? undefined : Number(match[3]) }
-}
-
-/** @throws {UsageError} these are no credentials at all, as when an environment variable is not set */
-export function checkCredentials(credentials: {
-  readonly hostName: string
-  readonly sas?: SasCredential | undefined
-  readonly x509?: X509Credential | undefined
-}): void {
-  if (typeof credentials !== 'object' || credentials === null)
-    throw new UsageError(`IoT Hub: needs a connection string or credentials, not ${credentials}`)
-  if (typeof credentials.hostName !== 'string') throw new UsageError('IoT Hub: credentials need a hostName')
-  const { sas, x509 } = credentials
-  if (sas && x509) throw new UsageError('IoT Hub: `sas` and `x509` exclude each other')
-  if (x509 && (x509.cert === undefined || x509.key === undefined))
-    throw new UsageError('IoT Hub: `x509` needs { cert, key }')
-  if (!x509 && (typeof sas !== 'object' || sas === null))
-    throw new UsageError('IoT Hub: credentials need `sas`: { key } or { token }')
-}
-
-/** The credential in a connection string; a certificate is elsewhere. */
-export function credentialOf(fields: ConnectionString): HubLogin['credential'] {
-  const { sharedAccessKey, sharedAccessSignature } = fields
-  if (sharedAccessKey !== undefined) return { key: sharedAccessKey }
-  if (sharedAccessSignature !== undefined) return { token: () => sharedAccessSignature }
-  return { x509: undefined }
-}
-
-/** A link, or a pair, that is attached on first use, shared, and attached again on the next use after it has ended. */
-export class SharedLink<L extends { readonly closed: Promise<Closure> }> {
-  readonly #attach: () => Promise<L>
-  #current: Promise<L> | undefined
-
-  constructor(attach: () => Promise<L>) {
-    this.#attach = attach
-  }
-
-  /** Hands over the link that is attached or being attached, to be closed: the next use attaches another. */
-  take(): Promise<L> | undefined {
-    const taken = this.#current
-    this.#current = undefined
-    return taken
-  }
-
-  /**
-   * The link, attached.
-   *
-   * @throws {RemoteError} the peer refused it
-   * @throws {ClosedError} the connection has ended
-   *
-   * Cancellation stops waiting; the attach goes on for whoever else asks.
-   */
-  get(options: Abortable = {}): Promise<L> {
-    this.#current ??= this.#open()
-    return untilAborted(this.#current, options.signal)
-  }
-
-  #open(): Promise<L> {
-    const opening = this.#attach()
-    const forget = (): void => {
-      if (this.#current === opening) this.#current = undefined
-    }
-    opening.then(link => link.closed.then(forget), forget)
-    return opening
-  }
-}
-
-/** A connection to a hub, authenticated. Make it with {@link HubConnection.open}. */
-export class HubConnection implements AsyncDisposable {
-  readonly #connection: Connection
+/** A connection to a hub, authenticated. Make it with {@link HubConnection.open} or {@link HubConnection.join}. */
+export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
+  /** Resolves when it has ended for good: by whom, and why. */
+  readonly closed: Promise<Closure>
+  readonly line: HubLine
+  readonly #login: HubLogin
+  readonly #options: IotHubOptions
+  readonly #shared: SharedLine | undefined
+  /** None with a certificate. */
+  readonly #renewal: TokenRenewal | undefined
+  readonly #taken = new Set<SharedLink<{ readonly closed: Promise<Closure>; close(): Promise<void> }>>()
+  readonly #over = new AbortController()
+  #end: (closure: Closure) => void = () => {}
+  #failure: AmqpError | undefined
   #isClosing = false
+  /** Messages that are not answered. */
+  #sending = 0
+  /** Times in a row that a link was refused though the token should do. */
+  #doubts = 0
+  /** It has had a link: what it stands for has some right. */
+  #isTrusted = false
 
-  private constructor(connection: Connection) {
-    this.#connection = connection
+  private constructor(line: HubLine, login: HubLogin, options: IotHubOptions, shared?: SharedLine) {
+    this.line = line
+    this.#login = login
+    this.#options = options
+    this.#shared = shared
+    if (!('x509' in login.credential))
+      this.#renewal = new TokenRenewal({
+        clock: line.clock,
+        marginMs: options.tokens?.marginMs,
+        spread: shared ? SPREAD : 0,
+        renew: () => this.#renew(),
+        failed: (error, attempt) => this.#renewalFailed(error, attempt),
+      })
+    this.closed = new Promise(resolve => {
+      this.#end = resolve
+    })
+    void line.closed.then(closure => this.#ended(closure))
+    void this.closed.then(() => this.#leave())
   }
 
   /**
@@ -176,80 +85,168 @@ export class HubConnection implements AsyncDisposable {
    * @throws {SaslError} PLAIN was refused
    * @throws {RemoteError} CBS refused the token
    * @throws {TransportError} the host cannot be reached, or its certificate is not trusted
-   * @throws {UsageError} the key is not base64, or what the provider gave is no token
+   * @throws {UsageError} the key is not base64, what the provider gave is no token, or an option is out of range
    *
    * Cancellation drops the connection.
    */
-  static async open(login: HubLogin, options: IotHubOptions = {}): Promise<HubConnection> {
-    const { tls, transport, webSocket, proxy, signal, trace } = options
+  static async open(
+    login: HubLogin,
+    options: IotHubOptions = {},
+    clock: HubClock = systemClock,
+  ): Promise<HubConnection> {
+    const { tls, transport, signal } = options
     signal?.throwIfAborted()
-    const { credential } = login
+    checkHubOptions(options)
+    const { credential, host, port, who } = login
     const auth = authOf(credential, options)
-    // Over a transport that is given, whoever made it has shown the certificate.
-    const security = 'x509' in credential && !transport ? withCertificate(tls, credential.x509) : (tls ?? true)
-    const token = 'x509' in credential ? undefined : await untilAborted(makeToken(login, credential), signal)
-    const connection = await connect({
-      host: login.host,
-      port: login.port,
-      ...(transport === undefined
-        ? { tls: security, webSocket: hubWebSocket(webSocket), proxy }
-        : { transport: typeof transport === 'function' ? transport(login.host) : transport }),
-      sasl: !token ? false : auth === 'plain' ? sasl.plain(login.user, token.value) : sasl.anonymous(),
-      signal,
-      trace,
-    }).catch(error => {
-      throw named(error, login.who)
-    })
+    const init = { host, port, who, clock }
+    if ('x509' in credential) {
+      // Over a transport that is given, whoever made it has shown the certificate.
+      const security = transport ? true : withCertificate(tls, credential.x509)
+      return new HubConnection(await HubLine.open({ ...init, sasl: false, tls: security }, options), login, options)
+    }
+    const token = await untilAborted(makeToken(login, credential, lifeOf(options)), signal)
+    let hub: HubConnection | undefined
+    const password = async (): Promise<SaslMechanism> => {
+      const next = hub ? await hub.#token(credential) : token
+      if (hub) hub.#renewal?.renewed(next.expiresAt)
+      return sasl.plain(login.user, next.value)
+    }
+    const mechanism = auth === 'plain' ? password : sasl.anonymous()
+    hub = new HubConnection(await HubLine.open({ ...init, sasl: mechanism, tls: tls ?? true }, options), login, options)
+    if (auth === 'cbs') return hub.#begin(token)
+    hub.#renewal?.renewed(token.expiresAt)
+    return hub
+  }
+
+  /**
+   * Authenticates one more identity on a line that is there, by CBS.
+   *
+   * @throws as {@link HubConnection.open}; {UsageError} it has a certificate
+   *
+   * Cancellation leaves the line as it is.
+   */
+  static async join(shared: SharedLine, login: HubLogin, options: IotHubOptions): Promise<HubConnection> {
+    const { credential } = login
+    if ('x509' in credential)
+      throw new UsageError(`${login.who}: a certificate is shown once for a connection, and cannot share one`)
+    const token = await untilAborted(makeToken(login, credential, lifeOf(options)), options.signal)
+    return new HubConnection(shared.line, login, options, shared).#begin(token)
+  }
+
+  /** Puts the first token. */
+  async #begin(token: CbsToken): Promise<HubConnection> {
     try {
-      if (token && auth === 'cbs') {
-        const cbs = await CbsSession.attach(connection, { signal })
-        await cbs.putToken(login.resource, token, { signal })
-      }
-      return new HubConnection(connection)
+      await this.#put(token, this.#options.signal)
+      this.line.claimants.add(this)
+      return this
     } catch (error) {
-      connection.close().catch(() => {})
+      this.close().catch(() => {})
       throw error
     }
   }
 
-  /** Who ended the connection, and why. */
-  get closed(): Promise<Closure> {
-    return this.#connection.closed
+  /** For error messages. */
+  get who(): string {
+    return this.#login.who
   }
+
+  /** How what is lost is mended; `undefined`: not at all. */
+  get mending(): Mending | undefined {
+    return this.line.mending
+  }
+
+  get stableMs(): number {
+    return this.mending?.stableMs ?? 0
+  }
+
+  get clock(): HubClock {
+    return this.line.clock
+  }
+
+  /** Fires when it is over. */
+  get over(): AbortSignal {
+    return this.#over.signal
+  }
+
+  // ---- links -----------------------------------------------------------------------------------------------------
 
   /** A sender to `address`. @param properties  of the attach, besides the client's version */
   sender(address: string, properties: Readonly<Record<string, string>> = {}): SharedLink<Sender> {
     const all = { ...attachProperties, ...properties }
-    return new SharedLink(() => this.#connection.sender(address, { properties: all }))
+    const maxPending = Math.max(this.#maxQueued, MAX_PENDING)
+    return this.#link(() => this.#host.sender(address, { properties: all, maxPending }))
   }
 
   /** A receiver from `address`, that keeps `window` deliveries coming. */
   receiver(address: string, window: number): SharedLink<Receiver> {
-    return new SharedLink(() =>
-      this.#connection.receiver(address, { credit: { window }, properties: attachProperties }),
-    )
+    return this.#link(() => this.#host.receiver(address, { credit: { window }, properties: attachProperties }))
   }
 
   /** A sender and a receiver of one address. */
   pair(init: Omit<LinkPairInit, 'properties'>): SharedLink<LinkPair> {
-    return new SharedLink(() => attachLinkPair(this.#connection, { ...init, properties: attachProperties }))
+    return this.#link(() => attachLinkPair(this.#host, { ...init, properties: attachProperties }))
+  }
+
+  #link<L extends { readonly closed: Promise<Closure>; close(): Promise<void> }>(
+    attach: () => Promise<L>,
+  ): SharedLink<L> {
+    const link = new SharedLink(
+      () => (this.#over.signal.aborted ? Promise.reject(this.#closedError()) : attach()),
+      this,
+    )
+    this.#taken.add(link)
+    return link
+  }
+
+  get #host(): LinkHost {
+    return this.#shared?.host ?? this.line.connection
   }
 
   /** A receiver of the caller's own, attached now. Errors and cancellation as with `Connection.receiver`. */
   attachReceiver(source: string | SourceInit, options: ReceiverOptions): Promise<Receiver> {
     const properties = { ...attachProperties, ...options.properties }
-    return this.#connection.receiver(source, { ...options, properties })
+    return this.#host.receiver(source, { ...options, properties })
   }
 
   /** A pair of links for requests. Errors and cancellation as with `Connection.request`. */
   request(address: string, options: RequestLinkOptions): Promise<RequestLink> {
-    return this.#connection.request(address, options)
+    return this.line.connection.request(address, options)
   }
 
   /**
-   * What arrives on a link, until this connection is closed at this end.
+   * Sends a message by a link. While that, or the connection, is not there it waits, in order.
    *
-   * @throws {ClosedError} the link or the connection ended otherwise
+   * @throws {DeliveryError} the hub did not take it
+   * @throws {QueueFullError} too many wait
+   * @throws {ClosedError} the link was lost with the message under way, or the client has ended
+   *
+   * Cancellation: a message that waits is not sent; for one that was, the outcome is unknown.
+   */
+  async send(link: SharedLink<Sender>, message: MessageInit, options: SendOptions = {}): Promise<void> {
+    const isDown = link.isDown || !this.line.isUp
+    if (isDown && this.#sending >= this.#maxQueued) throw new QueueFullError(this.who, this.#maxQueued)
+    this.#sending++
+    try {
+      await this.line.whenOpen()
+      const sender = await link.get(options)
+      assertAccepted(await this.line.underway(sender.send(message, options)))
+    } catch (error) {
+      throw this.explained(error)
+    } finally {
+      this.#sending--
+    }
+  }
+
+  get #maxQueued(): number {
+    return this.#options.maxQueued ?? MAX_QUEUED
+  }
+
+  /**
+   * What arrives on a link, until this connection is closed at this end. A link that is lost is attached again.
+   *
+   * @throws {RemoteError} the link was refused
+   * @throws {ClosedError} the link or the connection ended otherwise, for good
    *
    * Cancellation loses nothing: what is on its way is given to the next who asks.
    */
@@ -257,18 +254,157 @@ export class HubConnection implements AsyncDisposable {
     link: SharedLink<Receiver>,
     options: Abortable = {},
   ): AsyncGenerator<Delivery, undefined, undefined> {
-    try {
-      const receiver = await link.get(options)
-      for (;;) yield await receiver.receive(options)
-    } catch (error) {
-      if (!(this.#isClosing && error instanceof ClosedError)) throw error
+    for (;;) {
+      try {
+        const receiver = await link.get(options)
+        try {
+          for (;;) yield await receiver.receive(options)
+        } catch (error) {
+          if (!(error instanceof ClosedError) || !this.goesOn(error)) throw error
+        }
+      } catch (error) {
+        if (this.#isClosing && error instanceof ClosedError) return
+        throw this.explained(error)
+      }
     }
+  }
+
+  // ---- what is mended --------------------------------------------------------------------------------------------
+
+  /** Whether another link is asked for when one has ended with this. */
+  goesOn(error: unknown): boolean {
+    return this.mending !== undefined && !this.#over.signal.aborted && (isRetryable(error) || castsDoubt(error))
+  }
+
+  async mend(error: unknown, attempt: number): Promise<boolean> {
+    const { mending } = this
+    if (!mending || !this.goesOn(error) || attempt > mending.attempts) return false
+    if (castsDoubt(error)) {
+      // By PLAIN, and with a certificate, there is nothing that could be said again.
+      if (!this.#renewal || !this.line.claimants.has(this) || ++this.#doubts > (this.#isTrusted ? MAX_DOUBTS : 1))
+        return false
+      // Whether that comes to nothing for good the renewal itself knows.
+      await this.renewToken()
+    }
+    await pause(this.clock, delayBefore(attempt, error, mending, Math.random()), this.#over.signal)
+    return !this.#over.signal.aborted
+  }
+
+  /** Renews the token now. What fails is tried again, or ends this connection. */
+  async renewToken(): Promise<void> {
+    await this.#renewal?.renew().catch(() => {})
+  }
+
+  attached(): void {
+    this.#doubts = 0
+    this.#isTrusted = true
+  }
+
+  /** The connection is another: a new token, before its links are restored. */
+  async claim(): Promise<void> {
+    try {
+      await this.#renewal?.renewAfresh()
+    } catch (error) {
+      // With others on the line, one that fails is its own affair.
+      if (!this.#shared) throw error
+    }
+  }
+
+  async #put(token: CbsToken, signal?: AbortSignal): Promise<void> {
+    await this.line.putToken(this.#login.resource, token, signal)
+    this.#renewal?.renewed(token.expiresAt)
+  }
+
+  /** What PLAIN has said cannot be taken back: there it takes another connection. */
+  async #renew(): Promise<void> {
+    const { credential } = this.#login
+    if ('x509' in credential) return
+    if (this.#options.auth === 'plain') await this.line.refresh()
+    else await this.#put(await this.#token(credential))
+  }
+
+  /** A new token, from a source that may be slow, and may never answer. */
+  async #token(credential: SasCredential): Promise<CbsToken> {
+    const done = new AbortController()
+    const late = pause(this.clock, TOKEN_MS, done.signal).then(() => {
+      throw new DOMException(`${this.who}: no token within ${TOKEN_MS} ms`, 'TimeoutError')
+    })
+    late.catch(() => {})
+    try {
+      return await Promise.race([makeToken(this.#login, credential, lifeOf(this.#options)), late])
+    } finally {
+      done.abort()
+    }
+  }
+
+  /** A renewal has failed. @returns when to try again, in ms; `undefined` where the hub has refused for good */
+  #renewalFailed(error: unknown, attempt: number): number | undefined {
+    if (isRefusal(error)) {
+      this.fail(error as AmqpError)
+      return undefined
+    }
+    return Math.max(delayBefore(attempt, error, this.mending ?? UNMENDED, Math.random()), 1_000)
+  }
+
+  /** Ends it: the hub refuses whom it stands for. */
+  fail(error: AmqpError): void {
+    if (this.#over.signal.aborted) return
+    this.#failure ??= error
+    if (!this.#shared) return this.line.fail(error)
+    this.#ended({ by: 'remote', error })
+  }
+
+  /** An error as users get it: of what was closed because the hub refused, the reason. */
+  explained(error: unknown): unknown {
+    const isOurs = this.#failure !== undefined && error instanceof ClosedError
+    return isOurs ? new ClosedError(this.who, 'connection', this.#failure, 'remote') : error
+  }
+
+  // ---- its end ---------------------------------------------------------------------------------------------------
+
+  #closedError(): ClosedError {
+    return new ClosedError(this.who, 'connection', this.#failure, this.#failure ? 'remote' : 'local')
+  }
+
+  #ended(closure: Closure): void {
+    if (this.#over.signal.aborted) return
+    this.#renewal?.stop()
+    this.line.claimants.delete(this)
+    this.#over.abort(closure.error)
+    this.#end(closure)
+  }
+
+  /** Closes what it has of a line that others go on using. */
+  async #leave(): Promise<void> {
+    if (!this.#shared) return
+    this.#shared.leave()
+    const links = [...this.#taken].map(link => link.take())
+    await Promise.all(links.map(link => link?.then(it => it.close()).catch(() => {})))
+  }
+
+  /** Whether it is being closed from this end. */
+  get isClosing(): boolean {
+    return this.#isClosing
+  }
+
+  /** Lets the process live as long as the connection does (the default), or not. */
+  ref(): void {
+    this.line.connection.ref()
+  }
+
+  unref(): void {
+    this.line.connection.unref()
   }
 
   /** Sends what is queued, closes the connection and waits for the peer to do so. */
   async close(): Promise<void> {
     this.#isClosing = true
-    await this.#connection.close()
+    this.#renewal?.stop()
+    if (!this.#shared) return this.line.close()
+    if (this.#over.signal.aborted) return
+    const leaving = this.#leave()
+    this.#ended({ by: 'local', error: undefined })
+    await leaving
   }
 
   /** {@link close} */
@@ -277,54 +413,23 @@ export class HubConnection implements AsyncDisposable {
   }
 }
 
-/** Hubs know the name that the sub-protocol had before there was a standard, and no other. */
-export const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
-  options && {
-    class: options.class,
-    path: options.path ?? '/$iothub/websocket',
-    protocols: options.protocols ?? ['AMQPWSB10'],
-  }
-
-/** What hubs take to be the version of the client. */
-export const attachProperties: Readonly<Record<string, string>> = { 'com.microsoft:client-version': 'fairlead/0.1.0' }
-
-const TOKEN_TYPE = 'servicebus.windows.net:sastoken'
+const MAX_QUEUED = 1_000
+/** As of any sender. */
+const MAX_PENDING = 2_048
+/** New tokens in a row that may be of no use to a link. */
+const MAX_DOUBTS = 3
+/** Renewals of many on one connection are this part of a token's life apart. */
+const SPREAD = 0.25
 const TOKEN_LIFE_MS = 3_600_000
+/** How long a source may take to give one. */
+const TOKEN_MS = 30_000
+/** For the waits of renewals where nothing else is mended. */
+const UNMENDED: Mending = { initialMs: 250, maxMs: 30_000, stableMs: 0, attempts: 0, throttledMs: 5_000 }
+
+const lifeOf = ({ tokens }: IotHubOptions): number => tokens?.lifeMs ?? TOKEN_LIFE_MS
 
 function authOf(credential: HubLogin['credential'], { auth }: IotHubOptions): 'cbs' | 'plain' {
   if (auth !== undefined && 'x509' in credential)
     throw new UsageError('IoT Hub: a device with a certificate has no token, and so no `auth`')
   return auth ?? 'cbs'
-}
-
-async function makeToken(
-  { resource, keyName, keyRule = 'iothub' }: HubLogin,
-  credential: SasCredential,
-): Promise<{ readonly type: string; readonly value: string; readonly expiresAt: Date }> {
-  if ('token' in credential) {
-    const value = await credential.token({ resourceUri: resource, keyRule })
-    const { sr, expiresAt } = parseSasToken(value)
-    if (keyRule === 'eventhub' && !isInScope(sr, resource))
-      throw new UsageError(`IoT Hub: telemetry needs a token for ${resource}, which is not the one that was given`)
-    return { type: TOKEN_TYPE, value, expiresAt }
-  }
-  const expiresAt = new Date(Date.now() + TOKEN_LIFE_MS)
-  const value = await createSasToken({ resourceUri: resource, key: credential.key, keyName, expiresAt, keyRule })
-  return { type: TOKEN_TYPE, value, expiresAt }
-}
-
-/** A refusal of SASL says nothing of who was refused. */
-function named(error: unknown, who: string): unknown {
-  return error instanceof SaslError ? new SaslError(`${who}: ${error.message}`, error.outcome, error) : error
-}
-
-/** Rejects with `signal.reason` when that fires first. */
-export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    if (signal.aborted) onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }

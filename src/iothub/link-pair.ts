@@ -35,7 +35,10 @@ export interface LinkPairInit {
  * @throws {RemoteError} the hub refused one of them
  * @throws {ClosedError} the connection ended first
  */
-export async function attachLinkPair(connection: Connection, init: LinkPairInit): Promise<LinkPair> {
+export async function attachLinkPair(
+  connection: Pick<Connection, 'sender' | 'receiver'>,
+  init: LinkPairInit,
+): Promise<LinkPair> {
   const { address, kind } = init
   const properties = {
     ...init.properties,

@@ -1,19 +1,20 @@
 /**
  * Direct methods, at the device: requests come on one link, handlers answer them, answers go out on the other.
  *
- * A hub calls a device only while it has both links, so they are attached with the first handler and closed with the
- * last. Facts: spec-notes/iothub.md, direct methods.
+ * A hub calls a device only while it has both links, so they are attached with the first handler, again when they are
+ * lost, and closed with the last. Facts: spec-notes/iothub.md, direct methods.
  */
 
 import type { Closure, Delivery, Sender } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
-import { AmqpCondition, DecodeError, EncodeError, UsageError } from '../errors.ts'
+import { AmqpCondition, AmqpError, DecodeError, EncodeError, UsageError } from '../errors.ts'
 import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import { int, Uuid } from '../types/values.ts'
-import type { SharedLink } from './hub-connection.ts'
+import type { HubConnection } from './hub-connection.ts'
 import { jsonBytes, readJsonBody } from './json-body.ts'
 import type { LinkPair } from './link-pair.ts'
 import { isJsonObject } from './merge-patch.ts'
+import type { SharedLink } from './shared-link.ts'
 
 /** A call of a direct method. */
 export interface MethodRequest {
@@ -40,7 +41,7 @@ export type MethodHandler = (request: MethodRequest) => MethodResponse | Promise
 
 /** A handler in place. Disposing takes it away; with the last one the links go, and the hub calls no more. */
 export interface MethodRegistration extends Disposable {
-  /** Resolves when calls no longer come: the links or the connection ended. Registering a handler attaches them again. */
+  /** Resolves when calls come no more: the links ended for good, or the connection. Registering a handler tries anew. */
   readonly closed: Promise<Closure>
 }
 
@@ -51,9 +52,13 @@ export class MethodHandlers {
   /** For names that have no handler. */
   #fallback: MethodHandler | undefined
   readonly #served = new WeakSet<LinkPair>()
+  readonly #hub: HubConnection
+  /** Of the handlers there are, from when calls can come until they cannot. */
+  #service: Service | undefined
 
-  constructor(links: SharedLink<LinkPair>) {
+  constructor(links: SharedLink<LinkPair>, hub: HubConnection) {
     this.#links = links
+    this.#hub = hub
   }
 
   /**
@@ -73,9 +78,8 @@ export class MethodHandlers {
     if (name === undefined) this.#fallback = handler
     else this.#handlers.set(name, handler)
     try {
-      const pair = await this.#links.get(options)
-      this.#serve(pair)
-      return { closed: pair.closed, [Symbol.dispose]: () => this.#remove(name, handler) }
+      const { closed } = this.#serve(await this.#links.get(options))
+      return { closed, [Symbol.dispose]: () => this.#remove(name, handler) }
     } catch (error) {
       this.#remove(name, handler)
       throw error
@@ -91,18 +95,37 @@ export class MethodHandlers {
       this.#handlers.delete(name)
     }
     if (this.#handlers.size > 0 || this.#fallback) return
+    this.#service = undefined
     this.#links
       .take()
       ?.then(pair => pair.close())
       .catch(() => {})
   }
 
-  #serve(pair: LinkPair): void {
-    if (this.#served.has(pair)) return
+  #serve(pair: LinkPair): Service {
+    this.#service ??= newService()
+    const service = this.#service
+    if (this.#served.has(pair)) return service
     this.#served.add(pair)
     const handle = (delivery: Delivery): Promise<void> => this.#handle(delivery, pair.sender)
     // How the links ended is told by `closed`.
     pair.receiver.process(handle, { concurrency: CONCURRENCY }).catch(() => {})
+    void pair.closed.then(closure => this.#onLinksEnded(closure, service))
+    return service
+  }
+
+  /** Attaches them again, while there is somebody to answer. */
+  async #onLinksEnded(closure: Closure, service: Service): Promise<void> {
+    const end = (how: Closure): void => {
+      if (this.#service === service) this.#service = undefined
+      service.end(how)
+    }
+    if (this.#service !== service || closure.by === 'local' || !this.#hub.goesOn(closure.error)) return end(closure)
+    try {
+      this.#serve(await this.#links.get())
+    } catch (error) {
+      end(error instanceof AmqpError ? { by: closure.by, error } : closure)
+    }
   }
 
   async #handle(delivery: Delivery, sender: Sender): Promise<void> {
@@ -125,6 +148,20 @@ export class MethodHandlers {
       return { status: 500 }
     }
   }
+}
+
+/** Calls can come. */
+interface Service {
+  readonly closed: Promise<Closure>
+  end(closure: Closure): void
+}
+
+function newService(): Service {
+  let end: (closure: Closure) => void = () => {}
+  const closed = new Promise<Closure>(resolve => {
+    end = resolve
+  })
+  return { closed, end }
 }
 
 /** Calls that are handled at a time; more wait at the hub. */

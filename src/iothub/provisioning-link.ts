@@ -10,7 +10,7 @@ import type { Abortable } from '../client/options.ts'
 import { assertAccepted, type Outcome } from '../client/outcome.ts'
 import type { RemoteError } from '../errors.ts'
 import type { MessageInit } from '../message/message.ts'
-import { attachProperties } from './hub-connection.ts'
+import { attachProperties } from './hub-options.ts'
 import {
   type ProvisioningAnswer,
   type Registration,

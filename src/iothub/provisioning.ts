@@ -10,14 +10,15 @@ import { connect } from '../client/connect.ts'
 import { sasl } from '../client/sasl.ts'
 import { SaslError, UsageError } from '../errors.ts'
 import type { DeviceCredentials } from './device-client.ts'
-import { type HostAndPort, hubWebSocket, type IotHubOptions, splitHost } from './hub-connection.ts'
+import { hubWebSocket, type IotHubOptions } from './hub-options.ts'
+import { type HostAndPort, splitHost } from './login.ts'
 import { ProvisioningLink } from './provisioning-link.ts'
 import { type RegistrationState, textOf } from './provisioning-message.ts'
 import { createSasToken, deriveDeviceKey } from './sas.ts'
 import { withCertificate, type X509Credential } from './x509.ts'
 
 /** Who asks to be provisioned, how it proves itself, and how to reach the service. One proof is needed. */
-export interface ProvisionOptions extends Omit<IotHubOptions, 'auth'> {
+export interface ProvisionOptions extends Omit<IotHubOptions, 'auth' | 'reconnect' | 'tokens' | 'maxQueued'> {
   /** Of the provisioning service, e.g. `0ne00ABCDEF`. */
   readonly idScope: string
   /** Of the device, as enrolled. */

@@ -2,13 +2,12 @@
  * The back-end side of an IoT Hub: messages to devices, feedback on them, telemetry, and
  * file upload notifications.
  *
- * Links are attached when first used. The client does not reconnect: when `closed` resolves, make another one.
+ * Links are attached when first used. What is lost is made again, and the client goes on: `closed` is the end.
  * Facts: spec-notes/iothub.md, service links.
  */
 
 import type { Closure, Delivery, Receiver, Sender } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
-import { assertAccepted } from '../client/outcome.ts'
 import { AmqpCondition, UsageError } from '../errors.ts'
 import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
@@ -16,20 +15,20 @@ import { parseConnectionString } from './connection-string.ts'
 import { EventHub, type TelemetryOptions } from './event-hub.ts'
 import type { TelemetryEvent } from './event-mapping.ts'
 import { type FileNotification, readFileNotification } from './file-notifications.ts'
+import { HubConnection } from './hub-connection.ts'
+import type { IotHubOptions } from './hub-options.ts'
 import {
   checkCredentials,
   credentialOf,
   type HostAndPort,
-  HubConnection,
   type HubLogin,
   hubNameOf,
-  type IotHubOptions,
   type SasCredential,
-  type SharedLink,
   splitHost,
-} from './hub-connection.ts'
+} from './login.ts'
 import type { EventHubInfo, PartitionInfo } from './management.ts'
 import { type CloudMessage, cloudMessage, type FeedbackRecord, readFeedback } from './message-mapping.ts'
+import type { SharedLink } from './shared-link.ts'
 
 /** Who a back end is and how it proves it; what a connection string says, taken apart. */
 export interface ServiceCredentials {
@@ -59,7 +58,7 @@ export interface FeedbackBatch {
 
 /** A back end, connected to its hub. Make it with {@link ServiceClient.connect}. */
 export class ServiceClient implements AsyncDisposable {
-  /** Resolves when the connection has ended: by whom, and why. */
+  /** Resolves when the client has ended for good, closed or given up: by whom, and why. */
   readonly closed: Promise<Closure>
   readonly #hub: HubConnection
   readonly #eventHub: EventHub
@@ -77,7 +76,8 @@ export class ServiceClient implements AsyncDisposable {
   }
 
   /**
-   * Connects to a hub and authenticates by a shared access policy, with a token that is valid for an hour.
+   * Connects to a hub and authenticates by a shared access policy, with tokens that are renewed in time. This first
+   * connection is tried once; what is lost later is made again, see `IotHubOptions.reconnect`.
    *
    * @param credentials  a connection string with `SharedAccessKeyName` and no `DeviceId`, or its parts
    * @throws {UsageError} the connection string is not a service's, or lacks a key or token; the key is not base64
@@ -101,18 +101,19 @@ export class ServiceClient implements AsyncDisposable {
    * @throws {DeliveryError} the hub did not take it; `condition` says why: `amqp:not-found` for an unknown device,
    *   `amqp:resource-limit-exceeded` for a full queue, `amqp:link:message-size-exceeded` above 64 KiB,
    *   `com.microsoft:device-container-throttled` when there were too many. `isRetryable` says which to try again.
+   * @throws {QueueFullError} there is no connection, and as many messages wait for one as may: `maxQueued`
    * @throws {UsageError} a property is not what the mapping allows, or feedback is wanted without a `messageId`
    * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
    * @throws {RemoteError} the hub refused the link, e.g. because the policy lacks ServiceConnect
-   * @throws {ClosedError} link or connection ended first; whether the hub has the message is unknown
+   * @throws {ClosedError} link or connection were lost with the message on its way, and whether the hub has it is unknown;
+   *   or the client has ended. What was not on its way yet waits for the next connection
    *
    * Cancellation: a queued message is not sent; for one that was, the outcome is unknown.
    */
   async sendToDevice(to: string | CommandTarget, message: CloudMessage, options: Abortable = {}): Promise<void> {
     const { deviceId, moduleId } = typeof to === 'string' ? { deviceId: to, moduleId: undefined } : to
     const encoded = cloudMessage(deviceId, message, moduleId)
-    const sender = await this.#commands.get(options)
-    assertAccepted(await sender.send(encoded, { signal: options.signal }))
+    await this.#hub.send(this.#commands, encoded, { signal: options.signal })
   }
 
   /**
@@ -124,7 +125,7 @@ export class ServiceClient implements AsyncDisposable {
    *
    * @throws {ProtocolError} a batch cannot be understood; it was rejected. So with {DecodeError}
    * @throws {RemoteError} the hub refused the link
-   * @throws {ClosedError} link or connection ended otherwise; a new loop attaches the link again
+   * @throws {ClosedError} link or connection ended otherwise, for good; a new loop tries anew
    *
    * Cancellation ends the loop with `signal.reason`; no batch is lost.
    */
@@ -144,7 +145,7 @@ export class ServiceClient implements AsyncDisposable {
    *
    * @throws {ProtocolError} a notification cannot be understood; it was rejected. So with {DecodeError}
    * @throws {RemoteError} the hub refused the link
-   * @throws {ClosedError} link or connection ended otherwise; a new loop attaches the link again
+   * @throws {ClosedError} link or connection ended otherwise, for good; a new loop tries anew
    *
    * Cancellation ends the loop with `signal.reason`; no notification is lost.
    */
@@ -161,13 +162,15 @@ export class ServiceClient implements AsyncDisposable {
    * it another time.
    *
    * The loop ends when this client is closed. Leaving it closes its links. An event that cannot be read is passed over.
+   * When the connection or a link is lost, reading goes on behind the last event that was handed out, with the place of
+   * the event hub and the token asked for anew.
    *
    * @throws {UsageError} an option is out of range; the credential is a token for the hub alone, or `transport` is not a
    *   function of the host
    * @throws {RemoteError} one of the hosts refused: `amqp:unauthorized-access`; `amqp:not-found` for a consumer group,
    *   `com.microsoft:argument-out-of-range` for a partition, `com.microsoft:argument-error` for a place that does not
    *   exist; `amqp:link:stolen` where a reader of a higher owner level is, `amqp:resource-limit-exceeded` where five are
-   * @throws {ClosedError} link or connection ended; its `condition` is `amqp:link:stolen` when another reader took over
+   * @throws {ClosedError} link or connection ended for good; its `condition` is `amqp:link:stolen` when another reader took over
    * @throws {TransportError} the event hub cannot be reached, or its certificate is not trusted
    *
    * Cancellation ends the loop with `signal.reason`.
@@ -190,6 +193,17 @@ export class ServiceClient implements AsyncDisposable {
   /** How its partitions stand, all of them. Errors and cancellation as with {@link ServiceClient.eventHub}. */
   partitions(options: Abortable = {}): Promise<readonly PartitionInfo[]> {
     return this.#eventHub.partitions(options)
+  }
+
+  /** Lets the process live as long as the connections do (the default), or not. */
+  ref(): void {
+    this.#hub.ref()
+    this.#eventHub.isRefed = true
+  }
+
+  unref(): void {
+    this.#hub.unref()
+    this.#eventHub.isRefed = false
   }
 
   /** Sends what is queued, then closes the connections. */

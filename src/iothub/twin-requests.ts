@@ -31,6 +31,9 @@ export interface TwinAnswer {
 }
 
 interface Pending {
+  readonly operation: TwinRequest['operation']
+  /** It has left. */
+  isSent: boolean
   resolve(answer: TwinAnswer): void
   reject(error: unknown): void
 }
@@ -40,6 +43,8 @@ export class TwinRequests {
   readonly #pair: LinkPair
   readonly #pending = new Map<string, Pending>()
   #isClosed = false
+  /** The connection was lost, and is being made again. */
+  #isLost = false
 
   /** @param onNotification  told what a notification says; `undefined` where that is no JSON */
   constructor(pair: LinkPair, onNotification: (body: unknown) => void) {
@@ -68,9 +73,16 @@ export class TwinRequests {
         signal?.removeEventListener('abort', onAbort)
         return this.#pending.delete(id)
       }
+      const cancel = new AbortController()
       const pending: Pending = {
+        operation,
+        isSent: false,
         resolve: answer => settled() && resolve(answer),
-        reject: error => settled() && reject(error),
+        reject: error => {
+          if (!settled()) return
+          cancel.abort(error)
+          reject(error)
+        },
       }
       const onAbort = (): void => pending.reject(signal?.reason)
       signal?.addEventListener('abort', onAbort, { once: true })
@@ -80,8 +92,25 @@ export class TwinRequests {
         properties: { correlationId: id },
         body: body ?? BLANK,
       }
-      this.#pair.sender.send(message, { signal }).catch(pending.reject)
+      this.#pair.sender.send(message, { signal: cancel.signal }).then(() => {
+        pending.isSent = true
+        if (this.#isLost) pending.reject(lostError())
+      }, pending.reject)
     })
+  }
+
+  /**
+   * The connection was lost: answers that were to come do not. What was not sent waits, if it is an update; the twin is
+   * read anew when there is a connection.
+   */
+  onLost(): void {
+    this.#isLost = true
+    for (const { operation, isSent, reject } of [...this.#pending.values()])
+      if (isSent || operation !== 'PATCH') reject(lostError())
+  }
+
+  onBack(): void {
+    this.#isLost = false
   }
 
   async #receive(onNotification: (body: unknown) => void): Promise<void> {
@@ -118,6 +147,8 @@ export class TwinRequests {
     pending?.resolve({ version: version === undefined ? undefined : Number(version), body })
   }
 }
+
+const lostError = (): ClosedError => new ClosedError('the connection of the twin', 'delivery', undefined, 'transport')
 
 const BLANK = new TextEncoder().encode(' ')
 

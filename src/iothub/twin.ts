@@ -3,16 +3,19 @@
  * notifications, and reported properties, which the device updates.
  *
  * Notifications are patches with a version. One that does not follow on the version at hand means that others were
- * lost: then the twin is read again. Facts: spec-notes/iothub.md, twins. RFC 7396
+ * lost: then the twin is read again, and so it is when the connection or a link was lost and is there again. Facts: spec-notes/iothub.md, twins. RFC 7396
  */
 
 import type { Closure } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
-import { AmqpCondition, ClosedError, ProtocolError, UsageError } from '../errors.ts'
-import { untilAborted } from './hub-connection.ts'
+import { AmqpCondition, AmqpError, ClosedError, ProtocolError, UsageError } from '../errors.ts'
+import { untilAborted } from './clock.ts'
+import type { HubConnection } from './hub-connection.ts'
+import type { LineWatcher } from './hub-line.ts'
 import { jsonBytes } from './json-body.ts'
 import type { LinkPair } from './link-pair.ts'
 import { isJsonObject, type JsonObject, mergePatch } from './merge-patch.ts'
+import type { SharedLink } from './shared-link.ts'
 import { TwinRequests } from './twin-requests.ts'
 
 /** A change of the desired properties. */
@@ -38,37 +41,49 @@ interface Link {
 }
 
 /** A twin, kept current. Get it by `DeviceClient.twin()`. */
-export class Twin {
-  /** Resolves when the twin is no longer kept current: the links or the connection ended. */
+export class Twin implements LineWatcher {
+  /** Resolves when the twin is no longer kept current: the links or the connection ended for good. */
   readonly closed: Promise<Closure>
-  readonly #requests: TwinRequests
+  readonly #links: SharedLink<LinkPair>
+  readonly #hub: HubConnection
+  #requests: TwinRequests
   #desired: Section = { properties: {}, version: 0 }
   #reported: Section = { properties: {}, version: 0 }
   #isRead = false
   #isClosed = false
+  #onClosed: (closure: Closure) => void = () => {}
   /** While the twin is read, notifications wait. */
   #reading: Promise<void> | undefined
   readonly #waiting: JsonObject[] = []
+  /** While the links are attached again, updates wait. */
+  #rebinding: Promise<void> | undefined
+  /** Returns so far: what one begins, the next takes over. */
+  #returns = 0
   #next: Promise<Link | undefined>
   #announce: (link: Link | undefined) => void = () => {}
   #fail: (error: Error) => void = () => {}
 
-  private constructor(pair: LinkPair) {
-    this.closed = pair.closed
-    this.#requests = new TwinRequests(pair, body => this.#onNotification(body))
-    this.#next = this.#promiseNext()
-    void pair.closed.then(({ by, error }) => {
-      this.#isClosed = true
-      if (by === 'local') this.#announce(undefined)
-      else this.#fail(new ClosedError('the twin', 'link', error, by))
+  private constructor(links: SharedLink<LinkPair>, pair: LinkPair, hub: HubConnection) {
+    this.#links = links
+    this.#hub = hub
+    this.closed = new Promise(resolve => {
+      this.#onClosed = resolve
     })
+    this.#next = this.#promiseNext()
+    this.#requests = this.#bind(pair)
+    hub.line.watchers.add(this)
   }
 
   /** @internal Subscribes and reads. @throws as {@link refresh} */
-  static async open(pair: LinkPair): Promise<Twin> {
-    const twin = new Twin(pair)
-    await twin.refresh()
-    return twin
+  static async open(links: SharedLink<LinkPair>, hub: HubConnection): Promise<Twin> {
+    const twin = new Twin(links, await links.get(), hub)
+    try {
+      await twin.refresh()
+      return twin
+    } catch (error) {
+      twin.#end({ by: 'local', error: undefined })
+      throw error
+    }
   }
 
   /** The desired properties, without `$version`. A new object with each change; do not change it. */
@@ -98,13 +113,14 @@ export class Twin {
    * @returns the new version of the reported properties
    * @throws {UsageError} the patch is no JSON object
    * @throws {RemoteError} the hub refused it; `info` has its `status`, e.g. 400, 413, 429
-   * @throws {ClosedError} the links ended first; whether it took effect is unknown
+   * @throws {ClosedError} the connection or the links were lost meanwhile; whether it took effect is unknown
    *
    * Cancellation stops waiting; the update may take effect.
    */
   async update(patch: object, options: Abortable = {}): Promise<number> {
     if (!isJsonObject(patch)) throw new UsageError('twin: a patch is a JSON object')
     const body = jsonBytes(patch, 'the patch')
+    await untilAborted(this.#rebinding ?? Promise.resolve(), options.signal)
     const { version } = await this.#requests.send({ operation: 'PATCH', resource: REPORTED, body }, options)
     const known = this.#reported
     if (version === known.version + 1) {
@@ -118,7 +134,8 @@ export class Twin {
   }
 
   /**
-   * Changes of the desired properties from this call on. Each loop gets them all, in order, and may take its time.
+   * Changes of the desired properties from this call on. Each loop gets them all, in order, and may take its time. What
+   * was changed while the connection was lost comes as one change, without its `patch`.
    *
    * The loop ends when the client is closed.
    *
@@ -132,7 +149,8 @@ export class Twin {
   }
 
   /**
-   * Subscribes to changes and reads the twin, both again. It is not needed, except where one suspects the hub.
+   * Subscribes to changes and reads the twin, both again. It is not needed, except where one suspects the hub: after a
+   * loss it is done.
    *
    * @throws {RemoteError} the hub refused; `info` has its `status`
    * @throws {ProtocolError} what it answered is no twin
@@ -143,6 +161,74 @@ export class Twin {
   async refresh(options: Abortable = {}): Promise<void> {
     await this.#requests.send({ operation: 'PUT', resource: NOTIFICATIONS }, options)
     await untilAborted(this.#read(), options.signal)
+  }
+
+  // ---- links that are lost, and others ---------------------------------------------------------------------------
+
+  #bind(pair: LinkPair): TwinRequests {
+    void pair.closed.then(closure => this.#onLinksEnded(closure))
+    return new TwinRequests(pair, body => this.#onNotification(body))
+  }
+
+  /** @internal */
+  onLost(): void {
+    this.#requests.onLost()
+  }
+
+  /** @internal Requests wait for the links, which are restored behind this. */
+  onBack(): void {
+    this.#requests.onBack()
+    void this.#catchUp()
+  }
+
+  async #onLinksEnded(closure: Closure): Promise<void> {
+    if (this.#isClosed) return
+    if (closure.by === 'local' || !this.#hub.goesOn(closure.error)) return this.#end(closure)
+    const rebinding = this.#links.get().then(pair => {
+      this.#requests = this.#bind(pair)
+    })
+    this.#rebinding = rebinding
+    try {
+      await rebinding
+    } catch (error) {
+      return this.#end(error instanceof AmqpError ? { by: closure.by, error } : closure)
+    } finally {
+      this.#rebinding = undefined
+    }
+    await this.#catchUp()
+  }
+
+  /** Subscribes and reads once more; what has changed meanwhile is told. */
+  async #catchUp(): Promise<void> {
+    const turn = ++this.#returns
+    const isStale = (): boolean => this.#isClosed || turn !== this.#returns
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.refresh()
+      } catch (error) {
+        // Lost once more: that is mended elsewhere, and comes here again.
+        if (isStale() || error instanceof ClosedError) return
+        if (await this.#hub.mend(error, attempt)) continue
+        if (!isStale()) this.#failLoops(error as Error)
+        return
+      }
+    }
+  }
+
+  #end(closure: Closure): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#hub.line.watchers.delete(this)
+    const error = this.#hub.explained(new ClosedError('the twin', 'link', closure.error, closure.by)) as AmqpError
+    if (closure.by === 'local' && this.#hub.isClosing) this.#announce(undefined)
+    else this.#fail(error)
+    this.#onClosed(closure)
+  }
+
+  #failLoops(error: Error): void {
+    const fail = this.#fail
+    this.#next = this.#promiseNext()
+    fail(error)
   }
 
   /** Reads the twin; who asks meanwhile gets the same. */
@@ -187,10 +273,8 @@ export class Twin {
     if (section !== undefined && section.version <= this.#desired.version) return
     if (section === undefined || section.version !== this.#desired.version + 1) {
       this.#read().catch(error => {
-        if (this.#isClosed) return
-        const fail = this.#fail
-        this.#next = this.#promiseNext()
-        fail(error)
+        // After a loss it is read again in any case.
+        if (!this.#isClosed && !(error instanceof ClosedError)) this.#failLoops(error)
       })
       return
     }

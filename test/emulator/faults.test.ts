@@ -24,7 +24,9 @@ async function start(options: IotHubEmulatorOptions = {}): Promise<IotHubEmulato
 }
 async function dial(hub: IotHubEmulator, deviceId = 'd1', auth: 'cbs' | 'plain' = 'cbs'): Promise<DeviceClient> {
   const reach = hub.port === 0 ? { transport: hub.transport() } : { tls: { ca: hub.ca } }
-  return kept(await DeviceClient.connect(hub.connectionString({ deviceId }), { ...reach, auth }))
+  // What is struck is looked at, and not mended.
+  const options = { ...reach, auth, reconnect: false } as const
+  return kept(await DeviceClient.connect(hub.connectionString({ deviceId }), options))
 }
 const error = { condition: 'com.microsoft:server-busy', description: 'later' }
 const busy = { condition: 'com.microsoft:server-busy' }

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
 import { DeliveryError, RemoteError, SaslError } from '../../src/errors.ts'
 import { type CloudToDeviceMessage, DeviceClient } from '../../src/iothub/device-client.ts'
-import type { IotHubOptions } from '../../src/iothub/hub-connection.ts'
+import type { IotHubOptions } from '../../src/iothub/hub-options.ts'
 import type { FeedbackRecord } from '../../src/iothub/message-mapping.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 import { ManualClock } from './manual-clock.ts'
@@ -202,7 +202,8 @@ describe.each(ways)('over %s, by %s', (carrier, auth) => {
   it('a token that expires ends what it allowed', async () => {
     const clock = new ManualClock()
     const hub = await start({ clock, tokenSkewMs: 0 })
-    const device = await connectDevice(hub)
+    const options = { ...reach(hub), reconnect: false } as const
+    const device = kept(await DeviceClient.connect(hub.connectionString({ deviceId: 'device1' }), options))
     await device.sendTelemetry({ body: 'x' })
     const loop = next(device.messages()).catch((error: unknown) => error)
     await new Promise(resolve => setTimeout(resolve, 50))

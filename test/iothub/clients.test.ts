@@ -8,9 +8,10 @@ import { DeliveryError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import { hubNameOf, SharedLink, splitHost } from '../../src/iothub/hub-connection.ts'
+import { hubNameOf, splitHost } from '../../src/iothub/login.ts'
 import { createSasToken } from '../../src/iothub/sas.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
+import { SharedLink } from '../../src/iothub/shared-link.ts'
 import { EncodedMessage } from '../../src/message/encode.ts'
 
 const opened: AsyncDisposable[] = []

@@ -6,7 +6,7 @@ import { ClosedError, RemoteError, UsageError } from '../../src/errors.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import type { TelemetryOptions } from '../../src/iothub/event-hub.ts'
 import type { TelemetryEvent, TelemetryPosition } from '../../src/iothub/event-mapping.ts'
-import type { IotHubOptions } from '../../src/iothub/hub-connection.ts'
+import type { IotHubOptions } from '../../src/iothub/hub-options.ts'
 import { createSasToken } from '../../src/iothub/sas.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 
@@ -318,6 +318,29 @@ describe('readers', () => {
     const hub = await startHub({ listen: 'memory', partitions: 1 })
     const ends: (() => void)[] = []
     const service = await serviceOf(hub, {
+      transport: () => {
+        const transport = hub.transport()
+        ends.push(() => transport.destroy())
+        return transport
+      },
+    })
+    const device = await deviceOf(hub)
+    await device.sendTelemetry({ body: '0' })
+    const reader = service.telemetry({ partition: '0' })
+    const { value: first } = await reader.next()
+    const next = reader.next()
+    ends[1]?.()
+    await device.sendTelemetry({ body: '1' })
+    const { value: second } = await next
+    expect([first?.sequenceNumber, second?.sequenceNumber]).toEqual([0n, 1n])
+    expect(ends.length).toBe(3)
+  })
+
+  it('fail when it is lost, where nothing is mended, and may go on from the position that they had', async () => {
+    const hub = await startHub({ listen: 'memory', partitions: 1 })
+    const ends: (() => void)[] = []
+    const service = await serviceOf(hub, {
+      reconnect: false,
       transport: () => {
         const transport = hub.transport()
         ends.push(() => transport.destroy())

@@ -8,7 +8,7 @@ import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { TransportError } from '../../src/errors.ts'
 import { webSocketTransport } from '../../src/io/websocket.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import type { IotHubOptions } from '../../src/iothub/hub-connection.ts'
+import type { IotHubOptions } from '../../src/iothub/hub-options.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 
 const cleanups: (() => unknown)[] = []
