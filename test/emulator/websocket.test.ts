@@ -81,12 +81,9 @@ describe('an upgrade', () => {
 
   it('that is refused leaves no socket behind, also where the peer does not close its side', async () => {
     const hub = await start()
-    const socket = connectTls({
-      port: hub.webSocketPort,
-      ...(hub.ca ? { ca: hub.ca } : {}),
-      servername: 'localhost',
-      allowHalfOpen: true,
-    })
+    const ca = hub.ca === undefined ? {} : { ca: hub.ca }
+    const options = { port: hub.webSocketPort, ...ca, servername: 'localhost', allowHalfOpen: true }
+    const socket = connectTls(options)
     const upgrade = 'connection: upgrade\r\nupgrade: websocket\r\nhost: localhost\r\n'
     socket.write(`GET /other HTTP/1.1\r\n${upgrade}\r\n`)
     let heard = ''
