@@ -21,6 +21,13 @@ export {
   type DeviceCredentials,
   type DeviceOptions,
 } from './iothub/device-client.ts'
+export {
+  DevicePool,
+  type PoolCredentials,
+  type PoolDevice,
+  type PoolDeviceOptions,
+  type PoolOptions,
+} from './iothub/device-pool.ts'
 export type { TelemetryOptions } from './iothub/event-hub.ts'
 export type {
   TelemetryAuthentication,

@@ -123,6 +123,16 @@ export class DeviceClient implements AsyncDisposable {
     return new DeviceClient(await HubConnection.open(loginOf(identity), options), identity, options)
   }
 
+  /** @internal A device of a pool. */
+  static async over(
+    join: (login: HubLogin) => Promise<HubConnection>,
+    credentials: DeviceCredentials,
+    options: Pick<DeviceOptions, 'modelId'>,
+  ): Promise<DeviceClient> {
+    const identity = readCredentials(credentials)
+    return new DeviceClient(await join(loginOf(identity)), identity, options)
+  }
+
   /**
    * Sends telemetry. Any number may be in flight; their order is kept.
    *

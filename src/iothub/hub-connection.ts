@@ -263,7 +263,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
           if (!(error instanceof ClosedError) || !this.goesOn(error)) throw error
         }
       } catch (error) {
-        if (this.#isClosing && error instanceof ClosedError) return
+        if (this.isClosing && error instanceof ClosedError) return
         throw this.explained(error)
       }
     }
@@ -384,7 +384,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
 
   /** Whether it is being closed from this end. */
   get isClosing(): boolean {
-    return this.#isClosing
+    return this.#isClosing || this.line.isClosing
   }
 
   /** Lets the process live as long as the connection does (the default), or not. */

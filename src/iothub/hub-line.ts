@@ -28,6 +28,8 @@ export interface LineInit {
   readonly clock: HubClock
   /** Requests to `$cbs` that may be in flight after a return. */
   readonly concurrency?: number | undefined
+  /** Links of one session at most. Default: that of any connection. */
+  readonly maxLinks?: number | undefined
 }
 
 /** Somebody whose token is on a line. */
@@ -53,6 +55,8 @@ export class HubLine {
   readonly closed: Promise<Closure>
   /** Whether there is a connection, as far as is known. */
   isUp = true
+  /** It is being closed from this end. */
+  isClosing = false
   readonly #concurrency: number
   readonly #doubt: Doubt
   #cbs: Promise<CbsSession> | undefined
@@ -84,7 +88,7 @@ export class HubLine {
    * @throws {UsageError} an option is out of range
    */
   static async open(init: LineInit, options: IotHubOptions): Promise<HubLine> {
-    const { host, port, who, sasl, tls } = init
+    const { host, port, who, sasl, tls, maxLinks } = init
     const { transport, webSocket, proxy, signal, trace } = options
     const wanted = reconnectOptions(options)
     const mending = wanted === false ? undefined : mendingOf(wanted)
@@ -106,6 +110,7 @@ export class HubLine {
     const given = typeof transport === 'function' ? (): ReturnType<typeof transport> => transport(host) : transport
     const connection = await connect({
       ...{ host, port, sasl, signal, trace, reconnect },
+      ...(maxLinks !== undefined && { limits: { maxLinks } }),
       ...(reached ?? { transport: typeof given === 'function' && !mending ? given() : given }),
     }).catch(error => {
       throw named(error, who)
@@ -176,6 +181,7 @@ export class HubLine {
   }
 
   async close(): Promise<void> {
+    this.isClosing = true
     await this.connection.close()
   }
 
