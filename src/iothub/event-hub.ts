@@ -148,8 +148,10 @@ export class EventHub {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<TelemetryEvent, undefined, undefined> {
     let start: TelemetryStart | undefined
+    let doubts = 0
     for (let attempt = 1; ; attempt++) {
       let receiver: Receiver | undefined
+      let attachedAt = Number.POSITIVE_INFINITY
       let used: Connected | undefined
       try {
         start ??= fromOf(partition, options)
@@ -157,6 +159,8 @@ export class EventHub {
         used = await this.#connected(serviceAddresses.telemetry(groupOf(options), partition), signal)
         receiver = await this.#attach(used, partition, start, options, signal)
         this.#isTrusted = true
+        doubts = 0
+        attachedAt = performance.now()
         for (;;) {
           const delivery = await receiver.receive({ signal })
           if (!delivery.settled) delivery.accept().catch(() => {})
@@ -168,7 +172,10 @@ export class EventHub {
         }
       } catch (error) {
         if (this.#isClosing && error instanceof ClosedError) return
-        if (!(await this.#mend(error, attempt, signal, used))) throw error
+        // One that has lived for long was well, though nothing may have come.
+        if (performance.now() - attachedAt >= this.#hub.stableMs) attempt = 1
+        if (castsDoubt(error)) doubts++
+        if (!(await this.#mend(error, attempt, signal, used, doubts))) throw error
       } finally {
         await receiver?.close().catch(() => {})
       }
@@ -185,15 +192,22 @@ export class EventHub {
   /**
    * Waits before the next try, after what ended a reader or a question.
    *
-   * @param used  the connection that it was on
+   * @param used    the connection that it was on
+   * @param doubts  refusals in a row that a token may be to blame for
    * @returns false: there is none
    */
-  async #mend(error: unknown, attempt: number, signal: AbortSignal | undefined, used?: Connected): Promise<boolean> {
+  async #mend(
+    error: unknown,
+    attempt: number,
+    signal: AbortSignal | undefined,
+    used?: Connected,
+    doubts = attempt,
+  ): Promise<boolean> {
     const { mending, over, clock } = this.#hub
     if (!mending || over.aborted || this.#isClosing || signal?.aborted || attempt > mending.attempts) return false
     // A consumer group that is not there is not there for anybody.
     if (castsDoubt(error) && (error as RemoteError).condition !== AmqpCondition.notFound) {
-      if (attempt > (this.#isTrusted ? MAX_DOUBTS : 1)) return false
+      if (doubts > (this.#isTrusted ? MAX_DOUBTS : 1)) return false
       await this.#hub.renewToken()
       // With another token, and from where the hub says now.
       // Once for all who used it.
