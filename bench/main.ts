@@ -8,10 +8,11 @@ import { clientCases, peerMain } from './client.bench.ts'
 import { codecCases } from './codec.bench.ts'
 import { engineCases } from './engine.bench.ts'
 import { framingCases } from './framing.bench.ts'
+import { iotHubCases } from './iothub.bench.ts'
 import { FULL, measure, QUICK } from './measure.ts'
 import { messageCases } from './message.bench.ts'
 
-const cases: Cases = { ...codecCases, ...framingCases, ...messageCases, ...engineCases, ...clientCases }
+const cases: Cases = { ...codecCases, ...framingCases, ...messageCases, ...engineCases, ...clientCases, ...iotHubCases }
 
 async function runCase(name: string, quick: boolean): Promise<void> {
   const setUp = cases[name]

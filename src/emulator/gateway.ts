@@ -180,6 +180,8 @@ export class Gateway {
   #watch(link: Link, address: HubAddress): void {
     this.#links.set(link, address)
     void link.closed.then(() => this.#links.delete(link))
+    // The token may have expired while it was attached.
+    if (!this.#allows(address)) link.close({ error: errors.expired }).catch(() => {})
   }
 
   #onTokenLost(): void {

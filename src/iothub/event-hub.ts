@@ -64,9 +64,11 @@ export class EventHub {
   readonly #login: HubLogin
   readonly #options: IotHubOptions
   #current: Promise<Connected> | undefined
+  /** What `#current` has come to, most recently. */
+  #last: Connected | undefined
   #isClosing = false
   #isRefed = true
-  /** It has been read from: whoever reads has the right to. */
+  /** It has been read: whoever reads has the right to. */
   #isTrusted = false
 
   /**
@@ -146,25 +148,34 @@ export class EventHub {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<TelemetryEvent, undefined, undefined> {
     let start: TelemetryStart | undefined
+    let doubts = 0
     for (let attempt = 1; ; attempt++) {
       let receiver: Receiver | undefined
+      let attachedAt = Number.POSITIVE_INFINITY
+      let used: Connected | undefined
       try {
         start ??= fromOf(partition, options)
         if (start === 'end' && this.#hub.mending) start = await this.#endOf(partition, signal)
-        receiver = await this.#attach(partition, start, options, signal)
+        used = await this.#connected(serviceAddresses.telemetry(groupOf(options), partition), signal)
+        receiver = await this.#attach(used, partition, start, options, signal)
+        this.#isTrusted = true
+        doubts = 0
+        attachedAt = performance.now()
         for (;;) {
           const delivery = await receiver.receive({ signal })
           if (!delivery.settled) delivery.accept().catch(() => {})
           const event = readable(delivery, partition)
           if (event === undefined) continue
           attempt = 0
-          this.#isTrusted = true
           start = { offset: event.offset }
           yield event
         }
       } catch (error) {
         if (this.#isClosing && error instanceof ClosedError) return
-        if (!(await this.#mend(error, attempt, signal))) throw error
+        // One that has lived for long was well, though nothing may have come.
+        if (performance.now() - attachedAt >= this.#hub.stableMs) attempt = 1
+        if (castsDoubt(error)) doubts++
+        if (!(await this.#mend(error, attempt, signal, used, doubts))) throw error
       } finally {
         await receiver?.close().catch(() => {})
       }
@@ -181,36 +192,44 @@ export class EventHub {
   /**
    * Waits before the next try, after what ended a reader or a question.
    *
+   * @param used    the connection that it was on
+   * @param doubts  refusals in a row that a token may be to blame for
    * @returns false: there is none
    */
-  async #mend(error: unknown, attempt: number, signal: AbortSignal | undefined): Promise<boolean> {
+  async #mend(
+    error: unknown,
+    attempt: number,
+    signal: AbortSignal | undefined,
+    used?: Connected,
+    doubts = attempt,
+  ): Promise<boolean> {
     const { mending, over, clock } = this.#hub
     if (!mending || over.aborted || this.#isClosing || signal?.aborted || attempt > mending.attempts) return false
     // A consumer group that is not there is not there for anybody.
     if (castsDoubt(error) && (error as RemoteError).condition !== AmqpCondition.notFound) {
-      if (attempt > (this.#isTrusted ? MAX_DOUBTS : 1)) return false
+      if (doubts > (this.#isTrusted ? MAX_DOUBTS : 1)) return false
       await this.#hub.renewToken()
       // With another token, and from where the hub says now.
-      const current = this.#current
-      this.#current = undefined
-      current?.then(({ connection }) => connection.close()).catch(() => {})
+      // Once for all who used it.
+      if (used && used === this.#last) this.#current = undefined
+      used?.connection.close().catch(() => {})
     } else if (!isRetryable(error)) return false
     const either = signal === undefined ? over : AbortSignal.any([signal, over])
     await pause(clock, delayBefore(Math.max(attempt, 1), error, mending, Math.random()), either)
     return !either.aborted && !this.#isClosing
   }
 
-  async #attach(
+  #attach(
+    { connection, name }: Connected,
     partition: string,
     start: TelemetryStart,
     options: TelemetryOptions,
     signal: AbortSignal | undefined,
   ): Promise<Receiver> {
-    const { consumerGroup = '$Default', ownerLevel, credit = 300 } = options
+    const { ownerLevel, credit = 300 } = options
     const filter = filters.selector(selectorFor(start))
-    const { connection, name } = await this.#connected(serviceAddresses.telemetry(consumerGroup, partition), signal)
     return connection.attachReceiver(
-      { address: eventHubPartition(name, consumerGroup, partition), filter },
+      { address: eventHubPartition(name, groupOf(options), partition), filter },
       {
         signal,
         credit: { window: credit },
@@ -248,7 +267,8 @@ export class EventHub {
       void connection.closed.then(() => {
         if (this.#current === opening()) this.#current = undefined
       })
-      return { connection, name }
+      this.#last = { connection, name }
+      return this.#last
     } catch (error) {
       if (this.#current === opening()) this.#current = undefined
       throw error
@@ -261,13 +281,14 @@ export class EventHub {
     signal: AbortSignal | undefined,
   ): Promise<readonly ReadonlyMap<AmqpValue, AmqpValue>[]> {
     for (let attempt = 1; ; attempt++) {
+      let used: Connected | undefined
       try {
-        const connected = await this.#connected(serviceAddresses.telemetryManagement, signal)
-        return await this.#askOnce(connected, requests, signal)
+        used = await this.#connected(serviceAddresses.telemetryManagement, signal)
+        return await this.#askOnce(used, requests, signal)
       } catch (error) {
         // What is answered is the answer.
         const isAnswer = error instanceof RemoteError && error.scope === 'delivery'
-        if (isAnswer || !(await this.#mend(error, attempt, signal))) throw error
+        if (isAnswer || !(await this.#mend(error, attempt, signal, used))) throw error
       }
     }
   }
@@ -294,11 +315,13 @@ export class EventHub {
   }
 }
 
+const groupOf = ({ consumerGroup = '$Default' }: TelemetryOptions): string => consumerGroup
+
 const fromOf = (partition: string, { from }: TelemetryOptions): TelemetryStart =>
   (typeof from === 'function' ? from(partition) : from) ?? 'start'
 
 /** New connections in a row that may be of no use to who is refused. */
-const MAX_DOUBTS = 3
+const MAX_DOUBTS = 5
 const MANAGEMENT = '$management'
 /** How long a hub may take to redirect a link that it has attached, in ms. */
 const REDIRECT_MS = 10_000

@@ -281,18 +281,23 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
     if (!mending || !this.goesOn(error) || attempt > mending.attempts) return false
     if (castsDoubt(error)) {
       // By PLAIN, and with a certificate, there is nothing that could be said again.
-      if (!this.#renewal || !this.line.claimants.has(this) || ++this.#doubts > (this.#isTrusted ? MAX_DOUBTS : 1))
-        return false
-      // Whether that comes to nothing for good the renewal itself knows.
-      await this.renewToken()
-    }
+      if (!this.#renewal || !this.line.claimants.has(this)) return false
+      if (this.#doubts >= (this.#isTrusted ? MAX_DOUBTS : 1)) return false
+      // Whether a failure is for good the renewal itself knows.
+      if (await this.renewToken()) this.#doubts++
+    } else if (!this.goesOn(error)) return false
     await pause(this.clock, delayBefore(attempt, error, mending, Math.random()), this.#over.signal)
     return !this.#over.signal.aborted
   }
 
-  /** Renews the token now. What fails is tried again, or ends this connection. */
-  async renewToken(): Promise<void> {
-    await this.#renewal?.renew().catch(() => {})
+  /** Renews the token now. @returns whether that was done; what fails is tried again, or ends this connection */
+  async renewToken(): Promise<boolean> {
+    return (
+      this.#renewal?.renew().then(
+        () => true,
+        () => false,
+      ) ?? false
+    )
   }
 
   attached(): void {
@@ -356,8 +361,13 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
 
   /** An error as users get it: of what was closed because the hub refused, the reason. */
   explained(error: unknown): unknown {
-    const isOurs = this.#failure !== undefined && error instanceof ClosedError
-    return isOurs ? new ClosedError(this.who, 'connection', this.#failure, 'remote') : error
+    if (!(error instanceof ClosedError)) return error
+    if (this.#failure !== undefined) return new ClosedError(this.who, 'connection', this.#failure, 'remote')
+    // Of the token, which is renewed, a user need not know: it is worth another try.
+    const isPassing = castsDoubt(error) && this.goesOn(error) && this.#renewal !== undefined
+    return isPassing
+      ? new ClosedError(`a link of ${this.who}, which needs a new token,`, 'link', undefined, 'remote')
+      : error
   }
 
   // ---- its end ---------------------------------------------------------------------------------------------------
@@ -417,7 +427,7 @@ const MAX_QUEUED = 1_000
 /** As of any sender. */
 const MAX_PENDING = 2_048
 /** New tokens in a row that may be of no use to a link. */
-const MAX_DOUBTS = 3
+const MAX_DOUBTS = 5
 /** Renewals of many on one connection are this part of a token's life apart. */
 const SPREAD = 0.25
 const TOKEN_LIFE_MS = 3_600_000

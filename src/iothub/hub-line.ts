@@ -196,6 +196,8 @@ export class HubLine {
       for (let next = waiting.shift(); next && !signal.aborted; next = waiting.shift()) await next.claim()
     }
     await Promise.all(Array.from({ length: this.#concurrency }, work))
+    // Without them some tokens are missing: the next attempt may have better luck.
+    if (this.#cbs !== opening) throw new ClosedError('the pair of links to $cbs', 'link')
   }
 
   /** @internal */

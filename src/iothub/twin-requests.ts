@@ -9,6 +9,7 @@ import type { Delivery } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, ClosedError, DecodeError, LinkCondition, RemoteError } from '../errors.ts'
 import type { Message } from '../message/message.ts'
+import { after, type HubClock, systemClock } from './clock.ts'
 import { HubCondition } from './conditions.ts'
 import { readJsonBody } from './json-body.ts'
 import type { LinkPair } from './link-pair.ts'
@@ -41,14 +42,16 @@ interface Pending {
 /** The requests of one pair of links. */
 export class TwinRequests {
   readonly #pair: LinkPair
+  readonly #clock: HubClock
   readonly #pending = new Map<string, Pending>()
   #isClosed = false
   /** The connection was lost, and is being made again. */
   #isLost = false
 
   /** @param onNotification  told what a notification says; `undefined` where that is no JSON */
-  constructor(pair: LinkPair, onNotification: (body: unknown) => void) {
+  constructor(pair: LinkPair, onNotification: (body: unknown) => void, clock: HubClock = systemClock) {
     this.#pair = pair
+    this.#clock = clock
     void this.#receive(onNotification)
     void pair.closed.then(({ by, error }) => {
       this.#isClosed = true
@@ -69,7 +72,11 @@ export class TwinRequests {
       signal?.throwIfAborted()
       if (this.#isClosed) throw new ClosedError('the twin', 'link')
       const id = globalThis.crypto.randomUUID()
+      // Requests are settled when they leave: one that the hub drops has no answer, ever. What is safe to ask again is.
+      const late = (): void => pending.reject(new DOMException(`no answer within ${ANSWER_MS} ms`, 'TimeoutError'))
+      const cancelLate = operation === 'PATCH' ? undefined : after(this.#clock, ANSWER_MS, late)
       const settled = (): boolean => {
+        cancelLate?.()
         signal?.removeEventListener('abort', onAbort)
         return this.#pending.delete(id)
       }
@@ -150,6 +157,8 @@ export class TwinRequests {
 
 const lostError = (): ClosedError => new ClosedError('the connection of the twin', 'delivery', undefined, 'transport')
 
+/** How long the hub may take, as the SDKs have it for its other answers. */
+const ANSWER_MS = 30_000
 const BLANK = new TextEncoder().encode(' ')
 
 function bodyOf(message: Message): unknown {

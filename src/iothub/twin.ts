@@ -167,7 +167,7 @@ export class Twin implements LineWatcher {
 
   #bind(pair: LinkPair): TwinRequests {
     void pair.closed.then(closure => this.#onLinksEnded(closure))
-    return new TwinRequests(pair, body => this.#onNotification(body))
+    return new TwinRequests(pair, body => this.#onNotification(body), this.#hub.clock)
   }
 
   /** @internal */
