@@ -152,7 +152,8 @@ it(`${MESSAGES} messages, seed ${SEED}`, async () => {
   expect(found).toEqual({ telemetry: [], commands: [], violations: [], ended: [] })
   expect(sent.size + commanded.size).toBe(MESSAGES)
   const desired = hub.twin('d0').properties.desired as { readonly i?: number }
-  await until(() => twin.desired.i === desired.i)
+  // A question that the hub has dropped is asked again after 30 s.
+  await until(() => twin.desired.i === desired.i, 40_000)
   expect(await hub.invokeMethod('d0', 'echo', 7)).toMatchObject({ status: 200, payload: 7 })
   expect(strikes).toBeGreaterThan(MESSAGES / 100)
 
