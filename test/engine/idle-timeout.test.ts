@@ -46,7 +46,10 @@ describe('§2.4.5 idle time-out', () => {
         idle.onInput(start + input)
         idle.onOutput(start + output)
         const deadline = idle.deadline()
-        if (deadline === undefined) return expect([announced, remote]).toEqual([0, 0])
+        if (deadline === undefined) {
+          expect([announced, remote]).toEqual([0, 0])
+          return
+        }
         expect(idle.expired(deadline) || idle.heartbeatDue(deadline)).toBe(true)
         expect(idle.expired(deadline - 0.5) || idle.heartbeatDue(deadline - 0.5)).toBe(false)
       }),

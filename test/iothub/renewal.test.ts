@@ -200,7 +200,9 @@ describe('by PLAIN', () => {
     }
     expect(way.dialled.length).toBeGreaterThan(2)
     // The hub has closed none.
-    expect(way.states.filter(state => state === 'waiting').length).toBe(way.dialled.length - 1)
+    // One more may be on its way.
+    const begun = way.states.filter(state => state === 'waiting').length
+    expect([way.dialled.length - 1, way.dialled.length]).toContain(begun)
     expect(await telemetryOf(hub, sent)).toEqual(Array.from({ length: sent }, (_, i) => `${i}`))
     // It was lost with its connection, and comes again when its lock is over.
     await expect(held?.complete()).rejects.toThrow(ClosedError)
