@@ -62,7 +62,9 @@ export class Sections {
     let piece = 0
     let before = 0
     while (sectionNumber < until && offset < size) {
-      while (offset - before >= (pieces[piece]?.length ?? size)) before += pieces[piece++]?.length ?? size
+      // There is one: their lengths come to `size`.
+      for (; offset - before >= (pieces[piece] as Uint8Array).length; piece++)
+        before += (pieces[piece] as Uint8Array).length
       const length = sectionLength(pieces, piece, offset - before, size - offset)
       if (length === undefined) break
       offset += length
