@@ -146,7 +146,8 @@ function hostAndPort(text: unknown): { host: string; port: number | undefined } 
   const parts = typeof text === 'string' && /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text)
   if (parts)
     return { host: (parts[1] ?? parts[2]) as string, port: parts[3] === undefined ? undefined : Number(parts[3]) }
-  throw new UsageError(`hosts has \`host\`, \`host:port\` or \`[address]:port\`, not ${String(text)}`)
+  // Not the text itself: it may be a URL, and hold a password.
+  throw new UsageError('each of `hosts` is `host`, `host:port` or `[address]:port`; a URL stands only as the target')
 }
 
 function wayTo(settings: ConnectOptions): Way {

@@ -61,3 +61,8 @@ export function raise(error: unknown): void {
     throw error
   })
 }
+
+/** Where nobody else wants to know: a warning of the process, which prints it. */
+export const warn = (error: unknown): void => {
+  globalThis.process?.emitWarning(error instanceof Error ? error : new Error(String(error)))
+}

@@ -3,6 +3,7 @@
 import { ClosedError, UsageError } from '../errors.ts'
 import type { Delivery, ProcessOptions } from './api.ts'
 import type { ClientDelivery } from './delivery.ts'
+import { warn } from './emitter.ts'
 import { type Deferred, deferred, throwIfAborted } from './operation.ts'
 
 /** What `process` needs of its receiver. */
@@ -97,9 +98,4 @@ async function handleOne(
   }
   // Of the end of the link `process` itself tells.
   await settled?.catch(() => {})
-}
-
-/** Where nobody else wants to know: a warning of the process, which prints it. */
-export const warn = (error: unknown): void => {
-  globalThis.process?.emitWarning(error instanceof Error ? error : new Error(String(error)))
 }

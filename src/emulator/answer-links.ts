@@ -3,7 +3,7 @@
  * one that is, the request's reply-to and session say. Facts: spec-notes/cbs.md
  */
 
-import type { Sender, Session } from '../client/api.ts'
+import type { Delivery, Receiver, Sender, Session } from '../client/api.ts'
 import type { MessageInit } from '../message/message.ts'
 
 /** An answer, and where its request came from. */
@@ -15,6 +15,15 @@ export interface AddressedAnswer {
 
 /** Answers that may wait for a link; as many as requests may be sent without waiting. */
 const MAX_HELD = 100
+
+/** Serves the requests of a link until it ends, one after the other. */
+export async function serveEach(receiver: Receiver, serve: (delivery: Delivery) => Promise<void>): Promise<void> {
+  try {
+    for await (const delivery of receiver) await serve(delivery)
+  } catch {
+    // The link has ended, and with it what there was to do.
+  }
+}
 
 /** The links of one node, on one connection. */
 export class AnswerLinks {

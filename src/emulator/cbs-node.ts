@@ -10,7 +10,7 @@ import type { Delivery, Receiver, Sender } from '../client/api.ts'
 import { AmqpCondition, DecodeError } from '../errors.ts'
 import type { Body, Message, PropertiesInit } from '../message/message.ts'
 import { int } from '../types/values.ts'
-import { AnswerLinks } from './answer-links.ts'
+import { AnswerLinks, serveEach } from './answer-links.ts'
 import type { Authorisation } from './authorisation.ts'
 import type { Authentication } from './device-registry.ts'
 
@@ -42,12 +42,8 @@ export class CbsNode {
   }
 
   /** Answers the requests of a link until it ends, one after the other. */
-  async receiveRequests(receiver: Receiver): Promise<void> {
-    try {
-      for await (const delivery of receiver) await this.#serve(delivery)
-    } catch {
-      // The link has ended, and with it what there was to do.
-    }
+  receiveRequests(receiver: Receiver): Promise<void> {
+    return serveEach(receiver, delivery => this.#serve(delivery))
   }
 
   /** Sends answers on a link until it ends. */

@@ -7,7 +7,7 @@ import type { Delivery, Receiver, Sender } from '../client/api.ts'
 import { AmqpCondition, DecodeError } from '../errors.ts'
 import type { Entries } from '../message/message.ts'
 import { type AmqpValue, array, int, long, symbol } from '../types/values.ts'
-import { AnswerLinks } from './answer-links.ts'
+import { AnswerLinks, serveEach } from './answer-links.ts'
 import type { EventHubNode } from './event-hub-node.ts'
 
 interface Answer {
@@ -27,12 +27,8 @@ export class ManagementNode {
   }
 
   /** Answers the requests of a link until it ends. */
-  async receiveRequests(receiver: Receiver): Promise<void> {
-    try {
-      for await (const delivery of receiver) await this.#serve(delivery)
-    } catch {
-      // The link has ended, and with it what there was to do.
-    }
+  receiveRequests(receiver: Receiver): Promise<void> {
+    return serveEach(receiver, delivery => this.#serve(delivery))
   }
 
   /** Sends answers on a link until it ends. */

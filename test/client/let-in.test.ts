@@ -133,3 +133,10 @@ test.each([
   await (await connection[role]('q')).close()
   await connection.close()
 })
+
+test('what is said of a wrong host holds no password', async () => {
+  const connecting = connect('amqp://127.0.0.1', { hosts: ['amqps://ann:secret@broker-2'] })
+  const error = await connecting.catch(reason => reason)
+  expect(error).toBeInstanceOf(UsageError)
+  expect(inspect(error)).not.toContain('secret')
+})
