@@ -61,7 +61,9 @@ class World {
     if (link.resumes) this.resumed++
     if (link.remoteRole === 'receiver') {
       const sender = await link.accept()
-      while (this.outcomes.length < MESSAGES && (this.outcomes.length === 0 || this.#below(2) === 0)) {
+      // A few with each link, and the rest where no cut is to come.
+      const goesOn = (): boolean => this.#isUncut || this.outcomes.length === 0 || this.#below(2) === 0
+      while (this.outcomes.length < MESSAGES && goesOn()) {
         const index = this.outcomes.length
         this.outcomes.push(sender.send({ body: body(index) }).then(({ outcome }) => outcome, String))
       }
@@ -96,11 +98,13 @@ class World {
       this.#isQuiet
     )
   }
+  #isUncut = false
   #isQuiet = false
 
   /** One connection, cut after so many bytes, or left alone. */
   async connection(cutAfter: number): Promise<void> {
     const below = this.#below
+    this.#isUncut = cutAfter === Number.POSITIVE_INFINITY
     const engine = new Engine({})
     let sink: TransportSink | undefined
     let bytes = 0
@@ -163,9 +167,9 @@ class World {
         const index = this.#toSend++
         sender.transfer(encodeMessage({ body: body(index) }), { context: index })
       }
-      this.#decide(cutAfter === Number.POSITIVE_INFINITY)
+      this.#decide(this.#isUncut)
     }
-    this.#isQuiet = cutAfter === Number.POSITIVE_INFINITY
+    this.#isQuiet = this.#isUncut
     engine.receiveEnd(0)
     for (const delivery of hear(engine).outcomes) this.#outcome(delivery)
     if (sender) this.#outgoing = sender.open
