@@ -8,7 +8,6 @@ export type {
   Connection,
   ConnectionStats,
   Delivery,
-  Emits,
   IncomingLink,
   IncomingSession,
   Link,
@@ -22,6 +21,7 @@ export type {
   Session,
   StreamedInit,
 } from './client/api.ts'
+export type { Emits, LinkEvents, SenderEvents } from './client/api-events.ts'
 export type { TerminusKey, TerminusOptions, TerminusRecord, TerminusStore } from './client/api-termini.ts'
 export type { Acquired, CoordinatedTransaction, Retirement, Transaction } from './client/api-transactions.ts'
 export type { ConnectionState, ReconnectOptions, ReopenedConnection } from './client/back-off.ts'

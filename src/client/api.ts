@@ -10,6 +10,7 @@ import type { Transport } from '../io/transport.ts'
 import type { EncodedMessage } from '../message/encode.ts'
 import type { Message, MessageInit } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
+import type { Emits, LinkEvents, SenderEvents } from './api-events.ts'
 import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
 import type {
   Abortable,
@@ -34,18 +35,6 @@ export interface Closure {
   readonly by: 'local' | 'remote' | 'transport'
   /** `undefined` when it ended without an error. */
   readonly error: AmqpError | undefined
-}
-
-/** Typed events, few of them, only for what answers no call. */
-export interface Emits<Events> {
-  /**
-   * Calls `listener` on every event until the result is disposed or the signal fires.
-   * A listener that throws, or is async and rejects, does not disturb the others; its error surfaces as an uncaught
-   * exception, unless it is a `ClosedError`: what the listener was using has ended, and its `closed` says why. When a
-   * listener of links fails with a `DecodeError`, the link is closed with `amqp:decode-error` instead; one of sessions
-   * or of connections ends the connection so.
-   */
-  on<K extends keyof Events>(type: K, listener: (event: Events[K]) => unknown, options?: Abortable): Disposable
 }
 
 /** What the peer said of itself in its open. §2.7.1 */
@@ -260,7 +249,7 @@ export interface StreamedInit extends Omit<MessageInit, 'body'> {
 }
 
 /** Sends messages. §2.6 */
-export interface Sender extends Link, Emits<{ closed: Closure; credit: { linkCredit: number; drain: boolean } }> {
+export interface Sender extends Link, Emits<SenderEvents> {
   /** Deliveries that the receiver still allows. §2.6.7 */
   readonly linkCredit: number
   /** Messages queued here and not yet on the wire. */
@@ -306,7 +295,7 @@ export interface ResumedSend {
  * when the link is closed from this end, or, where the peer had attached it, by the peer; it throws `ClosedError` when
  * the link ends otherwise.
  */
-export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emits<{ closed: Closure }> {
+export interface Receiver extends Link, AsyncIterable<Delivery, undefined>, Emits<LinkEvents> {
   /** The next delivery. @throws {ClosedError} when the link ends. Cancellation loses nothing. */
   receive(options?: Abortable): Promise<Delivery>
   /**

@@ -1,7 +1,7 @@
 /** A few typed events. Listeners are added with `on`, which gives something to dispose. */
 
 import { ClosedError, DecodeError, UsageError } from '../errors.ts'
-import type { Emits } from './api.ts'
+import type { Emits } from './api-events.ts'
 import { checkSignal } from './operation.ts'
 import type { Abortable } from './options.ts'
 

@@ -6,6 +6,7 @@ import { AmqpCondition, type AmqpError, ClosedError, LinkCondition, ProtocolErro
 import { timerDelay } from '../io/delay.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
+import type { LinkEvents } from './api-events.ts'
 import { backOffOf, waitBefore } from './back-off.ts'
 import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
@@ -40,7 +41,7 @@ export interface LinkOwner {
   tellState(scope: 'link', name: string, state: 'ended', end: Closure): void
 }
 
-export abstract class ClientLink<Events extends { closed: Closure }> extends Emitter<Events> {
+export abstract class ClientLink<Events extends LinkEvents> extends Emitter<Events> {
   /** Another one each time the link is attached. */
   endpoint: LinkEndpoint
   protected readonly owner: LinkOwner
@@ -57,6 +58,8 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   /** It has been lost, and is not yet attached again. */
   #isSuspended = false
   #isLeaving = false
+  /** `suspended` was told, and `restored` not yet. */
+  #isLost = false
   /** Why it was suspended last. */
   #loss: AmqpError | undefined
   /** Times in a row that the peer has forced it off, since when, and what waits for the next attach. */
@@ -81,7 +84,7 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   }
 
   protected override get eventNames(): readonly string[] {
-    return ['closed']
+    return ['closed', 'suspended', 'restored']
   }
 
   get name(): string {
@@ -157,6 +160,9 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
   suspend(closure: Closure): void {
     if (!this.survives) return this.onClosed(closure)
     this.#suspend(closure)
+    if (this.#isLost) return
+    this.#isLost = true
+    this.emit('suspended', closure as Events['suspended'])
   }
 
   #suspend(closure: Closure): void {
@@ -297,6 +303,10 @@ export abstract class ClientLink<Events extends { closed: Closure }> extends Emi
       this.onReattached()
       this.#reattached?.resolve()
       this.#reattached = undefined
+    }
+    if (this.#isLost && !this.isReattaching) {
+      this.#isLost = false
+      this.emit('restored', undefined as Events['restored'])
     }
     this.#attaching?.resolve()
   }

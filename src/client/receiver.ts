@@ -8,7 +8,8 @@ import type { ReceiverEndpoint } from '../engine/receiver-endpoint.ts'
 import { type AmqpError, UsageError } from '../errors.ts'
 import { fields } from '../types/composite.ts'
 import { Acquiring } from './acquiring.ts'
-import type { Closure, Delivery, ProcessOptions, Receiver } from './api.ts'
+import type { Delivery, ProcessOptions, Receiver } from './api.ts'
+import type { LinkEvents } from './api-events.ts'
 import { ClientDelivery } from './delivery.ts'
 import { Drains } from './drains.ts'
 import type { IncomingBody } from './incoming-body.ts'
@@ -30,7 +31,7 @@ const DRAIN_AFTER_MS = 250
 /** Why a `get` stops waiting. */
 const NOTHING: unknown = /* @__PURE__ */ Symbol('nothing')
 
-export class ClientReceiver extends ClientLink<{ closed: Closure }> implements Receiver {
+export class ClientReceiver extends ClientLink<LinkEvents> implements Receiver {
   static {
     inspectAs(ClientReceiver.prototype, 'Receiver', of => of.summary)
   }

@@ -53,7 +53,7 @@ export class ClientRequestLink implements RequestLink {
     this.#receiver = on.receiver
     this.#options = options
     for (const { closed } of [on.sender, on.receiver, on.session]) void closed.then(closure => this.#onClosed(closure))
-    on.session.onSuspended = () => this.#onSuspended()
+    on.receiver.on('suspended', () => this.#onSuspended())
     void this.#receive(on.receiver)
   }
 
@@ -62,12 +62,16 @@ export class ClientRequestLink implements RequestLink {
   }
 
   /**
-   * The connection is lost, and is made again. What is not sent waits, unless it names a node that was made for the
-   * answers and is no more. Of what was taken the answer is lost, unless links are resumed.
+   * The link for answers is lost, with its connection or without, and is attached again. What is not sent waits, unless it
+   * names a node that was made for the answers and is no more. Of what was taken the answer is lost, unless links are
+   * resumed.
    */
   #onSuspended(): void {
     const isResumed = this.#session.recovery?.options.resume === true
-    const error = new ClosedError(`the request link to '${this.address}' lost its connection: the request`, 'delivery')
+    const error = new ClosedError(
+      `the request link to '${this.address}' lost the link for its answers: the request`,
+      'delivery',
+    )
     for (const { isAccepted, give } of [...this.#pending.values()])
       if (!this.#options.replyTo || (isAccepted && !isResumed)) give(error)
   }
@@ -136,7 +140,7 @@ export class ClientRequestLink implements RequestLink {
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error
       // Which request it answers cannot be read, so none can be left waiting for it.
-      await delivery.reject({ condition: AmqpCondition.decodeError })
+      void handled(delivery.reject({ condition: AmqpCondition.decodeError }))
       await this.#fail(
         new ProtocolError(
           `an answer of '${this.address}' cannot be decoded`,
@@ -151,21 +155,22 @@ export class ClientRequestLink implements RequestLink {
     if (!request) {
       // A late answer, or nobody's: sent again, it would be no better.
       this.unmatched++
-      return delivery.accept()
+      void handled(delivery.accept())
+      return
     }
     let wrong: ErrorInit | undefined
     try {
       wrong = this.#options.check?.(delivery.message)
     } catch (error) {
-      await delivery.accept()
+      void handled(delivery.accept())
       return request.settle(undefined, error)
     }
     if (wrong) {
-      await delivery.reject(wrong)
+      void handled(delivery.reject(wrong))
       const { condition, description = 'an answer is not as it should be' } = wrong
       return request.settle(undefined, new ProtocolError(description, condition, 'delivery'))
     }
-    await delivery.accept()
+    void handled(delivery.accept())
     request.settle(delivery.message)
   }
 

@@ -8,7 +8,8 @@ import { type AmqpError, ClosedError, TransactionCondition, type TransactionErro
 import { EncodedMessage, encodeMessage, writeMessage } from '../message/encode.ts'
 import type { MessageInit } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
-import type { Closure, ResumedSend, Sender, StreamedInit } from './api.ts'
+import type { ResumedSend, Sender, StreamedInit } from './api.ts'
+import type { SenderEvents } from './api-events.ts'
 import { checkAddressed, checkSend, checkSize } from './check-send.ts'
 import { HeldSends } from './held-sends.ts'
 import { inspectAs } from './inspect.ts'
@@ -22,8 +23,6 @@ import { type PendingSend, PendingSends } from './pending-sends.ts'
 import { isStreamed, StreamedSend } from './streamed-send.ts'
 import type { ClientTransaction } from './transaction.ts'
 import { restoredSend, type UnsettledSend, unsettledSends } from './unsettled.ts'
-
-type SenderEvents = { closed: Closure; credit: { linkCredit: number; drain: boolean } }
 
 /** What work under a transaction is refused with that nobody here coordinates. §4.5.8 */
 export const UNKNOWN_ID: ErrorInit = {
@@ -68,7 +67,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   }
 
   protected override get eventNames(): readonly string[] {
-    return ['closed', 'credit']
+    return [...super.eventNames, 'credit']
   }
 
   get linkCredit(): number {

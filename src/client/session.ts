@@ -84,8 +84,6 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   #beginning: Deferred<void> | undefined
   #options: SessionOptions = {}
   #isEnding = false
-  /** Told when the connection is lost, by whoever uses the session as a whole. */
-  onSuspended: (() => void) | undefined
   /** Who waits to hear what is there again. */
   #restored: Deferred<number> | undefined
   readonly #incoming = new IncomingQueue<IncomingLink>(
@@ -190,7 +188,6 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     this.isSuspended = true
     this.#controlLinks.length = 0
     for (const link of [...this.#links]) link.suspend(closure)
-    this.onSuspended?.()
   }
 
   /** The connection is there again: begins again; links are attached when the peer has answered. */

@@ -38,19 +38,12 @@ export interface Claimant {
   claim(): Promise<void>
 }
 
-/** Who wants to know that a line was lost, and that there is another. Both come before anything else is done about it. */
-export interface LineWatcher {
-  onLost(): void
-  onBack(): void
-}
-
 export class HubLine {
   readonly connection: Connection
   readonly clock: HubClock
   /** `undefined`: a loss is the end. */
   readonly mending: Mending | undefined
   readonly claimants: Set<Claimant> = new Set()
-  readonly watchers: Set<LineWatcher> = new Set()
   /** Resolves when it has ended for good: by whom, and why. */
   readonly closed: Promise<Closure>
   /** Whether there is a connection, as far as is known. */
@@ -205,11 +198,9 @@ export class HubLine {
     if (state === 'waiting' && this.isUp) {
       this.isUp = false
       this.#dropCbs()
-      for (const watcher of [...this.watchers]) watcher.onLost()
     } else if (state === 'connected') {
       this.#doubt.at = performance.now()
       this.isUp = true
-      for (const watcher of [...this.watchers]) watcher.onBack()
     }
   }
 

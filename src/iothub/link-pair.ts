@@ -6,6 +6,7 @@
  */
 
 import type { Closure, Connection, Receiver, Sender } from '../client/api.ts'
+import type { Emits, LinkEvents } from '../client/api-events.ts'
 import type { ReceiverOptions, SenderOptions } from '../client/options.ts'
 import type { AmqpValue } from '../types/values.ts'
 
@@ -15,8 +16,17 @@ export interface LinkPair {
   readonly receiver: Receiver
   /** Resolves when either has ended, by its closure; the other is closed then. */
   readonly closed: Promise<Closure>
+  /** Who wants to know that one of them was lost, and that both are there again. */
+  readonly watchers: Set<PairWatcher>
   /** Closes both. */
   close(): Promise<void>
+}
+
+/** Of a pair whose links are attached again by themselves: after the loss of the connection, or when they were forced off. */
+export interface PairWatcher {
+  /** What was to come by them, does not. May be told twice. */
+  onLost(): void
+  onBack(): void
 }
 
 /** What a pair is for: its address, the kind that its id names, and how its links settle. */
@@ -54,9 +64,22 @@ export async function attachLinkPair(
     await Promise.all([sender.close(), receiver.close()])
   }
   const closed = Promise.race([sender.closed, receiver.closed])
+  const links: readonly Emits<LinkEvents>[] = [sender, receiver]
+  const down = new Set<Emits<LinkEvents>>()
+  const watchers = new Set<PairWatcher>()
+  for (const link of links) {
+    link.on('suspended', () => {
+      down.add(link)
+      for (const watcher of watchers) watcher.onLost()
+    })
+    link.on('restored', () => {
+      down.delete(link)
+      if (down.size === 0) for (const watcher of watchers) watcher.onBack()
+    })
+  }
   // A half that is left would take requests that nobody answers.
   void closed.then(() => close().catch(() => {}))
-  return { sender, receiver, closed, close }
+  return { sender, receiver, closed, close, watchers }
 }
 
 /** The version of the service that methods and twin are asked for by. */

@@ -64,6 +64,7 @@ export class TwinRequests {
    *
    * @throws {RemoteError} the hub answered with an error; its number is in `info`, as `status`
    * @throws {ClosedError} a link ended first
+   * @throws {DOMException} `TimeoutError`: no answer came within 30 s; an update may have taken effect
    *
    * Cancellation stops waiting; the request may take effect.
    */
@@ -72,9 +73,14 @@ export class TwinRequests {
       signal?.throwIfAborted()
       if (this.#isClosed) throw new ClosedError('the twin', 'link')
       const id = globalThis.crypto.randomUUID()
-      // Requests are settled when they leave: one that the hub drops has no answer, ever. What is safe to ask again is.
+      // Requests are settled when they leave: one that the hub drops has no answer, ever.
       const late = (): void => pending.reject(new DOMException(`no answer within ${ANSWER_MS} ms`, 'TimeoutError'))
-      const cancelLate = operation === 'PATCH' ? undefined : after(this.#clock, ANSWER_MS, late)
+      let cancelLate: (() => void) | undefined
+      const limit = (): void => {
+        cancelLate = after(this.#clock, ANSWER_MS, late)
+      }
+      // An update may wait for its links as long as it has to.
+      if (operation !== 'PATCH') limit()
       const settled = (): boolean => {
         cancelLate?.()
         signal?.removeEventListener('abort', onAbort)
@@ -100,8 +106,10 @@ export class TwinRequests {
         body: body ?? BLANK,
       }
       this.#pair.sender.send(message, { signal: cancel.signal }).then(() => {
+        if (!this.#pending.has(id)) return
         pending.isSent = true
         if (this.#isLost) pending.reject(lostError())
+        else if (operation === 'PATCH') limit()
       }, pending.reject)
     })
   }
@@ -123,7 +131,8 @@ export class TwinRequests {
   async #receive(onNotification: (body: unknown) => void): Promise<void> {
     try {
       for await (const delivery of this.#pair.receiver) {
-        if (!delivery.settled) await delivery.accept()
+        // Where it fails the hub sends it again, or the twin is read anew.
+        if (!delivery.settled) delivery.accept().catch(() => {})
         this.#take(delivery, onNotification)
       }
     } catch {

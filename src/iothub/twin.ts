@@ -11,7 +11,6 @@ import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, AmqpError, ClosedError, ProtocolError, UsageError } from '../errors.ts'
 import { untilAborted } from './clock.ts'
 import type { HubConnection } from './hub-connection.ts'
-import type { LineWatcher } from './hub-line.ts'
 import { jsonBytes } from './json-body.ts'
 import type { LinkPair } from './link-pair.ts'
 import { isJsonObject, type JsonObject, mergePatch } from './merge-patch.ts'
@@ -41,7 +40,7 @@ interface Link {
 }
 
 /** A twin, kept current. Get it by `DeviceClient.twin()`. */
-export class Twin implements LineWatcher {
+export class Twin {
   /** Resolves when the twin is no longer kept current: the links or the connection ended for good. */
   readonly closed: Promise<Closure>
   readonly #links: SharedLink<LinkPair>
@@ -71,7 +70,6 @@ export class Twin implements LineWatcher {
     })
     this.#next = this.#promiseNext()
     this.#requests = this.#bind(pair)
-    hub.line.watchers.add(this)
   }
 
   /** @internal Subscribes and reads. @throws as {@link refresh} */
@@ -114,6 +112,7 @@ export class Twin implements LineWatcher {
    * @throws {UsageError} the patch is no JSON object
    * @throws {RemoteError} the hub refused it; `info` has its `status`, e.g. 400, 413, 429
    * @throws {ClosedError} the connection or the links were lost meanwhile; whether it took effect is unknown
+   * @throws {DOMException} `TimeoutError`: the hub has not answered within 30 s; likewise
    *
    * Cancellation stops waiting; the update may take effect.
    */
@@ -167,18 +166,16 @@ export class Twin implements LineWatcher {
 
   #bind(pair: LinkPair): TwinRequests {
     void pair.closed.then(closure => this.#onLinksEnded(closure))
-    return new TwinRequests(pair, body => this.#onNotification(body), this.#hub.clock)
-  }
-
-  /** @internal */
-  onLost(): void {
-    this.#requests.onLost()
-  }
-
-  /** @internal Requests wait for the links, which are restored behind this. */
-  onBack(): void {
-    this.#requests.onBack()
-    void this.#catchUp()
+    const requests = new TwinRequests(pair, body => this.#onNotification(body), this.#hub.clock)
+    pair.watchers.add({
+      onLost: () => requests.onLost(),
+      // The hub has forgotten the subscription with the links.
+      onBack: () => {
+        requests.onBack()
+        void this.#catchUp()
+      },
+    })
+    return requests
   }
 
   async #onLinksEnded(closure: Closure): Promise<void> {
@@ -218,7 +215,6 @@ export class Twin implements LineWatcher {
   #end(closure: Closure): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#hub.line.watchers.delete(this)
     const error = this.#hub.explained(new ClosedError('the twin', 'link', closure.error, closure.by)) as AmqpError
     if (closure.by === 'local' && this.#hub.isClosing) this.#announce(undefined)
     else this.#fail(error)

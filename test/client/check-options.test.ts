@@ -1,7 +1,7 @@
 /** Options and events that do not exist, or are out of range: said before anything is opened. */
 
 import { describe, expect, test } from 'vitest'
-import type { Emits } from '../../src/client/api.ts'
+import type { Emits } from '../../src/client/api-events.ts'
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/listen.ts'
 import { EncodeError, UsageError } from '../../src/errors.ts'
@@ -61,8 +61,8 @@ test('events that are not there, listeners that are none', async () => {
   for (const [emitter, names] of [
     [near, 'closed, session'],
     [sender.session, 'closed, link'],
-    [sender, 'closed, credit'],
-    [receiver, 'closed'],
+    [sender, 'closed, suspended, restored, credit'],
+    [receiver, 'closed, suspended, restored'],
     [listener, 'connection, error'],
   ] as const) {
     const on = (type: string, listener: unknown, options = {}) =>

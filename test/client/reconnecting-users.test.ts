@@ -146,6 +146,8 @@ describe('requests', () => {
   let node = 0
   interface Asked {
     answer(): void
+    /** The link for answers. */
+    by(): Sender | undefined
     readonly replyTo: string | undefined
   }
   /** A node that answers when it is told to. */
@@ -162,7 +164,7 @@ describe('requests', () => {
         const { messageId, replyTo } = delivery.message.properties ?? {}
         const answer = () =>
           void answers?.send({ properties: { correlationId: messageId }, body: 'answer' }).catch(() => {})
-        asked.push({ answer, replyTo })
+        asked.push({ answer, by: () => answers, replyTo })
       }
     }
   }
@@ -202,6 +204,21 @@ describe('requests', () => {
     await until(() => asked.length === 1)
     world.cut()
     expect(await sent).toMatchObject({ code: 'ERR_AMQP_CLOSED', scope: 'delivery' })
+  })
+
+  test('§2.6.4 the peer forces the link for answers off: of what was taken the answer is lost, and the next is answered', async () => {
+    const asked: Asked[] = []
+    await using world = await reconnecting({ onLink: asking(asked) })
+    const { ask } = await request(world)
+    const taken = ask()
+    await until(() => asked.length === 1)
+    await asked[0]?.by()?.close({ error: { condition: 'amqp:link:detach-forced' } })
+    expect(await taken).toBeInstanceOf(ClosedError)
+    const next = ask()
+    await until(() => asked.length === 2)
+    asked[1]?.answer()
+    expect(await next).toBe('answer')
+    expect(world.far).toHaveLength(1)
   })
 
   test('§3.5.3 at a node that the peer makes: another one, which the next request names', async () => {

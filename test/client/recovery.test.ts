@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import type { Delivery, Sender } from '../../src/client/api.ts'
+import type { Emits, LinkEvents } from '../../src/client/api-events.ts'
 import { ClosedError, RemoteError, TransactionError, TransportError, UsageError } from '../../src/errors.ts'
 import { settled, turn } from './joined.ts'
 import { reconnecting, said, until } from './reconnecting.ts'
@@ -293,6 +294,35 @@ describe('links', () => {
     expect(world.far).toHaveLength(1)
     await world.receivers[1]?.close({ error: { condition: 'amqp:resource-deleted' } })
     expect(await sender.closed).toMatchObject({ error: { condition: 'amqp:resource-deleted' } })
+  })
+
+  test('is told: a loss and a return, of the connection or of the link alone', async () => {
+    await using world = await reconnecting()
+    const sender = await world.near.sender('q')
+    const receiver = await world.near.receiver('q')
+    const told: string[] = []
+    for (const [name, link] of Object.entries({ sender, receiver })) {
+      const on: Emits<LinkEvents>['on'] = link.on.bind(link)
+      on('suspended', ({ by, error }) => told.push(`${name} suspended ${by} ${error?.condition}`))
+      on('restored', () => told.push(`${name} restored`))
+      on('closed', ({ by }) => told.push(`${name} closed ${by}`))
+    }
+    await world.receivers[0]?.close({ error: { condition: 'amqp:link:detach-forced' } })
+    await until(() => told.length === 2)
+    expect(told.splice(0)).toEqual(['sender suspended remote amqp:link:detach-forced', 'sender restored'])
+    // However many attempts it takes, once.
+    world.refuse(true)
+    world.cut()
+    await world.state('waiting', 3)
+    expect(told.splice(0).sort()).toEqual([
+      'receiver suspended transport undefined',
+      'sender suspended transport undefined',
+    ])
+    world.refuse(false)
+    await until(() => told.length === 2)
+    expect(told.splice(0).sort()).toEqual(['receiver restored', 'sender restored'])
+    await world.near.close()
+    expect(told.sort()).toEqual(['receiver closed local', 'sender closed local'])
   })
 
   test('closing while there is no connection ends them here', async () => {

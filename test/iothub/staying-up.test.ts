@@ -326,6 +326,20 @@ describe('a link that is lost', () => {
     expect(way.dialled).toHaveLength(1)
   })
 
+  it('of a twin, forced off, is attached again, and the twin catches up', async () => {
+    const hub = await world.hub()
+    const { device, way } = await world.device(hub)
+    const twin = await device.twin()
+    const changes = twin.changes()
+    const fault = hub.fault({ on: 'link', match: '/twin', error: { condition: 'amqp:link:detach-forced' }, times: 1 })
+    expect(fault.strikes).toBe(1)
+    await turn(100)
+    hub.updateDesired('d1', { a: 1 })
+    expect((await changes.next()).value).toMatchObject({ patch: { a: 1 }, desired: { a: 1 } })
+    expect(await twin.update({ b: 1 })).toBe(2)
+    expect(way.dialled).toHaveLength(1)
+  })
+
   it('of a pair that is refused for good ends methods and twin', async () => {
     const hub = await world.hub()
     const { device } = await world.device(hub)
