@@ -56,6 +56,8 @@ export interface TelemetryOptions extends Abortable {
 interface Connected {
   readonly connection: HubConnection
   readonly name: string
+  /** Somebody was refused on it: its token may be to blame. */
+  isDoubted: boolean
 }
 
 /** The event hub of one hub, for whoever is logged in there. */
@@ -70,6 +72,8 @@ export class EventHub {
   #isRefed = true
   /** It has been read: whoever reads has the right to. */
   #isTrusted = false
+  /** Connections in a row that were of no use, and whose token may be to blame. */
+  #doubts = 0
 
   /**
    * @param hub      tells where the event hub is
@@ -148,7 +152,6 @@ export class EventHub {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<TelemetryEvent, undefined, undefined> {
     let start: TelemetryStart | undefined
-    let doubts = 0
     for (let attempt = 1; ; attempt++) {
       let receiver: Receiver | undefined
       let attachedAt = Number.POSITIVE_INFINITY
@@ -159,7 +162,7 @@ export class EventHub {
         used = await this.#connected(serviceAddresses.telemetry(groupOf(options), partition), signal)
         receiver = await this.#attach(used, partition, start, options, signal)
         this.#isTrusted = true
-        doubts = 0
+        this.#doubts = 0
         attachedAt = performance.now()
         for (;;) {
           const delivery = await receiver.receive({ signal })
@@ -174,8 +177,7 @@ export class EventHub {
         if (this.#isClosing && error instanceof ClosedError) return
         // One that has lived for long was well, though nothing may have come.
         if (performance.now() - attachedAt >= this.#hub.stableMs) attempt = 1
-        if (castsDoubt(error)) doubts++
-        if (!(await this.#mend(error, attempt, signal, used, doubts))) throw error
+        if (!(await this.#mend(error, attempt, signal, used))) throw error
       } finally {
         await receiver?.close().catch(() => {})
       }
@@ -192,22 +194,19 @@ export class EventHub {
   /**
    * Waits before the next try, after what ended a reader or a question.
    *
-   * @param used    the connection that it was on
-   * @param doubts  refusals in a row that a token may be to blame for
+   * @param used  the connection that it was on
    * @returns false: there is none
    */
-  async #mend(
-    error: unknown,
-    attempt: number,
-    signal: AbortSignal | undefined,
-    used?: Connected,
-    doubts = attempt,
-  ): Promise<boolean> {
+  async #mend(error: unknown, attempt: number, signal: AbortSignal | undefined, used?: Connected): Promise<boolean> {
     const { mending, over, clock } = this.#hub
     if (!mending || over.aborted || this.#isClosing || signal?.aborted || attempt > mending.attempts) return false
     // A consumer group that is not there is not there for anybody.
     if (castsDoubt(error) && (error as RemoteError).condition !== AmqpCondition.notFound) {
-      if (doubts > (this.#isTrusted ? MAX_DOUBTS : 1)) return false
+      if (used && used === this.#last && !used.isDoubted) {
+        used.isDoubted = true
+        this.#doubts++
+      }
+      if (this.#doubts > (this.#isTrusted ? MAX_DOUBTS : 1)) return false
       await this.#hub.renewToken()
       // With another token, and from where the hub says now.
       // Once for all who used it.
@@ -267,10 +266,11 @@ export class EventHub {
       void connection.closed.then(() => {
         if (this.#current === opening()) this.#current = undefined
       })
-      this.#last = { connection, name }
+      this.#last = { connection, name, isDoubted: false }
       return this.#last
     } catch (error) {
       if (this.#current === opening()) this.#current = undefined
+      if (castsDoubt(error)) this.#doubts++
       throw error
     }
   }
@@ -284,7 +284,9 @@ export class EventHub {
       let used: Connected | undefined
       try {
         used = await this.#connected(serviceAddresses.telemetryManagement, signal)
-        return await this.#askOnce(used, requests, signal)
+        const answers = await this.#askOnce(used, requests, signal)
+        this.#doubts = 0
+        return answers
       } catch (error) {
         // What is answered is the answer.
         const isAnswer = error instanceof RemoteError && error.scope === 'delivery'
