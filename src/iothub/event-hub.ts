@@ -56,8 +56,8 @@ export interface TelemetryOptions extends Abortable {
 interface Connected {
   readonly connection: HubConnection
   readonly name: string
-  /** Somebody was refused on it: its token may be to blame. */
-  isDoubted: boolean
+  /** Somebody was refused on it, and its token may be to blame: whether another is worth a try. */
+  doubt?: Promise<boolean>
 }
 
 /** The event hub of one hub, for whoever is logged in there. */
@@ -70,10 +70,6 @@ export class EventHub {
   #last: Connected | undefined
   #isClosing = false
   #isRefed = true
-  /** It has been read: whoever reads has the right to. */
-  #isTrusted = false
-  /** Connections in a row that were of no use, and whose token may be to blame. */
-  #doubts = 0
 
   /**
    * @param hub      tells where the event hub is
@@ -161,8 +157,7 @@ export class EventHub {
         if (start === 'end' && this.#hub.mending) start = await this.#endOf(partition, signal)
         used = await this.#connected(serviceAddresses.telemetry(groupOf(options), partition), signal)
         receiver = await this.#attach(used, partition, start, options, signal)
-        this.#isTrusted = true
-        this.#doubts = 0
+        this.#hub.attached()
         attachedAt = performance.now()
         for (;;) {
           const delivery = await receiver.receive({ signal })
@@ -202,20 +197,23 @@ export class EventHub {
     if (!mending || over.aborted || this.#isClosing || signal?.aborted || attempt > mending.attempts) return false
     // A consumer group that is not there is not there for anybody.
     if (castsDoubt(error) && (error as RemoteError).condition !== AmqpCondition.notFound) {
-      if (used && used === this.#last && !used.isDoubted) {
-        used.isDoubted = true
-        this.#doubts++
-      }
-      if (this.#doubts > (this.#isTrusted ? MAX_DOUBTS : 1)) return false
-      await this.#hub.renewToken()
-      // With another token, and from where the hub says now.
-      // Once for all who used it.
-      if (used && used === this.#last) this.#current = undefined
-      used?.connection.close().catch(() => {})
+      if (!(await this.#doubt(used))) return false
     } else if (!isRetryable(error)) return false
     const either = signal === undefined ? over : AbortSignal.any([signal, over])
     await pause(clock, delayBefore(Math.max(attempt, 1), error, mending, Math.random()), either)
     return !either.aborted && !this.#isClosing
+  }
+
+  /** Once for all who used a connection. @returns false: another token is not worth a try */
+  #doubt(used: Connected | undefined): Promise<boolean> {
+    if (!used) return this.#hub.doubtToken()
+    if (!used.doubt) {
+      // With another token, and from where the hub says now.
+      if (used === this.#last) this.#current = undefined
+      used.connection.close().catch(() => {})
+      used.doubt = this.#hub.doubtToken()
+    }
+    return used.doubt
   }
 
   #attach(
@@ -266,11 +264,10 @@ export class EventHub {
       void connection.closed.then(() => {
         if (this.#current === opening()) this.#current = undefined
       })
-      this.#last = { connection, name, isDoubted: false }
+      this.#last = { connection, name }
       return this.#last
     } catch (error) {
       if (this.#current === opening()) this.#current = undefined
-      if (castsDoubt(error)) this.#doubts++
       throw error
     }
   }
@@ -285,7 +282,7 @@ export class EventHub {
       try {
         used = await this.#connected(serviceAddresses.telemetryManagement, signal)
         const answers = await this.#askOnce(used, requests, signal)
-        this.#doubts = 0
+        this.#hub.attached()
         return answers
       } catch (error) {
         // What is answered is the answer.
@@ -322,8 +319,6 @@ const groupOf = ({ consumerGroup = '$Default' }: TelemetryOptions): string => co
 const fromOf = (partition: string, { from }: TelemetryOptions): TelemetryStart =>
   (typeof from === 'function' ? from(partition) : from) ?? 'start'
 
-/** New connections in a row that may be of no use to who is refused. */
-const MAX_DOUBTS = 5
 const MANAGEMENT = '$management'
 /** How long a hub may take to redirect a link that it has attached, in ms. */
 const REDIRECT_MS = 10_000

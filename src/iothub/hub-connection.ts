@@ -16,6 +16,7 @@ import { type AmqpError, ClosedError, UsageError } from '../errors.ts'
 import type { MessageInit } from '../message/message.ts'
 import { type HubClock, pause, systemClock, untilAborted } from './clock.ts'
 import { isRetryable } from './conditions.ts'
+import { Doubts } from './doubts.ts'
 import { type Claimant, HubLine } from './hub-line.ts'
 import { attachProperties, checkHubOptions, type IotHubOptions } from './hub-options.ts'
 import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
@@ -54,16 +55,16 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
   #isClosing = false
   /** Messages that are not answered. */
   #sending = 0
-  /** Times in a row that a link was refused though the token should do. */
-  #doubts = 0
-  /** It has had a link: what it stands for has some right. */
-  #isTrusted = false
+  /** That a link was refused though the token should do. */
+  readonly #doubts: Doubts
+  #doubting: Promise<boolean> | undefined
 
   private constructor(line: HubLine, login: HubLogin, options: IotHubOptions, shared?: SharedLine) {
     this.line = line
     this.#login = login
     this.#options = options
     this.#shared = shared
+    this.#doubts = new Doubts(line.mending?.maxMs ?? 0)
     if (!('x509' in login.credential))
       this.#renewal = new TokenRenewal({
         clock: line.clock,
@@ -282,27 +283,31 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
     if (castsDoubt(error)) {
       // By PLAIN, and with a certificate, there is nothing that could be said again.
       if (!this.#renewal || !this.line.claimants.has(this)) return false
-      if (this.#doubts >= (this.#isTrusted ? MAX_DOUBTS : 1)) return false
-      // Whether a failure is for good the renewal itself knows.
-      if (await this.renewToken()) this.#doubts++
+      if (!(await this.doubtToken())) return false
     } else if (!this.goesOn(error)) return false
     await pause(this.clock, delayBefore(attempt, error, mending, Math.random()), this.#over.signal)
     return !this.#over.signal.aborted
   }
 
-  /** Renews the token now. @returns whether that was done; what fails is tried again, or ends this connection */
-  async renewToken(): Promise<boolean> {
-    return (
-      this.#renewal?.renew().then(
-        () => true,
-        () => false,
-      ) ?? false
-    )
+  /** Puts a new token, one for all who are refused at a time. @returns false: there have been enough of no use */
+  doubtToken(): Promise<boolean> {
+    const doubt = async (): Promise<boolean> => {
+      if (this.#doubts.areEnough(performance.now())) return false
+      // Whether a failure is for good the renewal itself knows: what fails is tried again, or ends this connection.
+      await this.#renewal?.renew().then(
+        () => this.#doubts.add(performance.now()),
+        () => {},
+      )
+      return true
+    }
+    this.#doubting ??= doubt().finally(() => {
+      this.#doubting = undefined
+    })
+    return this.#doubting
   }
 
   attached(): void {
-    this.#doubts = 0
-    this.#isTrusted = true
+    this.#doubts.clear()
   }
 
   /** The connection is another: a new token, before its links are restored. */
@@ -426,8 +431,6 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
 const MAX_QUEUED = 1_000
 /** As of any sender. */
 const MAX_PENDING = 2_048
-/** New tokens in a row that may be of no use to a link. */
-const MAX_DOUBTS = 5
 /** Renewals of many on one connection are this part of a token's life apart. */
 const SPREAD = 0.25
 const TOKEN_LIFE_MS = 3_600_000

@@ -340,6 +340,27 @@ describe('a link that is lost', () => {
     expect(way.dialled).toHaveLength(1)
   })
 
+  it('all links of a device that are refused at once doubt its token once, not each', async () => {
+    const hub = await world.hub()
+    const { device } = await world.device(hub)
+    const { closed } = await device.onMethod('m', () => ({ status: 200 }))
+    const ended: string[] = []
+    void closed.then(() => ended.push('methods'))
+    const twin = await device.twin()
+    void twin.closed.then(() => ended.push('twin'))
+    const loop = device.messages().next()
+    await device.sendTelemetry({ body: '0' })
+    const unauthorized = { condition: 'amqp:unauthorized-access' }
+    const refusals = hub.fault({ on: 'attach', error: unauthorized, times: 4 })
+    hub.fault({ on: 'expiry' })
+    await until(() => refusals.strikes === 4)
+    await device.sendTelemetry({ body: '1' })
+    const status = hub.sendToDevice('d1', { body: 'x' })
+    await (await loop).value?.complete()
+    expect(await status).toBe('success')
+    expect(ended).toEqual([])
+  })
+
   it('of a pair that is refused for good ends methods and twin', async () => {
     const hub = await world.hub()
     const { device } = await world.device(hub)
