@@ -41,11 +41,19 @@ interface Link {
 }
 
 /** A twin, kept current. Get it by `DeviceClient.twin()`. */
-export class Twin implements LineWatcher {
+export class Twin {
   /** Resolves when the twin is no longer kept current: the links or the connection ended for good. */
   readonly closed: Promise<Closure>
   readonly #links: SharedLink<LinkPair>
   readonly #hub: HubConnection
+  readonly #watcher: LineWatcher = {
+    onLost: () => this.#requests.onLost(),
+    // Requests wait for the links, which are restored behind this.
+    onBack: () => {
+      this.#requests.onBack()
+      void this.#catchUp()
+    },
+  }
   #requests: TwinRequests
   #desired: Section = { properties: {}, version: 0 }
   #reported: Section = { properties: {}, version: 0 }
@@ -71,7 +79,7 @@ export class Twin implements LineWatcher {
     })
     this.#next = this.#promiseNext()
     this.#requests = this.#bind(pair)
-    hub.line.watchers.add(this)
+    hub.line.watchers.add(this.#watcher)
   }
 
   /** @internal Subscribes and reads. @throws as {@link refresh} */
@@ -170,17 +178,6 @@ export class Twin implements LineWatcher {
     return new TwinRequests(pair, body => this.#onNotification(body), this.#hub.clock)
   }
 
-  /** @internal */
-  onLost(): void {
-    this.#requests.onLost()
-  }
-
-  /** @internal Requests wait for the links, which are restored behind this. */
-  onBack(): void {
-    this.#requests.onBack()
-    void this.#catchUp()
-  }
-
   async #onLinksEnded(closure: Closure): Promise<void> {
     if (this.#isClosed) return
     if (closure.by === 'local' || !this.#hub.goesOn(closure.error)) return this.#end(closure)
@@ -218,7 +215,7 @@ export class Twin implements LineWatcher {
   #end(closure: Closure): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#hub.line.watchers.delete(this)
+    this.#hub.line.watchers.delete(this.#watcher)
     const error = this.#hub.explained(new ClosedError('the twin', 'link', closure.error, closure.by)) as AmqpError
     if (closure.by === 'local' && this.#hub.isClosing) this.#announce(undefined)
     else this.#fail(error)
