@@ -15,6 +15,7 @@ export interface EmulatorCommandOptions {
   readonly gateway?: string | undefined
   readonly websocket?: boolean | undefined
   readonly 'websocket-port'?: string | undefined
+  readonly 'https-port'?: string | undefined
 }
 
 /**
@@ -24,11 +25,15 @@ export interface EmulatorCommandOptions {
  * @throws {Error} a port cannot be used; with what may be done about it
  */
 export async function emulatorCommand(options: EmulatorCommandOptions): Promise<void> {
-  const { port, device = ['device1'], gateway = 'v1', websocket, 'websocket-port': webSocketPort } = options
+  const { device = ['device1'], gateway = 'v1', websocket, 'websocket-port': webSocketPort } = options
   if (gateway !== 'v1' && gateway !== 'v2') throw new Misuse(`--gateway takes v1 or v2, not "${gateway}"`)
   const hasWebSocket = websocket === true || webSocketPort !== undefined
-  const ports = { port: portOf('--port', port, 5671), webSocketPort: portOf('--websocket-port', webSocketPort, 0) }
   const server = hasWebSocket ? webSocketServer() : undefined
+  const ports: Ports = {
+    '--port': portOf('--port', options.port, 5671),
+    '--websocket-port': portOf('--websocket-port', webSocketPort, 0),
+    '--https-port': options['https-port'] === undefined ? undefined : portOf('--https-port', options['https-port'], 0),
+  }
   const stopped = new Promise<void>(resolve => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
   })
@@ -43,6 +48,13 @@ export async function emulatorCommand(options: EmulatorCommandOptions): Promise<
     await hub.close()
     await rm(folder, { recursive: true, force: true })
   }
+}
+
+/** What was asked for, by option; 0 for any free port. */
+interface Ports {
+  readonly '--port': number
+  readonly '--websocket-port': number
+  readonly '--https-port': number | undefined
 }
 
 function portOf(option: string, text: string | undefined, otherwise: number): number {
@@ -68,19 +80,24 @@ function webSocketServer(): WebSocketServerClass {
 async function start(
   devices: readonly string[],
   gateway: GatewayVersion,
-  { port, webSocketPort }: { readonly port: number; readonly webSocketPort: number },
+  ports: Ports,
   server: WebSocketServerClass | undefined,
 ): Promise<IotHubEmulator> {
-  const webSocket = server && { server, port: webSocketPort }
+  const webSocket = server && { server, port: ports['--websocket-port'] }
+  const https = ports['--https-port'] === undefined ? undefined : { port: ports['--https-port'] }
   try {
-    return await IotHubEmulator.start({ devices, gateway, listen: { port }, webSocket })
+    return await IotHubEmulator.start({ devices, gateway, listen: { port: ports['--port'] }, webSocket, https })
   } catch (error) {
     if (error instanceof UsageError) throw new Misuse(error.message)
     const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
-    const option = (error as Error).message.includes('WebSockets') ? '--websocket-port' : '--port'
-    const taken = option === '--port' ? port : webSocketPort
-    if (code === 'EADDRINUSE') throw new Error(`port ${taken} is taken; ${option} takes another, 0 any free one`)
-    if (code === 'EACCES') throw new Error(`port ${taken} may not be used; ${option} takes another, 0 any free one`)
+    const { message } = error as Error
+    const option = message.includes('WebSockets')
+      ? '--websocket-port'
+      : message.includes('HTTPS')
+        ? '--https-port'
+        : '--port'
+    const what = code === 'EADDRINUSE' ? 'is taken' : code === 'EACCES' ? 'may not be used' : undefined
+    if (what) throw new Error(`port ${ports[option]} ${what}; ${option} takes another, 0 any free one`)
     throw error
   }
 }
@@ -93,6 +110,7 @@ function summary(hub: IotHubEmulator, devices: readonly string[], ca: string): s
       'WebSockets',
       `wss://localhost:${hub.webSocketPort}/$iothub/websocket, as HostName=localhost:${hub.webSocketPort}`,
     ])
+  if (hub.httpsPort !== 0) rows.push(['HTTPS', `https://localhost:${hub.httpsPort}, for methods and twins`])
   rows.push(['provisioning', `${hub.provisioning.host}, id scope ${hub.provisioning.idScope}`], ['CA', ca])
   const width = Math.max(...rows.map(([name = '']) => name.length))
   const lines = rows.map(([name = '', text]) => `  ${name.padEnd(width)}  ${text}`)

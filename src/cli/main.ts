@@ -32,6 +32,7 @@ options of emulator
   --gateway v1|v2     which kind of gateway it looks like (default v1)
   --websocket         WebSockets too; needs the package ws
   --websocket-port N  and where (default any free port; clients of Microsoft's know only 443)
+  --https-port N      HTTPS too, on 127.0.0.1:N, by which back ends call methods and change twins
 
 options of both
   --version         prints the version
@@ -68,7 +69,7 @@ async function runEmulator(values: ReturnType<typeof parse>['values'], target: s
 }
 
 const DEMO_OPTIONS = ['ca', 'trace', 'insecure-auth', 'timeout'] as const
-const EMULATOR_OPTIONS = ['port', 'device', 'gateway', 'websocket', 'websocket-port'] as const
+const EMULATOR_OPTIONS = ['port', 'device', 'gateway', 'websocket', 'websocket-port', 'https-port'] as const
 
 function refuseOptions(command: string, values: Readonly<Record<string, unknown>>, options: readonly string[]): void {
   const wrong = options.find(option => values[option] !== undefined)
@@ -110,6 +111,7 @@ function parse(args: string[]) {
         gateway: { type: 'string' },
         websocket: { type: 'boolean' },
         'websocket-port': { type: 'string' },
+        'https-port': { type: 'string' },
         version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },

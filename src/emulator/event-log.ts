@@ -30,7 +30,7 @@ export interface TelemetryInit {
 }
 
 /** An event of the log. */
-export interface TelemetryEvent extends TelemetryInit {
+export interface RecordedTelemetry extends TelemetryInit {
   /** Which partition it is in, `'0'` to the number of partitions − 1. */
   readonly partition: string
   /** Position in the partition, from 0, without gaps. */
@@ -60,7 +60,7 @@ export interface PartitionState {
   /** What the next event will have. */
   readonly nextSequenceNumber: bigint
   /** The newest event; `undefined` when there never was one. */
-  readonly last: TelemetryEvent | undefined
+  readonly last: RecordedTelemetry | undefined
 }
 
 interface Partition {
@@ -68,17 +68,17 @@ interface Partition {
   nextSequenceNumber: bigint
   nextOffset: bigint
   /** Those of `#events` that are in it. */
-  events: TelemetryEvent[]
+  events: RecordedTelemetry[]
 }
 
 /** One log. Iterating it gives the events from the oldest kept, then waits for more until the log is closed. */
-export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
+export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
   readonly #partitions: readonly Partition[]
   readonly #maxEvents: number
   readonly #maxBytes: number
   /** Of `#events`. */
   #bytes = 0
-  #events: TelemetryEvent[] = []
+  #events: RecordedTelemetry[] = []
   /** How many events were dropped before the first of `#events`. */
   #dropped = 0
   #closed = false
@@ -112,9 +112,9 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
    *
    * @param now  ms since 1970-01-01 UTC
    */
-  append(init: TelemetryInit, now: number): TelemetryEvent {
+  append(init: TelemetryInit, now: number): RecordedTelemetry {
     const partition = this.#partitions[hash(init.deviceId) % this.#partitions.length] as Partition
-    const event: TelemetryEvent = {
+    const event: RecordedTelemetry = {
       ...init,
       partition: partition.id,
       sequenceNumber: partition.nextSequenceNumber,
@@ -142,7 +142,7 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
   }
 
   /** The first event of a partition that is numbered `sequenceNumber` or higher and still kept, if there is one. */
-  at(id: string, sequenceNumber: bigint): TelemetryEvent | undefined {
+  at(id: string, sequenceNumber: bigint): RecordedTelemetry | undefined {
     const partition = this.#partition(id)
     if (partition === undefined) return undefined
     const index = sequenceNumber - beginOf(partition)
@@ -155,14 +155,14 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
    * @param isBefore  true of the events to pass over, which stand before all others
    * @returns the sequence number of the first event that is not passed over; that of the next, if there is none
    */
-  firstNot(id: string, isBefore: (event: TelemetryEvent) => boolean): bigint {
+  firstNot(id: string, isBefore: (event: RecordedTelemetry) => boolean): bigint {
     const partition = this.#partition(id)
     if (partition === undefined) return 0n
     const { events } = partition
     let [low, high] = [0, events.length]
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (isBefore(events[middle] as TelemetryEvent)) low = middle + 1
+      if (isBefore(events[middle] as RecordedTelemetry)) low = middle + 1
       else high = middle
     }
     return beginOf(partition) + BigInt(low)
@@ -180,7 +180,7 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
     this.#wake()
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<TelemetryEvent, undefined, undefined> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<RecordedTelemetry, undefined, undefined> {
     for (let next = 0; ; ) {
       next = Math.max(next, this.#dropped)
       const event = this.#events[next - this.#dropped]
@@ -199,13 +199,13 @@ export class EventLog implements AsyncIterable<TelemetryEvent, undefined> {
   #trim(): void {
     if (this.#events.length < this.#maxEvents * 2 && this.#bytes < this.#maxBytes * 2) return
     let surplus = Math.max(this.#events.length - this.#maxEvents, 0)
-    for (let i = 0; i < surplus; i++) this.#bytes -= sizeOf(this.#events[i] as TelemetryEvent)
+    for (let i = 0; i < surplus; i++) this.#bytes -= sizeOf(this.#events[i] as RecordedTelemetry)
     // The newest stays, however large.
     for (; this.#bytes > this.#maxBytes && surplus < this.#events.length - 1; surplus++)
-      this.#bytes -= sizeOf(this.#events[surplus] as TelemetryEvent)
+      this.#bytes -= sizeOf(this.#events[surplus] as RecordedTelemetry)
     for (const partition of this.#partitions) {
       const kept = this.#events.findIndex((event, index) => index >= surplus && event.partition === partition.id)
-      const from = kept < 0 ? partition.nextSequenceNumber : (this.#events[kept] as TelemetryEvent).sequenceNumber
+      const from = kept < 0 ? partition.nextSequenceNumber : (this.#events[kept] as RecordedTelemetry).sequenceNumber
       partition.events = partition.events.slice(Number(from - beginOf(partition)))
     }
     this.#events = this.#events.slice(surplus)

@@ -6,10 +6,10 @@
 
 import type { MessageInit } from '../message/message.ts'
 import { long } from '../types/values.ts'
-import type { TelemetryEvent } from './event-log.ts'
+import type { RecordedTelemetry } from './event-log.ts'
 
 /** The AMQP message of an event. */
-export function eventMessage(event: TelemetryEvent): MessageInit {
+export function eventMessage(event: RecordedTelemetry): MessageInit {
   const { deviceId, moduleId, messageId, correlationId, userId, contentType, contentEncoding, enqueuedAt } = event
   return {
     messageAnnotations: {

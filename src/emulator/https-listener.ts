@@ -49,7 +49,7 @@ export async function listenHttps(
   server.on('clientError', (_, socket) => socket.destroy())
   await new Promise<void>((resolve, reject) => {
     server.once('error', cause =>
-      reject(new TransportError(`cannot listen on ${host}:${port}: ${cause.message}`, cause)),
+      reject(new TransportError(`cannot listen on ${host}:${port} for HTTPS: ${cause.message}`, cause)),
     )
     server.listen(port, host, resolve)
   })

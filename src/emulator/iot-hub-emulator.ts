@@ -16,7 +16,7 @@ import { readClientCertificate, type X509Registration } from './client-certifica
 import type { EmulatorClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
 import type { DeviceNode } from './device-node.ts'
-import type { TelemetryEvent } from './event-log.ts'
+import type { RecordedTelemetry } from './event-log.ts'
 import type { EmulatorFault, StandingFault } from './faults.ts'
 import type { FileUpload } from './file-notifications.ts'
 import type { GatewayVersion } from './gateway-version.ts'
@@ -171,7 +171,7 @@ export class IotHubEmulator implements AsyncDisposable {
    * Telemetry, from the oldest event kept; each iteration begins there, and waits for more until the hub is closed.
    * The last 100 000 events are kept.
    */
-  get telemetry(): AsyncIterable<TelemetryEvent, undefined> {
+  get telemetry(): AsyncIterable<RecordedTelemetry, undefined> {
     return this.#hub.events
   }
 

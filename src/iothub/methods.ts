@@ -35,7 +35,7 @@ export interface MethodResponse {
 
 /**
  * Answers calls. Where it throws, or its answer is none, the caller gets status 500 without a payload, and the process
- * a warning (`process.emitWarning`).
+ * a warning (`process.emitWarning`), which names the method and has the error as its cause.
  */
 export type MethodHandler = (request: MethodRequest) => MethodResponse | Promise<MethodResponse>
 
@@ -132,7 +132,8 @@ export class MethodHandlers {
     const request = readRequest(delivery)
     if (request === undefined) return delivery.reject({ condition: AmqpCondition.invalidField })
     const { correlationId, method } = request
-    await answer(sender, correlationId, method === undefined ? { status: 400 } : await this.#call(method))
+    const response = method === undefined ? { status: 400 } : await this.#call(method)
+    await answer(sender, correlationId, response, method?.name)
   }
 
   async #call(request: MethodRequest): Promise<MethodResponse> {
@@ -141,10 +142,10 @@ export class MethodHandlers {
     try {
       const response = await handler(request)
       if (!isJsonObject(response) || !isInt(response.status))
-        throw new UsageError(`the handler of method '${request.name}' must return { status, payload }, status an int`)
+        throw new UsageError('it must return { status, payload }, status an int')
       return response
     } catch (error) {
-      warn(error)
+      warn(request.name, error)
       return { status: 500 }
     }
   }
@@ -204,6 +205,7 @@ async function answer(
   sender: Sender,
   correlationId: PropertiesInit['correlationId'],
   response: MethodResponse,
+  method: string | undefined,
 ): Promise<void> {
   const message = (status: number, body: Uint8Array): MessageInit => ({
     properties: { correlationId },
@@ -214,7 +216,7 @@ async function answer(
   try {
     init = message(response.status, jsonBytes(response.payload, "a method's payload"))
   } catch (error) {
-    warn(error)
+    warn(method, error)
     init = message(500, jsonBytes(null, 'null'))
   }
   // An answer that comes to nothing is the hub's affair: its caller has gone, or waits in vain.
@@ -225,6 +227,7 @@ function isInt(value: unknown): value is number {
   return Number.isInteger(value) && Math.abs((value as number) + 0.5) < 2 ** 31
 }
 
-function warn(error: unknown): void {
-  globalThis.process?.emitWarning(error instanceof Error ? error : new Error(String(error)))
+function warn(method: string | undefined, cause: unknown): void {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  globalThis.process?.emitWarning(new Error(`the handler of method '${method}' failed: ${why}`, { cause }))
 }

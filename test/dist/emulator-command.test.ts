@@ -114,9 +114,11 @@ test('a port that is taken: said, with what to do about it', async () => {
   const taken = createServer().listen(0, '127.0.0.1')
   await new Promise(resolve => taken.once('listening', resolve))
   const { port } = taken.address() as { port: number }
-  const { code, err } = await run('emulator', '--port', `${port}`).ended
-  expect(code).toBe(1)
-  expect(err).toContain(`✗ port ${port} is taken; --port takes another, 0 any free one`)
+  for (const option of ['--port', '--https-port']) {
+    const { code, err } = await run('emulator', '--port', '0', option, `${port}`).ended
+    expect(code).toBe(1)
+    expect(err).toContain(`✗ port ${port} is taken; ${option} takes another, 0 any free one`)
+  }
   await new Promise(resolve => taken.close(resolve))
 })
 
@@ -124,6 +126,7 @@ test.each([
   [['emulator', '--port', 'x'], '--port takes a number from 0 (any free port) to 65535, not "x"'],
   [['emulator', '--port', '70000'], '--port takes a number'],
   [['emulator', '--websocket-port', '-1'], '--websocket-port'],
+  [['emulator', '--https-port', '-1'], '--https-port'],
   [['emulator', '--gateway', 'v3'], '--gateway takes v1 or v2, not "v3"'],
   [['emulator', '--device', 'a/b', '--port', '0'], 'device id'],
   [['emulator', '--device', 'a', '--device', 'a', '--port', '0'], "device 'a' exists"],

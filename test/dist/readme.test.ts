@@ -4,27 +4,15 @@
  */
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { exportsOf } from './declarations.ts'
+import { type Block, blocks, root } from './readme-blocks.ts'
 
-const root = new URL('../../', import.meta.url).pathname
 const { connect, sasl } = (await import(join(root, 'dist/index.js'))) as typeof import('../../src/index.ts')
-
-interface Block {
-  /** Of its opening fence in the README, from 1. */
-  readonly line: number
-  readonly code: string
-}
-
-const lines = readFileSync(join(root, 'README.md'), 'utf8').split('\n')
-const blocks: Block[] = lines.flatMap((fence, i) => {
-  if (!/^```(ts|js)$/.test(fence)) return []
-  return [{ line: i + 1, code: lines.slice(i + 1, lines.indexOf('```', i)).join('\n') }]
-})
 
 /** What blocks take from blocks and words around them. Besides, all that `fairlead` exports is there by its name. */
 const PLACEHOLDERS: Readonly<Record<string, string>> = {
@@ -62,7 +50,9 @@ const word = (name: string): RegExp => new RegExp(`(?<![.\\w$])${name}(?![\\w$])
 /** Whether a block has a name from elsewhere: it uses it and does not declare it, by `const` or in an import. */
 const takes = ({ code }: Block, name: string): boolean =>
   word(name).test(code) &&
-  !new RegExp(`(const|let) (${name}\\b|{[^}=]*\\b${name}\\b[^}]*} =)|import [^;]*?\\b${name}\\b[^;]*? from`).test(code)
+  !new RegExp(`(const|let|using) (${name}\\b|{[^}=]*\\b${name}\\b[^}]*} =)|import [^;]*?\\b${name}\\b[^;]*? from`).test(
+    code,
+  )
 
 const values = [...exportsOf('index.d.ts')].map(([name]) => name)
 
@@ -97,22 +87,28 @@ test('there are blocks, and each placeholder is for one of them', () => {
   expect(Object.keys(PLACEHOLDERS).filter(name => !blocks.some(block => takes(block, name)))).toEqual([])
 })
 
-test('every block compiles against the declarations of the package', () => {
-  for (const block of blocks) writeFileSync(join(folder, `README-${block.line}.ts`), moduleOf(block))
-  const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022']
+/** TypeScript as strictly as a user may; JavaScript as it is printed, by the types of what it imports. */
+test.each([
+  ['ts', '--strict'],
+  ['js', '--strict false --allowJs --checkJs'],
+] as const)('every block of %s compiles against the declarations of the package', (language, flags) => {
+  const own = blocks.filter(block => block.language === language)
+  const fileOf = ({ line }: Block): string => `README-${line}.${language === 'ts' ? 'ts' : 'mjs'}`
+  for (const block of own)
+    writeFileSync(join(folder, fileOf(block)), language === 'ts' ? moduleOf(block) : `\n${block.code}\n`)
+  const options = ['--noEmit', ...flags.split(' '), '--module', 'nodenext', '--target', 'es2022']
   let output = ''
   try {
-    execFileSync(
-      process.execPath,
-      [join(root, 'node_modules/typescript/bin/tsc'), ...options, ...blocks.map(({ line }) => `README-${line}.ts`)],
-      { cwd: folder, encoding: 'utf8' },
-    )
+    execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...options, ...own.map(fileOf)], {
+      cwd: folder,
+      encoding: 'utf8',
+    })
   } catch (error) {
     output = String((error as { stdout?: unknown }).stdout)
   }
   // By the lines of the README.
   const faults = output.replace(
-    /README-(\d+)\.ts\((\d+),/g,
+    /README-(\d+)\.(?:ts|mjs)\((\d+),/g,
     (_, at, line) => `README.md(${Number(at) + Number(line) - 1},`,
   )
   expect(faults).toBe('')

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { EventLog, type TelemetryEvent, type TelemetryInit } from '../../src/emulator/event-log.ts'
+import { EventLog, type RecordedTelemetry, type TelemetryInit } from '../../src/emulator/event-log.ts'
 import { UsageError } from '../../src/errors.ts'
 
 const telemetry = (deviceId: string, body = ''): TelemetryInit => ({
@@ -15,8 +15,8 @@ const telemetry = (deviceId: string, body = ''): TelemetryInit => ({
   body: new TextEncoder().encode(body),
 })
 
-async function take(log: AsyncIterable<TelemetryEvent>, count: number): Promise<TelemetryEvent[]> {
-  const events: TelemetryEvent[] = []
+async function take(log: AsyncIterable<RecordedTelemetry>, count: number): Promise<RecordedTelemetry[]> {
+  const events: RecordedTelemetry[] = []
   for await (const event of log) if (events.push(event) === count) break
   return events
 }
@@ -98,7 +98,7 @@ it('bytes bound it as well as events do; the newest event stays, however large',
   for (let i = 0; i < 100; i++) log.append(telemetry('d1', 'x'.repeat(936)), i)
   log.append(telemetry('d1', 'y'.repeat(50_000)), 100)
   log.close()
-  const kept: TelemetryEvent[] = []
+  const kept: RecordedTelemetry[] = []
   for await (const event of log) kept.push(event)
   expect(kept.map(({ sequenceNumber }) => sequenceNumber)).toEqual([100n])
 })

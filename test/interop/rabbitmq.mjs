@@ -391,16 +391,20 @@ const links = [
     },
   },
   ...[
-    ['queue', '/amq/queue/nowhere', 'receiver', 'amqp:not-found', /no queue 'nowhere'/],
-    ['exchange', '/exchange/nowhere/key', 'sender', 'amqp:not-found', /no exchange 'nowhere'/],
-    ['address', 'nonsense/address', 'sender', 'amqp:invalid-field', /unknown_destination/],
-  ].map(([what, address, role, condition, text]) => ({
-    name: `rabbitmq/links/unknown-${what}`,
+    ['unknown-queue', '/amq/queue/nowhere', 'receiver', 'amqp:not-found', /no queue 'nowhere'/],
+    ['unknown-exchange', '/exchange/nowhere/key', 'sender', 'amqp:not-found', /no exchange 'nowhere'/],
+    ['unknown-address', 'nonsense/address', 'sender', 'amqp:invalid-field', /unknown_destination/],
+    // What 3.10 does not have.
+    ['dynamic-node', { dynamic: true }, 'receiver', 'amqp:not-implemented', /Dynamic sources/],
+    ['anonymous-relay', null, 'sender', 'amqp:invalid-field', /address_not_utf8_string/],
+    ['mode-second', '/queue/second', 'receiver', 'amqp:not-implemented', /second/, { settle: 'second' }],
+  ].map(([what, address, role, condition, text, options]) => ({
+    name: `rabbitmq/links/${what}`,
     async run(t) {
       const connection = await client(t)
       const session = await connection.session()
       // It ends the session, with the attach unanswered or right behind its answer.
-      const used = session[role](address).then(link => link.closed)
+      const used = session[role](address, options).then(link => link.closed)
       const { error } = await settled(t.wait(used, 'the end of the link'))
       const closure = await t.wait(session.closed, 'the end of the session')
       assert.ok(error === undefined || error === closure.error, String(error))
@@ -413,6 +417,30 @@ const links = [
       await fill(t, connection, newQueue(), ['one'])
     },
   })),
+  {
+    name: 'rabbitmq/links/no-coordinator',
+    async run(t) {
+      const connection = await client(t)
+      const { error } = await settled(t.wait(connection.transaction(), 'a transaction'))
+      assert.equal(error?.condition, 'amqp:not-implemented')
+      await fill(t, connection, newQueue(), ['one'])
+    },
+  },
+  {
+    name: 'rabbitmq/links/topic',
+    async run(t) {
+      const connection = await client(t)
+      const unheard = await connection.sender('/topic/kitchen.humidity')
+      // Nobody takes it, and nobody is told. 4 answers `released`.
+      assert.deepEqual(await t.wait(unheard.send({ body: 'zero' }), 'an outcome'), { outcome: 'accepted' })
+      const receiver = await connection.receiver('/topic/lab.*')
+      const sender = await connection.sender('/topic/lab.temperature')
+      await sender.send({ body: 'one' })
+      const delivery = await next(t, receiver)
+      assert.equal(delivery.message.body, 'one')
+      await delivery.accept()
+    },
+  },
 ]
 
 export const cases = [...connections, ...settlements, modified, ...transfers, ...credit, ...links]

@@ -1,7 +1,7 @@
 /** Telemetry in full: system properties, batches, sizes; client against emulator, and other clients' bytes. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { TelemetryEvent } from '../../src/emulator/event-log.ts'
+import type { RecordedTelemetry } from '../../src/emulator/event-log.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { BATCH_FORMAT, type Telemetry, telemetryBatch, telemetryMessage } from '../../src/iothub/message-mapping.ts'
@@ -26,8 +26,8 @@ afterEach(async () => {
   await hub.close()
 })
 
-async function events(count: number): Promise<TelemetryEvent[]> {
-  const seen: TelemetryEvent[] = []
+async function events(count: number): Promise<RecordedTelemetry[]> {
+  const seen: RecordedTelemetry[] = []
   for await (const event of hub.telemetry) if (seen.push(event) === count) break
   return seen
 }
