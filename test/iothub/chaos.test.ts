@@ -3,7 +3,7 @@
  * delays, throttles and lets tokens expire, at random. Nothing that was accepted may be missing, nothing whose completion
  * the hub has confirmed may come again, and at the end nothing may be left over.
  *
- * CHAOS_MESSAGES says how many, CHAOS_SEED repeats what was decided by chance.
+ * CHAOS_MESSAGES says how many (`npm run chaos`: 20,000), CHAOS_SEED repeats what was decided by chance.
  */
 
 import { setMaxListeners } from 'node:events'
