@@ -57,7 +57,7 @@ export class CbsSession implements AsyncDisposable {
    * @param audience  what the token is for, e.g. `myhub.azure-devices.net/devices/dev1`; not empty
    * @throws {UsageError} audience, type or value is empty, or the expiry is no date
    * @throws {RemoteError} the peer refused the token: `amqp:unauthorized-access` for status 401 and 403,
-   *   `amqp:not-found` for 404, else `amqp:internal-error`; `description` is the peer's, `info` has `status-code`
+   *   `amqp:not-found` for 404, `amqp:invalid-field` for 400, else `amqp:internal-error`; `description` is the peer's, `info` has `status-code`
    * @throws {DeliveryError} the peer did not accept the request
    * @throws {ProtocolError} the answer has no status
    * @throws {ClosedError} the links, their session or the connection ended first; whether the token holds is unknown
@@ -134,6 +134,7 @@ function errorOf(audience: string, answer: Message): RemoteError | undefined {
 }
 
 const conditions: ReadonlyMap<number, string> = /* @__PURE__ */ new Map([
+  [400, AmqpCondition.invalidField],
   [401, AmqpCondition.unauthorizedAccess],
   [403, AmqpCondition.unauthorizedAccess],
   [404, AmqpCondition.notFound],

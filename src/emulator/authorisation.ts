@@ -59,11 +59,15 @@ export class Authorisation {
 
   /** Whether a token that holds now covers the address. */
   allows(address: HubAddress): boolean {
+    return address.kind === 'cbs' || this.principalFor(address) !== undefined
+  }
+
+  /** Whose token that is. */
+  principalFor(address: HubAddress): Principal | undefined {
     const now = this.#clock.now()
-    for (const { principal, until } of this.#grants.values()) {
-      if (until > now && mayUse(principal, address)) return true
-    }
-    return address.kind === 'cbs'
+    for (const { principal, until } of this.#grants.values())
+      if (until > now && mayUse(principal, address)) return principal
+    return undefined
   }
 
   /** What the tokens are for, percent-decoded. */

@@ -75,6 +75,7 @@ export class CbsNode {
 
   async #answer({ operation, type, name, token }: CbsRequest): Promise<Answer> {
     if (typeof name !== 'string' || name === '') return { status: 400, description: 'name is missing' }
+    if (name.length > MAX_NAME) return { status: 400, description: `name has more than ${MAX_NAME} characters` }
     if (operation === 'delete-token') {
       this.#authorisation.revoke(decoded(name))
       return { status: 200, description: 'OK' }
@@ -89,6 +90,9 @@ export class CbsNode {
     return { status: 200, description: 'OK' }
   }
 }
+
+/** A scope, and room to spare. Peers that have no token yet may ask. */
+const MAX_NAME = 8192
 
 const tokenTypes: readonly string[] = ['servicebus.windows.net:sastoken', 'azure-devices.net:sastoken']
 

@@ -10,7 +10,7 @@ import type { Message, MessageInit, PropertiesInit } from '../message/message.ts
 import { type AmqpValue, ubyte, ulong } from '../types/values.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { CommandQueueOptions, FeedbackStatus, LockedCommand } from './command-queue.ts'
-import type { EventLog } from './event-log.ts'
+import type { EventLog, SenderAuthentication } from './event-log.ts'
 import type { Acknowledgement } from './feedback.ts'
 import { receiveAll } from './message-content.ts'
 import { MethodNode } from './method-node.ts'
@@ -87,12 +87,16 @@ export class DeviceNode {
     return this.#links > 0
   }
 
-  /** Takes what the device sends on a link to one of its addresses, until the link ends. */
-  receive(kind: DeviceAddressKind, receiver: Receiver): void {
+  /**
+   * Takes what the device sends on a link to one of its addresses, until the link ends.
+   *
+   * @param by  what let it attach the link
+   */
+  receive(kind: DeviceAddressKind, receiver: Receiver, by?: SenderAuthentication): void {
     this.#count(receiver)
     if (kind === 'device-methods') this.methods.receiveAnswers(receiver)
     else if (kind === 'device-twin') this.twin.receiveRequests(receiver)
-    else void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat, receiver))
+    else void receiveAll(receiver, (message, messageFormat) => this.#take(message, messageFormat, receiver, by))
   }
 
   /** Sends what the device receives from one of its addresses, until the link ends. */
@@ -132,13 +136,18 @@ export class DeviceNode {
     void link.closed.then(() => this.#links--)
   }
 
-  #take(message: Message, messageFormat: number, link: Receiver): ErrorInit | undefined {
+  #take(
+    message: Message,
+    messageFormat: number,
+    link: Receiver,
+    authentication: SenderAuthentication | undefined,
+  ): ErrorInit | undefined {
     const telemetry = readTelemetry(message, messageFormat, link.properties.get('com.microsoft:model-id'))
     if (!Array.isArray(telemetry)) return telemetry
     const refusal = this.#options.quotas?.takeTelemetry(this.#options.clock.now())
     if (refusal !== undefined) return refusal
     for (const content of telemetry)
-      this.#options.events.append({ ...this.identity, ...content }, this.#options.clock.now())
+      this.#options.events.append({ ...this.identity, ...content, authentication }, this.#options.clock.now())
     return undefined
   }
 }

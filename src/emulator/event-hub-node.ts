@@ -146,7 +146,7 @@ export class EventHubNode {
       offset: last?.offset ?? '-1',
       enqueuedAt: last?.enqueuedAt ?? new Date(0),
       now: new Date(clock.now()),
-      isEmpty: last === undefined,
+      isEmpty: begin === nextSequenceNumber,
     })
   }
 

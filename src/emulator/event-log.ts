@@ -1,11 +1,19 @@
 /**
  * The telemetry of an emulated hub: an append-only log, divided into partitions by device, that any number of readers
- * follow at their own pace. It keeps the events in memory, up to a limit.
+ * follow at their own pace. It keeps the events in memory, up to limits of count, bytes and age.
  *
  * Facts: spec-notes/iothub.md, event annotations.
  */
 
 import { UsageError } from '../errors.ts'
+import { Tail } from './tail.ts'
+
+/** How a device had proved who it is when it attached its link. */
+export interface SenderAuthentication {
+  /** `hub`: by the key of a policy; else by its own. */
+  readonly scope: 'hub' | 'device' | 'module'
+  readonly type: 'sas' | 'x509'
+}
 
 /** What a device sent. */
 export interface TelemetryInit {
@@ -26,6 +34,11 @@ export interface TelemetryInit {
    * `iothub-interface-id`, as far as the device gave them.
    */
   readonly annotations?: ReadonlyMap<string, string> | undefined
+  /** Default: a token, by its own key. */
+  readonly authentication?: SenderAuthentication | undefined
+  /** As the message says; a hub makes nothing of the two. */
+  readonly to?: string | undefined
+  readonly expiry?: Date | undefined
   readonly body: Uint8Array
 }
 
@@ -44,13 +57,14 @@ export interface RecordedTelemetry extends TelemetryInit {
 export interface EventLogOptions {
   /** 1 … 32. Default 4. */
   readonly partitions?: number | undefined
-  /**
-   * Events kept, ≥ 1; at twice as many all older ones are dropped, and readers that are behind skip them.
-   * Default 100 000.
-   */
+  /** Events kept, ≥ 1; older ones are dropped, and readers that are behind skip them. Default 100 000. */
   readonly maxEvents?: number | undefined
-  /** Bytes kept, by bodies and texts, ≥ 1; dropped as with `maxEvents`. Default 128 MiB. */
+  /** Bytes kept, by bodies and texts, ≥ 1; the newest event stays, however large. Default 128 MiB. */
   readonly maxBytes?: number | undefined
+  /** How long an event is kept, in ms, > 0. Default: for ever. */
+  readonly retentionMs?: number | undefined
+  /** The time by which they age, in ms since 1970. Default: that of this machine. */
+  readonly now?: (() => number) | undefined
 }
 
 /** What a log says of one of its partitions. */
@@ -67,8 +81,10 @@ interface Partition {
   readonly id: string
   nextSequenceNumber: bigint
   nextOffset: bigint
-  /** Those of `#events` that are in it. */
-  events: RecordedTelemetry[]
+  /** Those that are kept. */
+  readonly events: Tail<RecordedTelemetry>
+  /** Kept or not. */
+  last: RecordedTelemetry | undefined
 }
 
 /** One log. Iterating it gives the events from the oldest kept, then waits for more until the log is closed. */
@@ -76,9 +92,11 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
   readonly #partitions: readonly Partition[]
   readonly #maxEvents: number
   readonly #maxBytes: number
+  readonly #retentionMs: number
+  readonly #now: () => number
   /** Of `#events`. */
   #bytes = 0
-  #events: RecordedTelemetry[] = []
+  readonly #events = new Tail<RecordedTelemetry>()
   /** How many events were dropped before the first of `#events`. */
   #dropped = 0
   #closed = false
@@ -87,19 +105,28 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
 
   /** @throws {UsageError} if an option is out of range */
   constructor(options: EventLogOptions = {}) {
-    const { partitions = 4, maxEvents = 100_000, maxBytes = 128 << 20 } = options
+    const {
+      partitions = 4,
+      maxEvents = 100_000,
+      maxBytes = 128 << 20,
+      retentionMs = Number.POSITIVE_INFINITY,
+    } = options
     if (!(Number.isInteger(partitions) && partitions >= 1 && partitions <= 32))
       throw new UsageError('event log: partitions must be 1 … 32')
     if (!(maxEvents >= 1)) throw new UsageError('event log: maxEvents must be at least 1')
     if (!(maxBytes >= 1)) throw new UsageError('event log: maxBytes must be at least 1')
+    if (!(retentionMs > 0)) throw new UsageError('event log: retentionMs must be greater than 0')
     this.#partitions = Array.from({ length: partitions }, (_, index) => ({
       id: `${index}`,
       nextSequenceNumber: 0n,
       nextOffset: 0n,
-      events: [],
+      events: new Tail<RecordedTelemetry>(),
+      last: undefined,
     }))
     this.#maxEvents = maxEvents
     this.#maxBytes = maxBytes
+    this.#retentionMs = retentionMs
+    this.#now = options.now ?? Date.now
   }
 
   /** The ids of the partitions. */
@@ -127,7 +154,8 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
     this.#bytes += size
     this.#events.push(event)
     partition.events.push(event)
-    this.#trim()
+    partition.last = event
+    this.#trim(now)
     this.#wake()
     for (const listener of this.#listeners) listener()
     return event
@@ -137,8 +165,8 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
   partition(id: string): PartitionState | undefined {
     const partition = this.#partition(id)
     if (partition === undefined) return undefined
-    const { events, nextSequenceNumber } = partition
-    return { beginSequenceNumber: beginOf(partition), nextSequenceNumber, last: events.at(-1) }
+    const { nextSequenceNumber, last } = partition
+    return { beginSequenceNumber: beginOf(partition), nextSequenceNumber, last }
   }
 
   /** The first event of a partition that is numbered `sequenceNumber` or higher and still kept, if there is one. */
@@ -146,7 +174,7 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
     const partition = this.#partition(id)
     if (partition === undefined) return undefined
     const index = sequenceNumber - beginOf(partition)
-    return partition.events[index < 0n ? 0 : Number(index)]
+    return partition.events.at(index < 0n ? 0 : Number(index))
   }
 
   /**
@@ -162,7 +190,7 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
     let [low, high] = [0, events.length]
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (isBefore(events[middle] as RecordedTelemetry)) low = middle + 1
+      if (isBefore(events.at(middle) as RecordedTelemetry)) low = middle + 1
       else high = middle
     }
     return beginOf(partition) + BigInt(low)
@@ -182,8 +210,9 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<RecordedTelemetry, undefined, undefined> {
     for (let next = 0; ; ) {
+      this.#trim(this.#now())
       next = Math.max(next, this.#dropped)
-      const event = this.#events[next - this.#dropped]
+      const event = this.#events.at(next - this.#dropped)
       if (event !== undefined) {
         next++
         yield event
@@ -195,24 +224,24 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
     }
   }
 
-  /** Drops in batches, so that a full log does not move all its events at each append. */
-  #trim(): void {
-    if (this.#events.length < this.#maxEvents * 2 && this.#bytes < this.#maxBytes * 2) return
-    let surplus = Math.max(this.#events.length - this.#maxEvents, 0)
-    for (let i = 0; i < surplus; i++) this.#bytes -= sizeOf(this.#events[i] as RecordedTelemetry)
-    // The newest stays, however large.
-    for (; this.#bytes > this.#maxBytes && surplus < this.#events.length - 1; surplus++)
-      this.#bytes -= sizeOf(this.#events[surplus] as RecordedTelemetry)
-    for (const partition of this.#partitions) {
-      const kept = this.#events.findIndex((event, index) => index >= surplus && event.partition === partition.id)
-      const from = kept < 0 ? partition.nextSequenceNumber : (this.#events[kept] as RecordedTelemetry).sequenceNumber
-      partition.events = partition.events.slice(Number(from - beginOf(partition)))
+  /** Drops what is too old, or too much. */
+  #trim(now: number): void {
+    for (;;) {
+      const oldest = this.#events.at(0)
+      if (oldest === undefined) return
+      const isTooMuch = this.#events.length > this.#maxEvents || this.#bytes > this.#maxBytes
+      const isTooOld = now - oldest.enqueuedAt.getTime() >= this.#retentionMs
+      if (!isTooOld && !(isTooMuch && this.#events.length > 1)) return
+      this.#events.shift()
+      this.#dropped++
+      this.#bytes -= sizeOf(oldest)
+      this.#partitions.find(({ id }) => id === oldest.partition)?.events.shift()
     }
-    this.#events = this.#events.slice(surplus)
-    this.#dropped += surplus
   }
 
+  /** As it stands now. */
   #partition(id: string): Partition | undefined {
+    this.#trim(this.#now())
     return this.#partitions.find(partition => partition.id === id)
   }
 
@@ -237,9 +266,9 @@ function hash(text: string): number {
 
 /** What the event takes in the partition: its body and all its texts, plus a constant for the rest. */
 function sizeOf(init: TelemetryInit): number {
-  const { body, userId, deviceId, moduleId, messageId, correlationId, contentType, contentEncoding } = init
+  const { body, userId, deviceId, moduleId, messageId, correlationId, contentType, contentEncoding, to } = init
   let size = 64 + body.length + (userId?.length ?? 0)
-  for (const text of [deviceId, moduleId, messageId, correlationId, contentType, contentEncoding])
+  for (const text of [deviceId, moduleId, messageId, correlationId, contentType, contentEncoding, to])
     size += text?.length ?? 0
   for (const [name, value] of init.properties) size += name.length + value.length
   return size

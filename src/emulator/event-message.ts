@@ -11,6 +11,7 @@ import type { RecordedTelemetry } from './event-log.ts'
 /** The AMQP message of an event. */
 export function eventMessage(event: RecordedTelemetry): MessageInit {
   const { deviceId, moduleId, messageId, correlationId, userId, contentType, contentEncoding, enqueuedAt } = event
+  const { scope, type } = event.authentication ?? { scope: moduleId === undefined ? 'device' : 'module', type: 'sas' }
   return {
     messageAnnotations: {
       'x-opt-sequence-number': long(event.sequenceNumber),
@@ -20,15 +21,16 @@ export function eventMessage(event: RecordedTelemetry): MessageInit {
       'iothub-connection-device-id': deviceId,
       'iothub-connection-module-id': moduleId,
       'iothub-connection-auth-generation-id': event.generationId,
-      'iothub-connection-auth-method': authMethod(moduleId === undefined ? 'device' : 'module'),
+      'iothub-connection-auth-method': JSON.stringify({ scope, type, issuer: 'iothub' }),
       'iothub-enqueuedtime': enqueuedAt,
       'iothub-message-source': 'Telemetry',
+      ...Object.fromEntries(event.annotations ?? []),
     },
-    properties: { messageId, userId, correlationId, contentType, contentEncoding },
+    properties: {
+      ...{ messageId, userId, to: event.to, correlationId, contentType, contentEncoding },
+      absoluteExpiryTime: event.expiry,
+    },
     ...(event.properties.size > 0 && { applicationProperties: event.properties }),
     body: event.body,
   }
 }
-
-/** What the hub says of how the sender logged in. */
-const authMethod = (scope: string): string => JSON.stringify({ scope, type: 'sas', issuer: 'iothub' })

@@ -19,6 +19,7 @@ import { ConnectionFaults } from './connection-faults.ts'
 import type { DeviceNode } from './device-node.ts'
 import type { Authentication } from './device-registry.ts'
 import { type EventHubNode, isRedirected, type PartitionAddress } from './event-hub-node.ts'
+import type { SenderAuthentication } from './event-log.ts'
 import type { Faults } from './faults.ts'
 import type { FileNotificationNode } from './file-notifications.ts'
 import { ManagementNode } from './management-node.ts'
@@ -154,7 +155,7 @@ export class Gateway {
       const receiver = this.#faults.receiver(await link.accept(options), addressOf(link) ?? '')
       this.#watch(receiver, address)
       if (isCbs) void this.#cbs.receiveRequests(receiver)
-      else if ('deviceId' in address) device?.receive(address.kind, receiver)
+      else if ('deviceId' in address) device?.receive(address.kind, receiver, this.#authenticationFor(address))
       else if (isManagement) void this.#management.receiveRequests(receiver)
       else service.receiveCommands(receiver)
       return receiver
@@ -169,6 +170,14 @@ export class Gateway {
       else service.sendFeedback(sender)
       return sender
     }
+  }
+
+  /** By what a device may use its address; readers of its telemetry are told. */
+  #authenticationFor(address: HubAddress): SenderAuthentication {
+    const kind = this.#authorisation.principalFor(address)?.kind
+    const own = 'moduleId' in address && address.moduleId !== undefined ? 'module' : 'device'
+    if (kind === undefined) return { scope: own, type: 'x509' }
+    return { scope: kind === 'device' ? own : 'hub', type: 'sas' }
   }
 
   /** By a token, or by the certificate. */

@@ -34,12 +34,16 @@ export interface HubOptions {
   readonly maxDeliveryCount?: number | undefined
   readonly timeToLiveMs?: number | undefined
   readonly feedbackBatchMs?: number | undefined
+  readonly retentionMs?: number | undefined
   readonly tokenSkewMs?: number | undefined
   readonly gateway?: GatewayVersion | undefined
   readonly consumerGroups?: readonly string[] | undefined
   readonly eventHubHostName?: string | undefined
   readonly quotas?: boolean | QuotaOptions | undefined
 }
+
+/** How long a new hub keeps telemetry. */
+const DAY_MS = 86_400_000
 
 /** One hub. */
 export class Hub {
@@ -78,7 +82,7 @@ export class Hub {
     const eventHub = { hostName: options.eventHubHostName ?? hostName, name: `iothub-ehub-${this.#hubName}` }
     this.registry = new DeviceRegistry([hostName], eventHub)
     this.provisioning = new ProvisioningService(hostName, this.registry, clock, tokenSkewMs)
-    this.events = new EventLog({ partitions })
+    this.events = new EventLog({ partitions, retentionMs: options.retentionMs ?? DAY_MS, now: () => clock.now() })
     this.eventHub = new EventHubNode({
       ...eventHub,
       clock,

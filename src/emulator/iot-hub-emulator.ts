@@ -66,6 +66,8 @@ export interface IotHubEmulatorOptions {
   readonly timeToLiveMs?: number | undefined
   /** How long feedback is gathered into a batch of up to 64 records, in ms, ≥ 0. Default 15 000. */
   readonly feedbackBatchMs?: number | undefined
+  /** How long telemetry is kept, in ms, > 0. Default 86 400 000 (1 day). */
+  readonly retentionMs?: number | undefined
   /** How long after its expiry a token is still taken, in ms, ≥ 0. Default 300 000 (5 min). */
   readonly tokenSkewMs?: number | undefined
   /**
@@ -169,7 +171,7 @@ export class IotHubEmulator implements AsyncDisposable {
 
   /**
    * Telemetry, from the oldest event kept; each iteration begins there, and waits for more until the hub is closed.
-   * The last 100 000 events are kept.
+   * The last 100 000 events are kept, for as long as `retentionMs`.
    */
   get telemetry(): AsyncIterable<RecordedTelemetry, undefined> {
     return this.#hub.events
@@ -181,17 +183,20 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * The connection string of a device or module, or of the policy `service`, at the hub or at its event hub, for clients
-   * of those.
+   * The connection string of a device or module, of a shared access policy, or of the policy `service` at the event hub,
+   * for clients of that.
    *
+   * @param who  `policy`: `iothubowner`, `service`, `device`, `registryRead` or `registryReadWrite`; `service: true` is
+   *   short for the second
    * @param options  `webSocket`: with the port for WebSockets in it
    * @returns text with a key in it, or `x509=true` for a device with a certificate
-   * @throws {UsageError} if there is no such device or module
+   * @throws {UsageError} if there is no such device, module or policy
    */
   connectionString(
     who:
       | { readonly deviceId: string; readonly moduleId?: string | undefined }
       | { readonly service: true }
+      | { readonly policy: string }
       | { readonly eventHub: true },
     options: { readonly webSocket?: boolean | undefined } = {},
   ): string {
@@ -199,9 +204,11 @@ export class IotHubEmulator implements AsyncDisposable {
     const port = options.webSocket ? this.webSocketPort : this.port
     const common = { hostName: this.#hostName, port: port === 0 ? undefined : port }
     const { registry } = this.#hub
-    if ('service' in who) {
-      const sharedAccessKey = registry.policy('service')?.primaryKey
-      return formatConnectionString({ kind: 'service', keyName: 'service', sharedAccessKey, ...common })
+    if (!('deviceId' in who)) {
+      const keyName = 'service' in who ? 'service' : who.policy
+      const policy = registry.policy(keyName)
+      if (policy === undefined) throw new UsageError(`IoT Hub emulator: there is no policy '${keyName}'`)
+      return formatConnectionString({ kind: 'service', keyName, sharedAccessKey: policy.primaryKey, ...common })
     }
     const { deviceId, moduleId } = who
     const identity = moduleId === undefined ? registry.device(deviceId) : registry.module(deviceId, moduleId)
@@ -390,8 +397,9 @@ export class IotHubEmulator implements AsyncDisposable {
 
 function checkOptions(options: IotHubEmulatorOptions): void {
   const { lockMs = 1, maxDeliveryCount = 1, timeToLiveMs = 1, feedbackBatchMs = 0, tokenSkewMs = 0 } = options
+  const { retentionMs = 1 } = options
   const { gateway = 'v1' } = options
-  for (const [name, value] of Object.entries({ lockMs, timeToLiveMs }))
+  for (const [name, value] of Object.entries({ lockMs, timeToLiveMs, retentionMs }))
     if (!(value > 0)) throw new UsageError(`IoT Hub emulator: ${name} must be greater than 0`)
   for (const [name, value] of Object.entries({ feedbackBatchMs, tokenSkewMs }))
     if (!(value >= 0)) throw new UsageError(`IoT Hub emulator: ${name} must not be negative`)

@@ -13,7 +13,7 @@ import type { TelemetryInit } from './event-log.ts'
 import { bodyBytes, contentSize, idText, stringProperties } from './message-content.ts'
 
 /** Telemetry, without whose it is. */
-export type TelemetryContent = Omit<TelemetryInit, 'deviceId' | 'moduleId' | 'generationId'>
+export type TelemetryContent = Omit<TelemetryInit, 'deviceId' | 'moduleId' | 'generationId' | 'authentication'>
 
 /** Largest telemetry message, or batch, in bytes. */
 const MAX_SIZE = 256 * 1024
@@ -50,7 +50,8 @@ export function readTelemetry(
 }
 
 function readContent(message: Message, body: Uint8Array, modelId: AmqpValue | undefined): TelemetryContent {
-  const { messageId, correlationId, userId, contentType, contentEncoding } = message.properties ?? {}
+  const { messageId, correlationId, userId, contentType, contentEncoding, to, absoluteExpiryTime } =
+    message.properties ?? {}
   const annotations = new Map<string, string>()
   if (typeof modelId === 'string') annotations.set('dt-dataschema', modelId)
   for (const name of ['dt-subject', 'iothub-interface-id']) {
@@ -65,6 +66,8 @@ function readContent(message: Message, body: Uint8Array, modelId: AmqpValue | un
     contentEncoding,
     properties: stringProperties(message),
     annotations,
+    to,
+    expiry: absoluteExpiryTime,
     body,
   }
 }

@@ -166,8 +166,12 @@ export function isSharedAccessKey(text: string): boolean {
   return text !== '' && text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text)
 }
 
+/** Of a token, in characters. Those of hubs have some hundred; of one without bounds all spellings would be tried. */
+const MAX_LENGTH = 8192
+
 /** The parts, or what is wrong with the text, in words that quote nothing of it. */
 function readToken(text: string): { readonly token: SasToken; readonly seText: string } | string {
+  if (text.length > MAX_LENGTH) return `it has more than ${MAX_LENGTH} characters`
   const pairText = /^\s*SharedAccessSignature\s+(\S+)\s*$/.exec(text)?.[1]
   if (pairText === undefined) return "expected 'SharedAccessSignature', a blank, and pairs without blanks"
   const pairs = new Map<string, string>()

@@ -124,7 +124,7 @@ describe('an answer', () => {
     [401, 'amqp:unauthorized-access'],
     [403, 'amqp:unauthorized-access'],
     [404, 'amqp:not-found'],
-    [400, 'amqp:internal-error'],
+    [400, 'amqp:invalid-field'],
     [500, 'amqp:internal-error'],
     [199, 'amqp:internal-error'],
     [300, 'amqp:internal-error'],

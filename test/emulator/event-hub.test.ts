@@ -8,11 +8,12 @@ import { filters } from '../../src/client/filters.ts'
 import type { ConnectOptions, ReceiverOptions } from '../../src/client/options.ts'
 import { sasl } from '../../src/client/sasl.ts'
 import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
-import { RemoteError } from '../../src/errors.ts'
+import { RemoteError, UsageError } from '../../src/errors.ts'
 import { createSasToken, type SasKeyRule } from '../../src/iothub/sas.ts'
 import type { PropertiesInit } from '../../src/message/message.ts'
 import { type AmqpValue, Described, int, long, symbol, Uuid, ulong } from '../../src/types/values.ts'
 import { ManualClock } from './manual-clock.ts'
+import { openAs } from './raw-client.ts'
 
 const text = (bytes: unknown): string => new TextDecoder().decode(bytes as Uint8Array)
 const TYPE = 'servicebus.windows.net:sastoken'
@@ -297,6 +298,48 @@ describe('a partition', () => {
         'iothub-message-source': 'Telemetry',
       }).map(([key, value]) => [symbol(key), value]),
     )
+  })
+
+  it('gives what the device said of model, component and interface, and its own properties', async () => {
+    const device = await openAs(hub, { deviceId: 'd1' })
+    opened.push(device)
+    const properties = { 'com.microsoft:model-id': 'dtmi:x;1' }
+    const sender = await device.sender('/devices/d1/messages/events', { properties })
+    const expiry = new Date(1_700_000_900_000)
+    await sender.send({
+      messageAnnotations: { 'dt-subject': 'lamp', 'iothub-interface-id': 'urn:x', 'x-opt-offset': 'mine' },
+      properties: { messageId: 'm', to: '/devices/d1/messages/events', absoluteExpiryTime: expiry },
+      body: new Uint8Array(1),
+    })
+    const { message } = await (await (await openEventHub()).receiver(PARTITION)).receive()
+    const annotation = (name: string): unknown => message.messageAnnotations?.get(name)
+    expect(['dt-dataschema', 'dt-subject', 'iothub-interface-id'].map(annotation)).toEqual([
+      'dtmi:x;1',
+      'lamp',
+      'urn:x',
+    ])
+    expect(annotation('x-opt-offset')).toBe('0')
+    const { messageId, to, absoluteExpiryTime } = message.properties ?? {}
+    expect({ messageId, to, absoluteExpiryTime }).toEqual({
+      messageId: 'm',
+      to: '/devices/d1/messages/events',
+      absoluteExpiryTime: expiry,
+    })
+  })
+
+  it('keeps events for a day, unless told otherwise', async () => {
+    await fill('a', 'b')
+    clock.advance(86_400_000 - 1500)
+    const connection = await openEventHub()
+    expect(await bodiesOf(await connection.receiver(PARTITION), 1)).toBe('b')
+    clock.advance(1000)
+    const late = await (await openEventHub()).receiver(PARTITION, { credit: 'manual' })
+    late.addCredit(1)
+    expect(await late.get()).toBeUndefined()
+    hub = await start({ retentionMs: 500 })
+    await fill('a')
+    expect(await (await (await openEventHub()).receiver(PARTITION, { credit: 'manual' })).get()).toBeUndefined()
+    await expect(start({ retentionMs: 0 })).rejects.toThrow(UsageError)
   })
 
   it.each<[string, ReceiverOptions['sndSettleMode'], boolean]>([

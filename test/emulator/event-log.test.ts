@@ -51,6 +51,7 @@ describe('partitions', () => {
     for (const partitions of [0, 33, 1.5, Number.NaN]) expect(() => new EventLog({ partitions })).toThrow(UsageError)
     expect(() => new EventLog({ maxEvents: 0 })).toThrow(UsageError)
     expect(() => new EventLog({ maxBytes: 0 })).toThrow(UsageError)
+    expect(() => new EventLog({ retentionMs: 0 })).toThrow(UsageError)
   })
 })
 
@@ -111,6 +112,41 @@ it.each(['messageId', 'correlationId', 'contentType', 'contentEncoding', 'userId
   let kept = 0
   for await (const _ of log) kept++
   expect(kept).toBeLessThan(20)
+})
+
+describe('events grow old', () => {
+  it('are gone after their time, for readers old and new, and what was last is still known', async () => {
+    let now = 0
+    const log = new EventLog({ partitions: 1, retentionMs: 100, now: () => now })
+    for (const at of [0, 10, 60]) log.append(telemetry(`d${at}`), at)
+    const reader = log[Symbol.asyncIterator]()
+    expect((await reader.next()).value?.deviceId).toBe('d0')
+    now = 110
+    expect((await reader.next()).value?.deviceId).toBe('d60')
+    expect(log.at('0', 0n)?.deviceId).toBe('d60')
+    expect(log.firstNot('0', () => false)).toBe(2n)
+    expect(log.partition('0')).toMatchObject({ beginSequenceNumber: 2n, nextSequenceNumber: 3n })
+    now = 160
+    expect(log.at('0', 0n)).toBeUndefined()
+    const { last, ...state } = log.partition('0') ?? {}
+    expect(state).toEqual({ beginSequenceNumber: 3n, nextSequenceNumber: 3n })
+    expect(last).toMatchObject({ deviceId: 'd60', sequenceNumber: 2n })
+    log.close()
+    expect((await reader.next()).done).toBe(true)
+  })
+
+  it('one by one, however many', () => {
+    let now = 0
+    const log = new EventLog({ partitions: 4, retentionMs: 1_000, now: () => now })
+    for (let i = 0; i < 20_000; i++) {
+      now = i
+      log.append(telemetry(`d${i % 10}`), i)
+      const kept = log.partitionIds
+        .map(id => log.partition(id))
+        .map(it => Number((it?.nextSequenceNumber ?? 0n) - (it?.beginSequenceNumber ?? 0n)))
+      expect(kept.reduce((sum, count) => sum + count)).toBe(Math.min(i + 1, 1_000))
+    }
+  })
 })
 
 describe('a partition', () => {

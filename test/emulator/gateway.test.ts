@@ -169,6 +169,7 @@ describe('a link', () => {
 describe('$cbs', () => {
   it.each<[string, (token: string) => string, number]>([
     ['text that is no token', () => 'hello', 400],
+    ['a token that is too long', token => `${token}&x=${'x'.repeat(8192)}`, 400],
     ['another signature', token => token.replace(/sig=./, match => (match === 'sig=A' ? 'sig=B' : 'sig=A')), 401],
     ['another device', token => token.replace('d1', 'd2'), 401],
     ['no known device', token => token.replace('d1', 'd9'), 401],
@@ -195,6 +196,13 @@ describe('$cbs', () => {
     const token = await tokenOf({ deviceId: 'd1' })
     await put(connection, token, 'azure-devices.net:SASToken')
     await expect(put(connection, token, 'jwt')).rejects.toThrow('status 400')
+  })
+
+  it('has no audience that is too long', async () => {
+    const connection = await open()
+    const token = await tokenOf({ deviceId: 'd1' })
+    await expect(put(connection, token, TYPE, 'x'.repeat(8193))).rejects.toThrow('status 400')
+    await put(connection, token, TYPE, 'x'.repeat(8192))
   })
 
   it('goes by the token, not by the audience', async () => {

@@ -57,7 +57,7 @@ describe('selectorOf', () => {
 })
 
 describe('startOf', () => {
-  const log = new EventLog({ partitions: 1, maxEvents: 10 })
+  const log = new EventLog({ partitions: 1, maxEvents: 15 })
   for (let i = 0; i < 25; i++)
     log.append(
       {

@@ -9,6 +9,7 @@ import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/i
 import { UsageError } from '../../src/errors.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { createSasToken } from '../../src/iothub/sas.ts'
+import { ServiceClient } from '../../src/iothub/service-client.ts'
 import { ManualClock } from './manual-clock.ts'
 
 const opened: AsyncDisposable[] = []
@@ -103,6 +104,34 @@ describe('over TLS, without SASL and without CBS', () => {
     await connection.sender('/devices/d1/messages/events')
     await expect(connection.sender('/devices/victim/messages/events')).rejects.toMatchObject(unauthorized)
   })
+})
+
+it('readers are told by what a device has proved itself: key, certificate or policy', async () => {
+  const hub = await start({ listen: 'memory', partitions: 1, devices: ['byKey', 'byPolicy'] })
+  hub.addModule('byKey', 'm')
+  hub.addDevice('byCert', { x509: { thumbprint: own.thumbprint } })
+  const policy = hub
+    .connectionString({ policy: 'device' })
+    .replace('HostName=localhost', 'HostName=localhost;DeviceId=byPolicy')
+  const devices = [
+    [hub.connectionString({ deviceId: 'byKey' }), hub.transport()],
+    [hub.connectionString({ deviceId: 'byKey', moduleId: 'm' }), hub.transport()],
+    [policy, hub.transport()],
+    [hub.connectionString({ deviceId: 'byCert' }), hub.transport({ certificate: own.cert })],
+  ] as const
+  for (const [text, transport] of devices)
+    await kept(await DeviceClient.connect(text, { transport })).sendTelemetry({ body: 'x' })
+  const service = kept(
+    await ServiceClient.connect(hub.connectionString({ service: true }), { transport: () => hub.transport() }),
+  )
+  const seen: unknown[] = []
+  for await (const { authentication } of service.telemetry()) if (seen.push(authentication) === devices.length) break
+  expect(seen).toEqual([
+    { scope: 'device', type: 'sas', issuer: 'iothub' },
+    { scope: 'module', type: 'sas', issuer: 'iothub' },
+    { scope: 'hub', type: 'sas', issuer: 'iothub' },
+    { scope: 'device', type: 'x509', issuer: 'iothub' },
+  ])
 })
 
 describe('over memory', () => {

@@ -201,6 +201,12 @@ describe('verifySasToken', () => {
     })
   })
 
+  it('looks at no more than 8192 characters', async () => {
+    const padded = (length: number): string => `${handMade('h')}&x=`.padEnd(length, 'x')
+    expect(await verifySasToken(padded(8192), { key, now })).toMatchObject({ ok: true })
+    expect(await verifySasToken(padded(8193), { key, now })).toEqual({ ok: false, reason: 'malformed' })
+  })
+
   it('calls any other text malformed, and never throws for it', async () => {
     await fc.assert(
       fc.asyncProperty(fc.oneof(fc.string({ unit: 'binary' }), fc.string()), async text => {
