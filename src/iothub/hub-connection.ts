@@ -20,7 +20,7 @@ import { type Claimant, HubLine } from './hub-line.ts'
 import { attachProperties, checkHubOptions, type IotHubOptions } from './hub-options.ts'
 import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
 import { type HubLogin, makeToken, type SasCredential } from './login.ts'
-import { castsDoubt, delayBefore, isRefusal, type Mending } from './mending.ts'
+import { castsDoubt, delayBefore, isRefusal, lostConnection, type Mending } from './mending.ts'
 import { QueueFullError } from './queue-full-error.ts'
 import { type LinkCare, SharedLink } from './shared-link.ts'
 import { TokenRenewal } from './token-renewal.ts'
@@ -273,19 +273,23 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
 
   /** Whether another link is asked for when one has ended with this. */
   goesOn(error: unknown): boolean {
-    return this.mending !== undefined && !this.#over.signal.aborted && (isRetryable(error) || castsDoubt(error))
+    if (this.mending === undefined || this.#over.signal.aborted) return false
+    return isRetryable(error) || (castsDoubt(error) && this.#hasToken)
+  }
+
+  /** By PLAIN, and with a certificate, there is nothing that could be said again. */
+  get #hasToken(): boolean {
+    return this.#renewal !== undefined && this.line.claimants.has(this)
   }
 
   async mend(error: unknown, attempt: number): Promise<boolean> {
     const { mending } = this
     if (!mending || !this.goesOn(error) || attempt > mending.attempts) return false
     if (castsDoubt(error)) {
-      // By PLAIN, and with a certificate, there is nothing that could be said again.
-      if (!this.#renewal || !this.line.claimants.has(this)) return false
       if (this.#doubts >= (this.#isTrusted ? MAX_DOUBTS : 1)) return false
       // Whether a failure is for good the renewal itself knows.
       if (await this.renewToken()) this.#doubts++
-    } else if (!this.goesOn(error)) return false
+    }
     await pause(this.clock, delayBefore(attempt, error, mending, Math.random()), this.#over.signal)
     return !this.#over.signal.aborted
   }
@@ -363,8 +367,9 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
   explained(error: unknown): unknown {
     if (!(error instanceof ClosedError)) return error
     if (this.#failure !== undefined) return new ClosedError(this.who, 'connection', this.#failure, 'remote')
-    // Of the token, which is renewed, a user need not know: it is worth another try.
-    const isPassing = castsDoubt(error) && this.goesOn(error) && this.#renewal !== undefined
+    // Of the token, which is renewed, a user need not know: it is worth another try. So it is by PLAIN, by a connection.
+    const isRenewed = this.#hasToken || (this.#renewal !== undefined && lostConnection(error))
+    const isPassing = castsDoubt(error) && isRenewed && this.mending !== undefined && !this.#over.signal.aborted
     return isPassing
       ? new ClosedError(`a link of ${this.who}, which needs a new token,`, 'link', undefined, 'remote')
       : error

@@ -64,6 +64,13 @@ const DOUBTFUL: ReadonlySet<string | undefined> = new Set([
 export const castsDoubt = (error: unknown): boolean =>
   (error instanceof RemoteError || error instanceof ClosedError) && DOUBTFUL.has(error.condition)
 
+/** Whether it was not the link alone that ended, but its connection, at the peer's word. */
+export function lostConnection(error: unknown): boolean {
+  let at = error
+  while (at instanceof ClosedError) at = at.cause
+  return at instanceof RemoteError && at.scope === 'connection'
+}
+
 /** Whether the hub has refused a token for good. What else may go wrong with one is tried again. */
 export const isRefusal = (error: unknown): boolean => error instanceof RemoteError && !isRetryable(error)
 
