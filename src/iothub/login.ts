@@ -6,7 +6,7 @@
 
 import type { CbsToken } from '../cbs/cbs-session.ts'
 import { UsageError } from '../errors.ts'
-import type { ConnectionString } from './connection-string.ts'
+import { type ConnectionString, readHost } from './connection-string.ts'
 import { createSasToken, isInScope, parseSasToken, type SasKeyRule } from './sas.ts'
 import type { X509Credential } from './x509.ts'
 
@@ -53,10 +53,9 @@ export function hubNameOf(hostName: string): string {
 
 /** Takes the port off a host name. @throws {UsageError} if `text` is not a host name, optionally followed by `:port` */
 export function splitHost(text: string): HostAndPort {
-  const match = /^(?:\[([0-9a-f:.]+)\]|([^\s:/?#@[\]]+))(?::(\d{1,5}))?$/i.exec(text)
-  const host = match?.[1] ?? match?.[2]
-  if (host === undefined) throw new UsageError('IoT Hub: not a host name, optionally followed by :port')
-  return { host, port: match?.[3] === undefined ? undefined : Number(match[3]) }
+  const place = readHost(text)
+  if (place === undefined) throw new UsageError('IoT Hub: not a host name, optionally followed by :port')
+  return place
 }
 
 /** @throws {UsageError} these are no credentials at all, as when an environment variable is not set */

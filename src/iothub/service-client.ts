@@ -171,7 +171,7 @@ export class ServiceClient implements AsyncDisposable {
    *   `com.microsoft:argument-out-of-range` for a partition, `com.microsoft:argument-error` for a place that does not
    *   exist; `amqp:link:stolen` where a reader of a higher owner level is, `amqp:resource-limit-exceeded` where five are
    * @throws {ClosedError} link or connection ended for good; its `condition` is `amqp:link:stolen` when another reader took over
-   * @throws {TransportError} the event hub cannot be reached, or its certificate is not trusted
+   * @throws {TransportError} the event hub cannot be reached the first time, or its certificate is not trusted
    *
    * Cancellation ends the loop with `signal.reason`.
    */
