@@ -62,6 +62,7 @@ export class HubLine {
   #cbs: Promise<CbsSession> | undefined
   #attaching = new AbortController()
   #failure: AmqpError | undefined
+  #closure: Closure | undefined
   #gate: Promise<void> = Promise.resolve()
   #sending = 0
   #onQuiet: () => void = () => {}
@@ -75,7 +76,8 @@ export class HubLine {
     this.closed = connection.closed.then(closure =>
       this.#failure === undefined ? closure : { by: 'remote', error: this.#failure },
     )
-    void this.closed.then(() => {
+    void this.closed.then(closure => {
+      this.#closure = closure
       this.isUp = false
     })
   }
@@ -131,6 +133,7 @@ export class HubLine {
    */
   async putToken(audience: string, token: CbsToken, signal?: AbortSignal): Promise<void> {
     if (!this.#cbs) {
+      if (this.#closure) throw new ClosedError('the connection', 'connection', this.#closure.error, this.#closure.by)
       // While it is made again there are none, and those to come are for everybody.
       if (!this.isUp) throw new ClosedError('the connection, which is being made again,', 'connection')
       this.#cbs = this.#keep(

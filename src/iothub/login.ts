@@ -71,8 +71,11 @@ export function checkCredentials(credentials: {
   if (sas && x509) throw new UsageError('IoT Hub: `sas` and `x509` exclude each other')
   if (x509 && (x509.cert === undefined || x509.key === undefined))
     throw new UsageError('IoT Hub: `x509` needs { cert, key }')
-  if (!x509 && (typeof sas !== 'object' || sas === null))
-    throw new UsageError('IoT Hub: credentials need `sas`: { key } or { token }')
+  if (!x509 && !isSource(sas)) throw new UsageError('IoT Hub: credentials need `sas`: { key } or { token }')
+}
+
+function isSource(sas: Partial<{ readonly key: unknown; readonly token: unknown }> | undefined): boolean {
+  return typeof sas === 'object' && sas !== null && (typeof sas.key === 'string' || typeof sas.token === 'function')
 }
 
 /** The credential in a connection string; a certificate is elsewhere. */

@@ -226,5 +226,14 @@ function isInt(value: unknown): value is number {
 }
 
 function warn(error: unknown): void {
-  globalThis.process?.emitWarning(error instanceof Error ? error : new Error(String(error)))
+  globalThis.process?.emitWarning(error instanceof Error ? error : new Error(textOf(error)))
+}
+
+/** Not everything that is thrown has a text. */
+function textOf(value: unknown): string {
+  try {
+    return String(value)
+  } catch {
+    return typeof value
+  }
 }

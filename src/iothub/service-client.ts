@@ -230,6 +230,8 @@ function parseLogin(text: string): HubLogin {
 function readLogin(credentials: ServiceCredentials): HubLogin {
   checkCredentials(credentials)
   const { hostName, keyName, sas } = credentials
+  if (typeof keyName !== 'string' || sas === undefined)
+    throw new UsageError('IoT Hub: a service needs the keyName of a policy, and `sas`')
   return loginOf(splitHost(hostName), keyName, sas)
 }
 

@@ -120,6 +120,25 @@ describe('a pool', () => {
     await (await pool.device(hub.connectionString({ deviceId: 'd0' }))).sendTelemetry({ body: '2' })
   })
 
+  it('a device that was closed may come again at once, and is in the pool once', async () => {
+    const { hub, pool, devices } = await pooled(1)
+    const closing = devices[0]?.close()
+    const again = pool.device(hub.connectionString({ deviceId: 'd0' }))
+    await closing
+    await (await again).sendTelemetry({ body: 'again' })
+    expect(pool.size).toBe(1)
+    await expect(pool.device(hub.connectionString({ deviceId: 'd0' }))).rejects.toThrow('in the pool already')
+  })
+
+  it('that is closed says so to who comes late', async () => {
+    const { hub, pool } = await pooled(1)
+    hub.addDevice('d9')
+    await pool.close()
+    const late = pool.device(hub.connectionString({ deviceId: 'd9' }))
+    await expect(late).rejects.toThrow('the connection is closed, from this end')
+    expect(pool.size).toBe(0)
+  })
+
   it('that is closed ends all of them', async () => {
     const { pool, devices } = await pooled(2)
     const loops = devices.map(device => device.messages().next())
