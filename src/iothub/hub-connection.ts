@@ -20,7 +20,7 @@ import { type Claimant, HubLine } from './hub-line.ts'
 import { attachProperties, checkHubOptions, type IotHubOptions } from './hub-options.ts'
 import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
 import { type HubLogin, makeToken, type SasCredential } from './login.ts'
-import { castsDoubt, delayBefore, isRefusal, lostConnection, type Mending } from './mending.ts'
+import { castsDoubt, delayBefore, isRefusal, lostConnection, type Mending, UNMENDED } from './mending.ts'
 import { QueueFullError } from './queue-full-error.ts'
 import { type LinkCare, SharedLink } from './shared-link.ts'
 import { TokenRenewal } from './token-renewal.ts'
@@ -50,6 +50,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
   readonly #taken = new Set<SharedLink<{ readonly closed: Promise<Closure>; close(): Promise<void> }>>()
   readonly #over = new AbortController()
   #end: (closure: Closure) => void = () => {}
+  readonly #forget: () => void
   #failure: AmqpError | undefined
   #isClosing = false
   /** Messages that are not answered. */
@@ -75,7 +76,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
     this.closed = new Promise(resolve => {
       this.#end = resolve
     })
-    void line.closed.then(closure => this.#ended(closure))
+    this.#forget = line.onEnd(closure => this.#ended(closure))
     void this.closed.then(() => this.#leave())
   }
 
@@ -385,6 +386,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
     if (this.#over.signal.aborted) return
     this.#renewal?.stop()
     this.line.claimants.delete(this)
+    this.#forget()
     this.#over.abort(closure.error)
     this.#end(closure)
   }
@@ -438,8 +440,6 @@ const SPREAD = 0.25
 const TOKEN_LIFE_MS = 3_600_000
 /** How long a source may take to give one. */
 const TOKEN_MS = 30_000
-/** For the waits of renewals where nothing else is mended. */
-const UNMENDED: Mending = { initialMs: 250, maxMs: 30_000, stableMs: 0, attempts: 0, throttledMs: 5_000 }
 
 const lifeOf = ({ tokens }: IotHubOptions): number => tokens?.lifeMs ?? TOKEN_LIFE_MS
 

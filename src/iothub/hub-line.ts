@@ -63,6 +63,7 @@ export class HubLine {
   #attaching = new AbortController()
   #failure: AmqpError | undefined
   #closure: Closure | undefined
+  readonly #onEnd = new Set<(closure: Closure) => void>()
   #gate: Promise<void> = Promise.resolve()
   #sending = 0
   #onQuiet: () => void = () => {}
@@ -79,6 +80,7 @@ export class HubLine {
     void this.closed.then(closure => {
       this.#closure = closure
       this.isUp = false
+      for (const listener of [...this.#onEnd]) listener(closure)
     })
   }
 
@@ -119,6 +121,17 @@ export class HubLine {
     })
     line = new HubLine(connection, init, mending, doubt)
     return line
+  }
+
+  /**
+   * Calls back when it has ended for good, or soon where it has. Unlike `closed` it forgets who went before.
+   *
+   * @returns a function that calls it off
+   */
+  onEnd(listener: (closure: Closure) => void): () => void {
+    if (this.#closure) void this.closed.then(listener)
+    else this.#onEnd.add(listener)
+    return () => this.#onEnd.delete(listener)
   }
 
   /** Why it was given up from this end, though nobody wanted it closed. */

@@ -23,6 +23,9 @@ export interface Mending {
   readonly throttledMs: number
 }
 
+/** For the waits of renewals where nothing else is mended. */
+export const UNMENDED: Mending = { initialMs: 250, maxMs: 30_000, stableMs: 0, attempts: 0, throttledMs: 5_000 }
+
 /** @throws {UsageError} there is no such option, or it is out of range */
 export function mendingOf(options: HubReconnectOptions): Mending {
   if (typeof options !== 'object' || options === null)

@@ -1,5 +1,7 @@
 /** Many devices over one connection: together where it is about the connection, each by itself where it is about a device. */
 
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { TracedFrame } from '../../src/client/options.ts'
 import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
@@ -128,6 +130,27 @@ describe('a pool', () => {
     await (await again).sendTelemetry({ body: 'again' })
     expect(pool.size).toBe(1)
     await expect(pool.device(hub.connectionString({ deviceId: 'd0' }))).rejects.toThrow('in the pool already')
+  })
+
+  it('keeps nothing of devices that have left', async () => {
+    const { hub, pool } = await pooled(1)
+    const gone: WeakRef<DeviceClient>[] = []
+    for (let i = 0; i < 5; i++) {
+      hub.addDevice(`x${i}`)
+      const device = await pool.device(hub.connectionString({ deviceId: `x${i}` }))
+      await device.twin()
+      await device.close()
+      gone.push(new WeakRef(device))
+    }
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const left = (): number => gone.filter(device => device.deref() !== undefined).length
+    for (let i = 0; i < 50 && left() > 1; i++) {
+      await new Promise(resolve => setTimeout(resolve, 5))
+      collect()
+    }
+    // The last may still be on the stack.
+    expect(left()).toBeLessThanOrEqual(1)
   })
 
   it('that is closed says so to who comes late', async () => {
