@@ -160,12 +160,22 @@ function hostAndPort(
 ): { readonly name: string; readonly port: number | undefined } | undefined {
   const value = pairs.get(name)
   if (value === undefined) return undefined
-  const match = /^(?:\[([0-9a-f:.]+)\]|([^\s:/?#@[\]]+))(?::(\d{1,5}))?$/i.exec(value)
-  const host = match?.[1] ?? match?.[2]
+  const { host, port } = readHost(value) ?? {}
   if (host === undefined) throw fault(`${name} must be a host name, optionally followed by :port`)
-  const port = match?.[3] === undefined ? undefined : Number(match[3])
   if (port !== undefined && (port < 1 || port > 65_535)) throw fault(`the port of ${name} must be 1 … 65535`)
   return { name: host, port }
+}
+
+/**
+ * Reads a host name that may be followed by `:port`; an IPv6 address stands in brackets, which are taken off. What has a
+ * meaning of its own in a URL, or in what goes over a wire by lines, is in no name.
+ *
+ * @returns `undefined` for any other text
+ */
+export function readHost(text: string): { readonly host: string; readonly port: number | undefined } | undefined {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([^\s\p{Cc}:/?#@[\]\\]+))(?::(\d{1,5}))?$/iu.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  return host === undefined ? undefined : { host, port: match?.[3] === undefined ? undefined : Number(match[3]) }
 }
 
 function flag(pairs: ReadonlyMap<string, string>, name: string): boolean {

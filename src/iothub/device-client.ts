@@ -287,11 +287,16 @@ function parseCredentials(text: string): Identity {
 function readCredentials(credentials: DeviceCredentials): Identity {
   checkCredentials(credentials)
   const { hostName, gatewayHostName, sas, x509, ...rest } = credentials
+  const { deviceId, moduleId = 'none' } = rest
+  if (typeof deviceId !== 'string' || typeof moduleId !== 'string')
+    throw new UsageError('IoT Hub: credentials need a deviceId; it and moduleId are texts')
   const gateway = gatewayHostName === undefined ? undefined : splitHost(gatewayHostName)
   return { ...rest, credential: sas ?? { x509 }, hub: splitHost(hostName), gateway }
 }
 
 function loginOf({ deviceId, moduleId, credential, keyName, hub, gateway }: Identity): HubLogin {
+  // What no address can say is found before anything is connected.
+  deviceAddresses(deviceId, moduleId)
   const hubName = hubNameOf(hub.host)
   const identity = moduleId === undefined ? deviceId : `${deviceId}/modules/${moduleId}`
   return {

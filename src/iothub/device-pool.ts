@@ -121,7 +121,12 @@ export class DevicePool implements AsyncDisposable {
     const key = JSON.stringify([whole.deviceId, whole.moduleId])
     if (this.#devices.has(key)) throw new UsageError(`IoT Hub: device '${whole.deviceId}' is in the pool already`)
     this.#devices.add(key)
-    const leave = (): boolean => this.#devices.delete(key)
+    // Once: another may have come by the same name.
+    let isIn = true
+    const leave = (): void => {
+      if (isIn) this.#devices.delete(key)
+      isIn = false
+    }
     try {
       const shared = { line: this.#line, host: this.#sessions, leave }
       const { tokens, maxQueued } = this.#options

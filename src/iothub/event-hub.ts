@@ -18,18 +18,20 @@ import {
   ProtocolError,
   type Redirect,
   RemoteError,
+  TransportError,
   UsageError,
 } from '../errors.ts'
 import { type AmqpValue, long } from '../types/values.ts'
 import { eventHubPartition, parseAddress, serviceAddresses } from './addresses.ts'
 import { pause, untilAborted } from './clock.ts'
 import { isRetryable } from './conditions.ts'
+import { readHost } from './connection-string.ts'
 import { readEvent, selectorFor, type TelemetryEvent, type TelemetryStart } from './event-mapping.ts'
 import { HubConnection } from './hub-connection.ts'
 import type { IotHubOptions } from './hub-options.ts'
 import type { HubLogin } from './login.ts'
 import { answerMap, checkAnswer, type EventHubInfo, type PartitionInfo, readInfo, readPartition } from './management.ts'
-import { castsDoubt, delayBefore } from './mending.ts'
+import { castsDoubt, delayBefore, isDistrust } from './mending.ts'
 import { merge } from './merge.ts'
 
 /** What of the telemetry to read, and how. */
@@ -68,7 +70,8 @@ export class EventHub {
   #current: Promise<Connected> | undefined
   /** What `#current` has come to, most recently. */
   #last: Connected | undefined
-  #isClosing = false
+  /** Fires when it is being closed: also a connection that is being made ends then. */
+  readonly #closing = new AbortController()
   #isRefed = true
 
   /**
@@ -113,6 +116,7 @@ export class EventHub {
       try {
         return (await this.info(options)).partitions
       } catch (error) {
+        if (this.#isClosing && error instanceof ClosedError) return []
         if (!(await this.#mend(error, attempt, options.signal))) throw error
       }
     }
@@ -137,9 +141,17 @@ export class EventHub {
 
   /** Closes the connection, if there is one; iterations end. */
   async close(): Promise<void> {
-    this.#isClosing = true
+    this.#closing.abort(this.#closedError())
     const connected = await this.#current?.catch(() => undefined)
     await connected?.connection.close()
+  }
+
+  get #isClosing(): boolean {
+    return this.#closing.signal.aborted
+  }
+
+  #closedError(): ClosedError {
+    return new ClosedError(`the client of ${this.#login.who}`, 'connection', undefined, 'local')
   }
 
   async *#read(
@@ -198,7 +210,7 @@ export class EventHub {
     // A consumer group that is not there is not there for anybody.
     if (castsDoubt(error) && (error as RemoteError).condition !== AmqpCondition.notFound) {
       if (!(await this.#doubt(used))) return false
-    } else if (!isRetryable(error)) return false
+    } else if (!isRetryable(error) || this.#isOutOfReach(error)) return false
     const either = signal === undefined ? over : AbortSignal.any([signal, over])
     await pause(clock, delayBefore(Math.max(attempt, 1), error, mending, Math.random()), either)
     return !either.aborted && !this.#isClosing
@@ -214,6 +226,11 @@ export class EventHub {
       used.doubt = this.#hub.doubtToken()
     }
     return used.doubt
+  }
+
+  /** It has never been reached, or by no means will be: somebody has to know. */
+  #isOutOfReach(error: unknown): boolean {
+    return error instanceof TransportError && (this.#last === undefined || isDistrust(error))
   }
 
   #attach(
@@ -239,7 +256,7 @@ export class EventHub {
 
   /** @param address  which the hub redirects, unless the way is known */
   #connected(address: string, signal: AbortSignal | undefined): Promise<Connected> {
-    if (this.#isClosing) throw new ClosedError(`the client of ${this.#login.who}`, 'connection', undefined, 'local')
+    if (this.#isClosing) throw this.#closedError()
     if (!this.#current) {
       const opening: Promise<Connected> = this.#open(address, () => opening)
       this.#current = opening
@@ -259,7 +276,7 @@ export class EventHub {
         resource: `sb://${host}/${name}`,
         keyRule: 'eventhub',
       }
-      const connection = await HubConnection.open(login, optionsThere(this.#options, host), this.#hub.clock)
+      const connection = await HubConnection.open(login, this.#optionsThere(host), this.#hub.clock)
       this.#ref(connection)
       void connection.closed.then(() => {
         if (this.#current === opening()) this.#current = undefined
@@ -269,6 +286,22 @@ export class EventHub {
     } catch (error) {
       if (this.#current === opening()) this.#current = undefined
       throw error
+    }
+  }
+
+  /** The same way to another host. @throws {UsageError} there is none */
+  #optionsThere(host: string): IotHubOptions {
+    const { tls, transport, webSocket } = this.#options
+    if (transport !== undefined && typeof transport !== 'function')
+      throw new UsageError(`IoT Hub: telemetry is read from ${host}; give \`transport\` as a function of the host`)
+    return {
+      ...this.#options,
+      auth: 'cbs',
+      signal: this.#closing.signal,
+      // What is restored there would begin where it had begun: it is opened anew instead.
+      reconnect: false,
+      tls: tls && { ...tls, servername: undefined },
+      webSocket: webSocket && { ...webSocket, path: '/$servicebus/websocket/' },
     }
   }
 
@@ -352,6 +385,9 @@ function placeOf(
   const name = place !== undefined && 'eventHub' in place ? place.eventHub : undefined
   const host = networkHost ?? hostname
   if (name === undefined || host === undefined) throw notRedirected(from, 'does not name an event hub')
+  // A token is signed for it: it must not be another host to whoever reads the token than to whoever connects.
+  if (readHost(host)?.host !== host && !/^[0-9a-f:.]*:[0-9a-f:.]+$/i.test(host))
+    throw notRedirected(from, 'does not name a host')
   return { host, port, name }
 }
 
@@ -363,22 +399,6 @@ function notRedirected(address: string, problem: string, cause?: unknown): Proto
     '2.8.18',
     cause,
   )
-}
-
-/** The same way to another host. */
-function optionsThere(options: IotHubOptions, host: string): IotHubOptions {
-  const { tls, transport, webSocket } = options
-  if (transport !== undefined && typeof transport !== 'function')
-    throw new UsageError(`IoT Hub: telemetry is read from ${host}; give \`transport\` as a function of the host`)
-  return {
-    ...options,
-    auth: 'cbs',
-    signal: undefined,
-    // What is restored there would begin where it had begun: it is opened anew instead.
-    reconnect: false,
-    tls: tls && { ...tls, servername: undefined },
-    webSocket: webSocket && { ...webSocket, path: '/$servicebus/websocket/' },
-  }
 }
 
 function checkOptions({ ownerLevel, credit, from }: TelemetryOptions): void {

@@ -20,8 +20,8 @@ import { Doubts } from './doubts.ts'
 import { type Claimant, HubLine } from './hub-line.ts'
 import { attachProperties, checkHubOptions, type IotHubOptions } from './hub-options.ts'
 import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
-import { type HubLogin, makeToken, type SasCredential } from './login.ts'
-import { castsDoubt, delayBefore, isRefusal, type Mending } from './mending.ts'
+import { type HubLogin, makeToken, timelyToken } from './login.ts'
+import { castsDoubt, delayBefore, isRefusal, lostConnection, type Mending, UNMENDED } from './mending.ts'
 import { QueueFullError } from './queue-full-error.ts'
 import { type LinkCare, SharedLink } from './shared-link.ts'
 import { TokenRenewal } from './token-renewal.ts'
@@ -51,6 +51,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
   readonly #taken = new Set<SharedLink<{ readonly closed: Promise<Closure>; close(): Promise<void> }>>()
   readonly #over = new AbortController()
   #end: (closure: Closure) => void = () => {}
+  readonly #forget: () => void
   #failure: AmqpError | undefined
   #isClosing = false
   /** Messages that are not answered. */
@@ -76,7 +77,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
     this.closed = new Promise(resolve => {
       this.#end = resolve
     })
-    void line.closed.then(closure => this.#ended(closure))
+    this.#forget = line.onEnd(closure => this.#ended(closure))
     void this.closed.then(() => this.#leave())
   }
 
@@ -109,7 +110,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
     const token = await untilAborted(makeToken(login, credential, lifeOf(options)), signal)
     let hub: HubConnection | undefined
     const password = async (): Promise<SaslMechanism> => {
-      const next = hub ? await hub.#token(credential) : token
+      const next = hub ? await timelyToken(login, credential, lifeOf(options), clock) : token
       if (hub) hub.#renewal?.renewed(next.expiresAt)
       return sasl.plain(login.user, next.value)
     }
@@ -274,17 +275,21 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
 
   /** Whether another link is asked for when one has ended with this. */
   goesOn(error: unknown): boolean {
-    return this.mending !== undefined && !this.#over.signal.aborted && (isRetryable(error) || castsDoubt(error))
+    if (this.mending === undefined || this.#over.signal.aborted) return false
+    return isRetryable(error) || (castsDoubt(error) && this.#hasToken)
+  }
+
+  /** By PLAIN, and with a certificate, there is nothing that could be said again. */
+  get #hasToken(): boolean {
+    return this.#renewal !== undefined && this.line.claimants.has(this)
   }
 
   async mend(error: unknown, attempt: number): Promise<boolean> {
     const { mending } = this
     if (!mending || !this.goesOn(error) || attempt > mending.attempts) return false
     if (castsDoubt(error)) {
-      // By PLAIN, and with a certificate, there is nothing that could be said again.
-      if (!this.#renewal || !this.line.claimants.has(this)) return false
       if (!(await this.doubtToken())) return false
-    } else if (!this.goesOn(error)) return false
+    }
     await pause(this.clock, delayBefore(attempt, error, mending, Math.random()), this.#over.signal)
     return !this.#over.signal.aborted
   }
@@ -330,21 +335,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
     const { credential } = this.#login
     if ('x509' in credential) return
     if (this.#options.auth === 'plain') await this.line.refresh()
-    else await this.#put(await this.#token(credential))
-  }
-
-  /** A new token, from a source that may be slow, and may never answer. */
-  async #token(credential: SasCredential): Promise<CbsToken> {
-    const done = new AbortController()
-    const late = pause(this.clock, TOKEN_MS, done.signal).then(() => {
-      throw new DOMException(`${this.who}: no token within ${TOKEN_MS} ms`, 'TimeoutError')
-    })
-    late.catch(() => {})
-    try {
-      return await Promise.race([makeToken(this.#login, credential, lifeOf(this.#options)), late])
-    } finally {
-      done.abort()
-    }
+    else await this.#put(await timelyToken(this.#login, credential, lifeOf(this.#options), this.clock))
   }
 
   /** A renewal has failed. @returns when to try again, in ms; `undefined` where the hub has refused for good */
@@ -368,8 +359,9 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
   explained(error: unknown): unknown {
     if (!(error instanceof ClosedError)) return error
     if (this.#failure !== undefined) return new ClosedError(this.who, 'connection', this.#failure, 'remote')
-    // Of the token, which is renewed, a user need not know: it is worth another try.
-    const isPassing = castsDoubt(error) && this.goesOn(error) && this.#renewal !== undefined
+    // Of the token, which is renewed, a user need not know: it is worth another try. So it is by PLAIN, by a connection.
+    const isRenewed = this.#hasToken || (this.#renewal !== undefined && lostConnection(error))
+    const isPassing = castsDoubt(error) && isRenewed && this.mending !== undefined && !this.#over.signal.aborted
     return isPassing
       ? new ClosedError(`a link of ${this.who}, which needs a new token,`, 'link', undefined, 'remote')
       : error
@@ -385,6 +377,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
     if (this.#over.signal.aborted) return
     this.#renewal?.stop()
     this.line.claimants.delete(this)
+    this.#forget()
     this.#over.abort(closure.error)
     this.#end(closure)
   }
@@ -434,10 +427,6 @@ const MAX_PENDING = 2_048
 /** Renewals of many on one connection are this part of a token's life apart. */
 const SPREAD = 0.25
 const TOKEN_LIFE_MS = 3_600_000
-/** How long a source may take to give one. */
-const TOKEN_MS = 30_000
-/** For the waits of renewals where nothing else is mended. */
-const UNMENDED: Mending = { initialMs: 250, maxMs: 30_000, stableMs: 0, attempts: 0, throttledMs: 5_000 }
 
 const lifeOf = ({ tokens }: IotHubOptions): number => tokens?.lifeMs ?? TOKEN_LIFE_MS
 

@@ -55,6 +55,8 @@ export class HubLine {
   #cbs: Promise<CbsSession> | undefined
   #attaching = new AbortController()
   #failure: AmqpError | undefined
+  #closure: Closure | undefined
+  readonly #onEnd = new Set<(closure: Closure) => void>()
   #gate: Promise<void> = Promise.resolve()
   #sending = 0
   #onQuiet: () => void = () => {}
@@ -68,8 +70,10 @@ export class HubLine {
     this.closed = connection.closed.then(closure =>
       this.#failure === undefined ? closure : { by: 'remote', error: this.#failure },
     )
-    void this.closed.then(() => {
+    void this.closed.then(closure => {
+      this.#closure = closure
       this.isUp = false
+      for (const listener of [...this.#onEnd]) listener(closure)
     })
   }
 
@@ -112,6 +116,17 @@ export class HubLine {
     return line
   }
 
+  /**
+   * Calls back when it has ended for good, or soon where it has. Unlike `closed` it forgets who went before.
+   *
+   * @returns a function that calls it off
+   */
+  onEnd(listener: (closure: Closure) => void): () => void {
+    if (this.#closure) void this.closed.then(listener)
+    else this.#onEnd.add(listener)
+    return () => this.#onEnd.delete(listener)
+  }
+
   /** Why it was given up from this end, though nobody wanted it closed. */
   get failure(): AmqpError | undefined {
     return this.#failure
@@ -124,6 +139,7 @@ export class HubLine {
    */
   async putToken(audience: string, token: CbsToken, signal?: AbortSignal): Promise<void> {
     if (!this.#cbs) {
+      if (this.#closure) throw new ClosedError('the connection', 'connection', this.#closure.error, this.#closure.by)
       // While it is made again there are none, and those to come are for everybody.
       if (!this.isUp) throw new ClosedError('the connection, which is being made again,', 'connection')
       this.#cbs = this.#keep(

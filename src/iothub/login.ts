@@ -6,7 +6,8 @@
 
 import type { CbsToken } from '../cbs/cbs-session.ts'
 import { UsageError } from '../errors.ts'
-import type { ConnectionString } from './connection-string.ts'
+import { type HubClock, pause } from './clock.ts'
+import { type ConnectionString, readHost } from './connection-string.ts'
 import { createSasToken, isInScope, parseSasToken, type SasKeyRule } from './sas.ts'
 import type { X509Credential } from './x509.ts'
 
@@ -53,10 +54,9 @@ export function hubNameOf(hostName: string): string {
 
 /** Takes the port off a host name. @throws {UsageError} if `text` is not a host name, optionally followed by `:port` */
 export function splitHost(text: string): HostAndPort {
-  const match = /^(?:\[([0-9a-f:.]+)\]|([^\s:/?#@[\]]+))(?::(\d{1,5}))?$/i.exec(text)
-  const host = match?.[1] ?? match?.[2]
-  if (host === undefined) throw new UsageError('IoT Hub: not a host name, optionally followed by :port')
-  return { host, port: match?.[3] === undefined ? undefined : Number(match[3]) }
+  const place = readHost(text)
+  if (place === undefined) throw new UsageError('IoT Hub: not a host name, optionally followed by :port')
+  return place
 }
 
 /** @throws {UsageError} these are no credentials at all, as when an environment variable is not set */
@@ -72,8 +72,11 @@ export function checkCredentials(credentials: {
   if (sas && x509) throw new UsageError('IoT Hub: `sas` and `x509` exclude each other')
   if (x509 && (x509.cert === undefined || x509.key === undefined))
     throw new UsageError('IoT Hub: `x509` needs { cert, key }')
-  if (!x509 && (typeof sas !== 'object' || sas === null))
-    throw new UsageError('IoT Hub: credentials need `sas`: { key } or { token }')
+  if (!x509 && !isSource(sas)) throw new UsageError('IoT Hub: credentials need `sas`: { key } or { token }')
+}
+
+function isSource(sas: Partial<{ readonly key: unknown; readonly token: unknown }> | undefined): boolean {
+  return typeof sas === 'object' && sas !== null && (typeof sas.key === 'string' || typeof sas.token === 'function')
 }
 
 /** The credential in a connection string; a certificate is elsewhere. */
@@ -108,3 +111,25 @@ export async function makeToken(
   const value = await createSasToken({ resourceUri: resource, key: credential.key, keyName, expiresAt, keyRule })
   return { type: TOKEN_TYPE, value, expiresAt }
 }
+
+/** As {@link makeToken}, from a source that may be slow, and may never answer. @throws {DOMException} `TimeoutError`, after 30 s */
+export async function timelyToken(
+  login: HubLogin,
+  credential: SasCredential,
+  lifeMs: number,
+  clock: HubClock,
+): Promise<CbsToken> {
+  const done = new AbortController()
+  const late = pause(clock, TOKEN_MS, done.signal).then(() => {
+    throw new DOMException(`${login.who}: no token within ${TOKEN_MS} ms`, 'TimeoutError')
+  })
+  late.catch(() => {})
+  try {
+    return await Promise.race([makeToken(login, credential, lifeMs), late])
+  } finally {
+    done.abort()
+  }
+}
+
+/** How long a source may take to give a token. */
+const TOKEN_MS = 30_000

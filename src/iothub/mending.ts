@@ -4,7 +4,7 @@
  */
 
 import type { ReconnectOptions } from '../client/back-off.ts'
-import { AmqpCondition, ClosedError, RemoteError, UsageError } from '../errors.ts'
+import { AmqpCondition, ClosedError, RemoteError, type TransportError, UsageError } from '../errors.ts'
 import { describeCondition, HubCondition, isRetryable, isThrottling } from './conditions.ts'
 
 /** How a client of a hub stays up: connections and links that were lost are made again. */
@@ -22,6 +22,9 @@ export interface Mending {
   readonly attempts: number
   readonly throttledMs: number
 }
+
+/** For the waits of renewals where nothing else is mended. */
+export const UNMENDED: Mending = { initialMs: 250, maxMs: 30_000, stableMs: 0, attempts: 0, throttledMs: 5_000 }
 
 /** @throws {UsageError} there is no such option, or it is out of range */
 export function mendingOf(options: HubReconnectOptions): Mending {
@@ -63,6 +66,19 @@ const DOUBTFUL: ReadonlySet<string | undefined> = new Set([
 /** Whether a new token may mend it: if it does not, the hub refuses the token, and says why. */
 export const castsDoubt = (error: unknown): boolean =>
   (error instanceof RemoteError || error instanceof ClosedError) && DOUBTFUL.has(error.condition)
+
+/** Whether it was not the link alone that ended, but its connection, at the peer's word. */
+export function lostConnection(error: unknown): boolean {
+  let at = error
+  while (at instanceof ClosedError) at = at.cause
+  return at instanceof RemoteError && at.scope === 'connection'
+}
+
+/** Whether a host could not be reached since its certificate is not trusted: so it will be the next time. */
+export function isDistrust({ cause }: TransportError): boolean {
+  const code = (cause as { readonly code?: unknown } | undefined)?.code
+  return typeof code === 'string' && /^(ERR_TLS_CERT|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY))/.test(code)
+}
 
 /** Whether the hub has refused a token for good. What else may go wrong with one is tried again. */
 export const isRefusal = (error: unknown): boolean => error instanceof RemoteError && !isRetryable(error)

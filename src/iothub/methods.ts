@@ -228,6 +228,14 @@ function isInt(value: unknown): value is number {
 }
 
 function warn(method: string | undefined, cause: unknown): void {
-  const why = cause instanceof Error ? cause.message : String(cause)
-  globalThis.process?.emitWarning(new Error(`the handler of method '${method}' failed: ${why}`, { cause }))
+  globalThis.process?.emitWarning(new Error(`the handler of method '${method}' failed: ${textOf(cause)}`, { cause }))
+}
+
+/** Not everything that is thrown has a text. */
+function textOf(value: unknown): string {
+  try {
+    return value instanceof Error ? value.message : String(value)
+  } catch {
+    return typeof value
+  }
 }

@@ -7,6 +7,7 @@
 import { AmqpCondition, ProtocolError, RemoteError, UsageError } from '../errors.ts'
 import type { Message, MessageInit } from '../message/message.ts'
 import { HubCondition } from './conditions.ts'
+import { readHost } from './connection-string.ts'
 
 /** What a device says of itself. */
 export interface Registration {
@@ -68,7 +69,9 @@ export function readAnswer(message: Message, registrationId: string): Provisioni
   const status = textOf(answer['status'])?.toLowerCase()
   const state = asObject(answer['registrationState']) ?? {}
   if (status === 'assigned') {
-    if (!textOf(state['assignedHub']) || !textOf(state['deviceId'])) throw misunderstood('it names no hub or no device')
+    const hub = textOf(state['assignedHub'])
+    if (hub === undefined || !readHost(hub) || !textOf(state['deviceId']))
+      throw misunderstood('it names no hub or no device')
     return { status, state: state as RegistrationState }
   }
   if (status === 'assigning' || status === 'registering') {

@@ -171,7 +171,7 @@ export class ServiceClient implements AsyncDisposable {
    *   `com.microsoft:argument-out-of-range` for a partition, `com.microsoft:argument-error` for a place that does not
    *   exist; `amqp:link:stolen` where a reader of a higher owner level is, `amqp:resource-limit-exceeded` where five are
    * @throws {ClosedError} link or connection ended for good; its `condition` is `amqp:link:stolen` when another reader took over
-   * @throws {TransportError} the event hub cannot be reached, or its certificate is not trusted
+   * @throws {TransportError} the event hub cannot be reached the first time, or its certificate is not trusted
    *
    * Cancellation ends the loop with `signal.reason`.
    */
@@ -230,6 +230,8 @@ function parseLogin(text: string): HubLogin {
 function readLogin(credentials: ServiceCredentials): HubLogin {
   checkCredentials(credentials)
   const { hostName, keyName, sas } = credentials
+  if (typeof keyName !== 'string' || sas === undefined)
+    throw new UsageError('IoT Hub: a service needs the keyName of a policy, and `sas`')
   return loginOf(splitHost(hostName), keyName, sas)
 }
 

@@ -2,10 +2,15 @@
 
 import type { Closure } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
+import { ClosedError } from '../errors.ts'
 import { untilAborted } from './clock.ts'
 
 /** Who decides whether a link is attached again, and when. */
 export interface LinkCare {
+  /** Whose link it is, for error messages. */
+  readonly who: string
+  /** Whether what a link ended with is such that those who use it wait for another. */
+  goesOn(error: unknown): boolean
   /**
    * Waits as long as it should before the next try, and does what has to be done for it.
    *
@@ -79,8 +84,12 @@ export class SharedLink<L extends { readonly closed: Promise<Closure> }> {
     if (!care) return this.#attach()
     const lost = this.#lost
     this.#lost = undefined
-    // What cannot be mended is asked for once more all the same: somebody uses it.
-    if (lost && lost.by !== 'local') await care.mend(lost.error, ++this.#ends)
+    // What cannot be mended is asked for once more all the same: somebody uses it. What was tried as often as it may be
+    // is not: those who go on by themselves would ask without end, and without a wait.
+    if (lost && lost.by !== 'local' && !(await care.mend(lost.error, ++this.#ends)) && care.goesOn(lost.error)) {
+      this.#ends = 0
+      throw new ClosedError(`a link of ${care.who}`, 'link', lost.error, lost.by)
+    }
     for (;;) {
       try {
         const link = await this.#attach()

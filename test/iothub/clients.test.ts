@@ -92,6 +92,34 @@ describe('credentials', () => {
     await expect(DeviceClient.connect({ hostName: 'h', deviceId: 'd', sas })).rejects.toThrow('the vault is shut')
   })
 
+  const source = { token: () => 'SharedAccessSignature sr=h&sig=x&se=4000000000' }
+
+  it.each<[string, object]>([
+    ['no device', { sas: source }],
+    ['an empty device', { deviceId: '', sas: source }],
+    ['a device that is no text', { deviceId: 5, sas: source }],
+    ['an empty module', { deviceId: 'd', moduleId: '', sas: source }],
+    ['an id that has no UTF-8', { deviceId: '\ud800', sas: source }],
+    ['a key that is no text', { deviceId: 'd', sas: { key: 5 } }],
+    ['a token instead of its source', { deviceId: 'd', sas: { token: 'SharedAccessSignature sr=h&sig=x&se=1' } }],
+  ])('that have %s are refused before anything is connected', async (_, credentials) => {
+    let dialled = 0
+    const transport = (): never => {
+      dialled++
+      throw new Error('dialled')
+    }
+    const connecting = DeviceClient.connect({ hostName: 'h', ...credentials } as never, { transport })
+    await expect(connecting).rejects.toThrow(UsageError)
+    expect(dialled).toBe(0)
+  })
+
+  it.each<[string, object]>([
+    ['no policy', { sas: source }],
+    ['a certificate', { keyName: 'service', x509: { cert: 'c', key: 'k' } }],
+  ])('of a service that have %s are refused', async (_, credentials) => {
+    await expect(ServiceClient.connect({ hostName: 'h', ...credentials } as never)).rejects.toThrow(UsageError)
+  })
+
   it('name hosts with and without ports', () => {
     expect(splitHost('h.example')).toEqual({ host: 'h.example', port: undefined })
     expect(splitHost('h.example:8883')).toEqual({ host: 'h.example', port: 8883 })

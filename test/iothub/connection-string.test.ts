@@ -126,6 +126,8 @@ describe('formatConnectionString', () => {
     ['an empty id', { deviceId: '' }],
     ['a blank at the end', { deviceId: 'a ' }],
     ['a host with a path', { hostName: 'h/x' }],
+    ['a host with a backslash', { hostName: 'h\\x' }],
+    ['a host with a NUL', { hostName: 'h\0.example' }],
     ['no credential', { sharedAccessKey: undefined }],
     ['two credentials', { sharedAccessSignature: 's' }],
   ])('refuses %s', (_, change) => {

@@ -1,5 +1,7 @@
 /** Many devices over one connection: together where it is about the connection, each by itself where it is about a device. */
 
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { TracedFrame } from '../../src/client/options.ts'
 import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
@@ -118,6 +120,46 @@ describe('a pool', () => {
     expect(pool.size).toBe(1)
     await one.close()
     await (await pool.device(hub.connectionString({ deviceId: 'd0' }))).sendTelemetry({ body: '2' })
+  })
+
+  it('a device that was closed may come again at once, and is in the pool once', async () => {
+    const { hub, pool, devices } = await pooled(1)
+    const closing = devices[0]?.close()
+    const again = pool.device(hub.connectionString({ deviceId: 'd0' }))
+    await closing
+    await (await again).sendTelemetry({ body: 'again' })
+    expect(pool.size).toBe(1)
+    await expect(pool.device(hub.connectionString({ deviceId: 'd0' }))).rejects.toThrow('in the pool already')
+  })
+
+  it('keeps nothing of devices that have left', async () => {
+    const { hub, pool } = await pooled(1)
+    const gone: WeakRef<DeviceClient>[] = []
+    for (let i = 0; i < 5; i++) {
+      hub.addDevice(`x${i}`)
+      const device = await pool.device(hub.connectionString({ deviceId: `x${i}` }))
+      await device.twin()
+      await device.close()
+      gone.push(new WeakRef(device))
+    }
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const left = (): number => gone.filter(device => device.deref() !== undefined).length
+    for (let i = 0; i < 50 && left() > 1; i++) {
+      await new Promise(resolve => setTimeout(resolve, 5))
+      collect()
+    }
+    // The last may still be on the stack.
+    expect(left()).toBeLessThanOrEqual(1)
+  })
+
+  it('that is closed says so to who comes late', async () => {
+    const { hub, pool } = await pooled(1)
+    hub.addDevice('d9')
+    await pool.close()
+    const late = pool.device(hub.connectionString({ deviceId: 'd9' }))
+    await expect(late).rejects.toThrow('the connection is closed, from this end')
+    expect(pool.size).toBe(0)
   })
 
   it('that is closed ends all of them', async () => {

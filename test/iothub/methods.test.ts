@@ -110,6 +110,7 @@ describe('a method', () => {
       },
     ],
     ['rejects', () => Promise.reject(new Error('broken'))],
+    ['rejects with what has no text', () => Promise.reject(Object.create(null))],
     ['answers nothing', () => undefined],
     ['answers without a status', () => ({ payload: 1 })],
     ['answers a status that is no int', () => ({ status: 1.5 })],

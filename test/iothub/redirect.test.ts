@@ -5,6 +5,7 @@ import type { IncomingLink, Sender, Session } from '../../src/client/api.ts'
 import { listen } from '../../src/client/listen.ts'
 import { saslServer } from '../../src/client/sasl.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import { TransportError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
@@ -98,6 +99,12 @@ describe('a hub that redirects', () => {
     ['to no host', { 'network-host': undefined, hostname: undefined }],
     ['to no event hub', { address: 'amqps://events.example:5671/' }],
     ['to a port that is none', { port: int(-1) }],
+    ['to a host with a path', { 'network-host': 'real.example/x' }],
+    ['to a host with a user', { 'network-host': 'real.example@events.example' }],
+    ['to a host with a backslash', { 'network-host': 'events.example\\real.example' }],
+    ['to a host of two lines', { 'network-host': 'events.example\r\nHost: real.example' }],
+    ['to a host with a NUL', { 'network-host': 'events.example\0.real.example' }],
+    ['to a host with a port', { 'network-host': 'events.example:1' }],
   ])('%s is a ProtocolError', async (_, change) => {
     const changed = Object.fromEntries(
       Object.entries({ ...info, ...change }).filter(([, value]) => value !== undefined),
@@ -106,6 +113,63 @@ describe('a hub that redirects', () => {
       link.refuse({ condition: 'amqp:link:redirect', info: changed as typeof info }),
     )
     await expect(service.eventHub()).rejects.toMatchObject({ code: 'ERR_AMQP_PROTOCOL' })
+  })
+})
+
+describe('an event hub out of reach', () => {
+  /** A service whose hub redirects to where this leads. */
+  async function leading(there: () => Transport): Promise<ServiceClient> {
+    const hub = kept(await IotHubEmulator.start({ listen: 'memory', eventHubHostName: 'events.example' }))
+    const transport = (host: string): Transport => (host === 'localhost' ? hub.transport() : there())
+    return kept(await ServiceClient.connect(hub.connectionString({ service: true }), { transport }))
+  }
+
+  it.each(['ECONNREFUSED', 'SELF_SIGNED_CERT_IN_CHAIN'])('says so the first time: %s', async code => {
+    let dialled = 0
+    const service = await leading(() => {
+      dialled++
+      throw new TransportError('cannot connect', Object.assign(new Error('why'), { code }))
+    })
+    await expect(service.telemetry().next()).rejects.toMatchObject({ code: 'ERR_AMQP_TRANSPORT' })
+    await expect(service.telemetry({ partition: '0' }).next()).rejects.toMatchObject({ code: 'ERR_AMQP_TRANSPORT' })
+    expect(dialled).toBe(2)
+  })
+
+  it('that was reached once is dialled again, but not when its certificate is trusted no more', async () => {
+    let code = ''
+    let dialled = 0
+    const hub = kept(await IotHubEmulator.start({ listen: 'memory', eventHubHostName: 'events.example' }))
+    const cut: Transport[] = []
+    const transport = (host: string): Transport => {
+      if (host !== 'localhost') dialled++
+      if (host === 'localhost' || code === '') return cut[cut.push(hub.transport()) - 1] as Transport
+      if (dialled > 4) code = 'CERT_HAS_EXPIRED'
+      throw new TransportError('cannot connect', Object.assign(new Error('why'), { code }))
+    }
+    const options = { transport, reconnect: { initialMs: 1, maxMs: 2 } }
+    const service = kept(await ServiceClient.connect(hub.connectionString({ service: true }), options))
+    const reading = service.telemetry({ partition: '0' }).next()
+    await service.eventHub()
+    code = 'ECONNREFUSED'
+    for (const line of cut) line.destroy()
+    await expect(reading).rejects.toMatchObject({ code: 'ERR_AMQP_TRANSPORT', cause: { code: 'CERT_HAS_EXPIRED' } })
+    expect(dialled).toBe(5)
+  })
+
+  it('that does not answer holds up no close', async () => {
+    let dialled = 0
+    const service = await leading(() => {
+      dialled++
+      return memoryPair()[0]
+    })
+    const reading = service.telemetry().next()
+    const asking = service.eventHub().catch(error => error)
+    while (dialled === 0) await new Promise(setImmediate)
+    const began = performance.now()
+    await service.close()
+    expect(await reading).toEqual({ done: true, value: undefined })
+    expect(await asking).toMatchObject({ code: 'ERR_AMQP_CLOSED' })
+    expect(performance.now() - began).toBeLessThan(3000)
   })
 })
 
