@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { WebSocketServer } from 'ws'
 import { IotHubEmulator } from '../../../dist/emulator.js'
 import { DeviceClient, ServiceClient } from '../../../dist/iothub.js'
 
@@ -17,9 +18,18 @@ const SCRIPT = fileURLToPath(new URL('peer.mjs', import.meta.url))
 /** The SDK loads slowly, and its close may wait. */
 const JOB_MS = 12_000
 
-/** A hub with a device and a module of it. */
+/**
+ * A hub with a device and a module of it. Methods and twins of back ends go by HTTPS; that and the WebSockets have ports
+ * of their own.
+ */
 export async function hub(t, options = {}) {
-  const emulator = await IotHubEmulator.start({ devices: [DEVICE], feedbackBatchMs: 50, https: {}, ...options })
+  const emulator = await IotHubEmulator.start({
+    devices: [DEVICE],
+    feedbackBatchMs: 50,
+    https: {},
+    webSocket: { server: WebSocketServer },
+    ...options,
+  })
   emulator.addModule(DEVICE, MODULE)
   t.defer(() => emulator.close())
   const tls = { ca: emulator.ca }
@@ -28,38 +38,57 @@ export async function hub(t, options = {}) {
     t.defer(() => opened.close())
     return opened
   }
+  const events = emulator.telemetry[Symbol.asyncIterator]()
   return {
     emulator,
+    /** Telemetry, in order, each event once. */
+    nextEvent: async () => (await t.wait(events.next(), 'an event')).value,
     ourDevice: (who = { deviceId: DEVICE }) => kept(DeviceClient.connect(emulator.connectionString(who), { tls })),
     ourService: () => kept(ServiceClient.connect(emulator.connectionString({ service: true }), { tls })),
   }
 }
 
-/** The SDK as a device or module of the hub. */
-export async function sdkDevice(t, { emulator }, { isModule = false } = {}) {
+/** What a connection string is for the SDK: over WebSockets and HTTPS it takes a port for a part of the name. */
+export const withoutPort = text => text.replace(/((?:^|;)HostName=[^:;]+):\d+/, '$1')
+
+/**
+ * The SDK as a device or module of the hub, over TCP or WebSockets.
+ *
+ * @param options  `x509`: the certificate of the device and its key; `token`: instead of a key; `renewal`: how long its
+ *   tokens live, and when they are renewed
+ */
+export async function sdkDevice(
+  t,
+  { emulator },
+  { isModule = false, way = 'tcp', deviceId = DEVICE, ...options } = {},
+) {
   const peer = startPeer(t, emulator)
-  const who = isModule ? { deviceId: DEVICE, moduleId: MODULE } : { deviceId: DEVICE }
-  await peer.do('openDevice', { connectionString: emulator.connectionString(who), isModule })
+  const who = isModule ? { deviceId, moduleId: MODULE } : { deviceId }
+  const text = emulator.connectionString(who)
+  const connectionString = way === 'ws' ? withoutPort(text) : text
+  await peer.do('openDevice', { connectionString, isModule, way, ...options })
   return peer
 }
 
-/** The SDK as a back end of the hub. */
-export async function sdkService(t, { emulator }) {
+/** The SDK as a back end of the hub; `token` instead of a key. */
+export async function sdkService(t, { emulator }, { way = 'tcp', token } = {}) {
   const peer = startPeer(t, emulator)
-  const connectionString = emulator.connectionString({ service: true })
-  // It takes a port for a part of the name, over HTTPS.
-  const httpsConnectionString = connectionString.replace(/^HostName=([^:;]+):\d+/, 'HostName=$1')
-  await peer.do('openService', { connectionString, httpsConnectionString })
+  const text = emulator.connectionString({ service: true })
+  const httpsConnectionString = withoutPort(text)
+  const connectionString = way === 'ws' ? httpsConnectionString : text
+  await peer.do('openService', { connectionString, httpsConnectionString, token, way })
   return peer
 }
 
-function startPeer(t, emulator) {
+/** The SDKs, in a process that nothing has been asked of yet. */
+export function startPeer(t, emulator) {
   const folder = mkdtempSync(join(tmpdir(), 'fairlead-azure-'))
   t.defer(() => rmSync(folder, { recursive: true }))
   const ca = join(folder, 'ca.pem')
   writeFileSync(ca, emulator.ca)
+  const ports = { amqps: emulator.port, wss: emulator.webSocketPort, https: emulator.httpsPort }
   const child = spawn(process.execPath, [SCRIPT], {
-    env: { ...process.env, NODE_EXTRA_CA_CERTS: ca, HTTPS_PORT: `${emulator.httpsPort}` },
+    env: { ...process.env, NODE_EXTRA_CA_CERTS: ca, PORTS: JSON.stringify(ports) },
     stdio: ['pipe', 'pipe', 'pipe'],
   })
   const closed = once(child, 'close')
