@@ -7,9 +7,12 @@
  */
 
 import { createRequire } from 'node:module'
+import { credentialCases } from './azure/credentials.mjs'
 import { deviceCases } from './azure/device.mjs'
 import { eventCases } from './azure/events.mjs'
 import { provisioningCases } from './azure/provisioning.mjs'
+import { recoveryCases } from './azure/recovery.mjs'
+import { renewalCases } from './azure/renewal.mjs'
 import { serviceCases } from './azure/service.mjs'
 import { Missing } from './support.mjs'
 
@@ -32,4 +35,12 @@ for (const name of packages) {
   }
 }
 
-export const cases = [...deviceCases, ...serviceCases, ...provisioningCases, ...eventCases]
+export const cases = [
+  ...deviceCases,
+  ...credentialCases,
+  ...serviceCases,
+  ...provisioningCases,
+  ...eventCases,
+  ...recoveryCases,
+  ...renewalCases,
+]

@@ -72,6 +72,11 @@ function toldTwice(receiver, event) {
 }
 
 const jobs = {
+  /** So that what comes next does not take as long. */
+  async load({ names }) {
+    for (const name of names) await import(name)
+  },
+
   /** By a connection string, for a certificate with `x509`, or by a token that was made elsewhere. */
   async openDevice({ connectionString, token, x509, renewal, isModule = false, way = 'tcp' }) {
     const Transport = await transportOf('azure-iot-device-amqp', way)
@@ -167,7 +172,7 @@ const jobs = {
       token === undefined
         ? sdk.Client.fromConnectionString(connectionString, Transport)
         : sdk.Client.fromSharedAccessSignature(token, Transport)
-    service.on('disconnect', ({ reason }) => tell({ event: 'disconnect', name: reason?.name }))
+    service.on('disconnect', ({ reason }) => tell({ event: 'disconnect', name: reason?.condition ?? reason?.name }))
     await service.open()
     if (httpsConnectionString === undefined) return
     methods = sdk.Client.fromConnectionString(httpsConnectionString)
