@@ -1,6 +1,7 @@
 /** What the cases of every peer share: a trial with time limits and clean-up, a certificate, a relay that reads along. */
 
 import { execFileSync } from 'node:child_process'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import net from 'node:net'
@@ -113,6 +114,32 @@ export async function freePort() {
   server.close()
   await once(server, 'close')
   return port
+}
+
+/**
+ * What emulated hubs see from now on, by what the library tells of itself: how many connections were opened, and how
+ * often a token was put on one. Begin before a client connects.
+ */
+export function watchHubs(t) {
+  const seen = { connections: 0, tokens: 0 }
+  const isHub = ({ connection }) => connection.startsWith('DeviceGateway_')
+  const toCbs = new Set()
+  const onState = message => {
+    if (isHub(message) && message.scope === 'connection' && message.state === 'opened') seen.connections++
+  }
+  const onFrame = ({ direction, body, channel, id, ...message }) => {
+    if (direction !== 'in' || !isHub(message)) return
+    const link = `${id} ${channel} ${body?.handle}`
+    if (body?.type === 'attach' && body.role === 'sender' && body.target?.address === '$cbs') toCbs.add(link)
+    if (body?.type === 'transfer' && toCbs.has(link)) seen.tokens++
+  }
+  subscribe('fairlead:state', onState)
+  subscribe('fairlead:frame', onFrame)
+  t.defer(() => {
+    unsubscribe('fairlead:state', onState)
+    unsubscribe('fairlead:frame', onFrame)
+  })
+  return seen
 }
 
 let certificateMade

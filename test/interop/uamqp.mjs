@@ -7,6 +7,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { Missing } from './support.mjs'
+import { deviceCases } from './uamqp/device.mjs'
 import { PYTHON } from './uamqp/harness.mjs'
 import { hubCases } from './uamqp/hub.mjs'
 import { listenerCases } from './uamqp/listener.mjs'
@@ -19,4 +20,4 @@ try {
   throw error
 }
 
-export const cases = [...hubCases, ...listenerCases]
+export const cases = [...hubCases, ...deviceCases, ...listenerCases]

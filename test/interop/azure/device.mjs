@@ -1,20 +1,22 @@
 /** The SDK as a device or module of our hub. */
 
 import assert from 'node:assert/strict'
-import { DEVICE, hub, invoke, MODULE, next, sdkDevice } from './harness.mjs'
+import { DEVICE, hub, invoke, MODULE, sdkDevice } from './harness.mjs'
 
 const text = bytes => new TextDecoder().decode(bytes)
 
+const WAYS = ['tcp', 'ws']
+
 /** The same for a device and for a module, but for the place. */
-const bothWays = ['device', 'module'].flatMap(kind => {
+const ofBoth = WAYS.flatMap(way => ['device', 'module'].map(kind => ({ way, kind }))).flatMap(({ way, kind }) => {
   const isModule = kind === 'module'
   const at = isModule ? { moduleId: MODULE } : {}
   return [
     {
-      name: `azure/${kind}/telemetry`,
+      name: `azure/${kind}/${way}/telemetry`,
       async run(t) {
         const ours = await hub(t)
-        const sdk = await sdkDevice(t, ours, { isModule })
+        const sdk = await sdkDevice(t, ours, { isModule, way })
         const message = {
           body: '{"t":21}',
           messageId: '3f2504e0-4f89-41d3-9a0c-0305e82c3301',
@@ -24,7 +26,7 @@ const bothWays = ['device', 'module'].flatMap(kind => {
           properties: { colour: 'grün' },
         }
         await sdk.do('send', { messages: [message, { body: 'second' }] })
-        const event = await t.wait(next(ours.emulator.telemetry), 'an event')
+        const event = await ours.nextEvent()
         assert.equal(event.deviceId, DEVICE)
         assert.equal(event.moduleId, at.moduleId)
         assert.equal(text(event.body), message.body)
@@ -36,10 +38,10 @@ const bothWays = ['device', 'module'].flatMap(kind => {
       },
     },
     {
-      name: `azure/${kind}/methods`,
+      name: `azure/${kind}/${way}/methods`,
       async run(t) {
         const ours = await hub(t)
-        const sdk = await sdkDevice(t, ours, { isModule })
+        const sdk = await sdkDevice(t, ours, { isModule, way })
         await sdk.do('onMethod', { name: 'echo', status: 200 })
         assert.deepEqual(await invoke(ours.emulator, 'echo', { a: [1, 'ä', null] }, at), {
           status: 200,
@@ -59,11 +61,11 @@ const bothWays = ['device', 'module'].flatMap(kind => {
       },
     },
     {
-      name: `azure/${kind}/twin`,
+      name: `azure/${kind}/${way}/twin`,
       async run(t) {
         const ours = await hub(t)
         ours.emulator.updateDesired(DEVICE, { interval: 10 }, at)
-        const sdk = await sdkDevice(t, ours, { isModule })
+        const sdk = await sdkDevice(t, ours, { isModule, way })
         const twin = await sdk.do('getTwin')
         assert.deepEqual(twin, { desired: { interval: 10, $version: 2 }, reported: { $version: 1 } })
         // The first event is what it has read.
@@ -84,10 +86,10 @@ const bothWays = ['device', 'module'].flatMap(kind => {
       },
     },
     {
-      name: `azure/${kind}/all-at-once`,
+      name: `azure/${kind}/${way}/all-at-once`,
       async run(t) {
         const ours = await hub(t)
-        const sdk = await sdkDevice(t, ours, { isModule })
+        const sdk = await sdkDevice(t, ours, { isModule, way })
         await sdk.do('getTwin')
         await sdk.next('desired')
         await sdk.do('onMethod', { name: 'echo', status: 200 })
@@ -105,13 +107,12 @@ const bothWays = ['device', 'module'].flatMap(kind => {
   ]
 })
 
-export const deviceCases = [
-  ...bothWays,
+const ofOne = WAYS.flatMap(way => [
   {
-    name: 'azure/device/commands',
+    name: `azure/device/${way}/commands`,
     async run(t) {
       const ours = await hub(t, { maxDeliveryCount: 2 })
-      const sdk = await sdkDevice(t, ours)
+      const sdk = await sdkDevice(t, ours, { way })
       await sdk.do('receive')
       const send = (body, fields) => ours.emulator.sendToDevice(DEVICE, { body, ...fields })
       const status = send('open', { messageId: 'm1', properties: { p: 'v' }, contentType: 'text/plain' })
@@ -134,20 +135,25 @@ export const deviceCases = [
     },
   },
   {
-    name: 'azure/module/inputs-and-outputs',
+    name: `azure/module/${way}/inputs-and-outputs`,
     async run(t) {
-      const ours = await hub(t)
-      const sdk = await sdkDevice(t, ours, { isModule: true })
+      const ours = await hub(t, { maxDeliveryCount: 2 })
+      const sdk = await sdkDevice(t, ours, { isModule: true, way })
       await sdk.do('receiveInputs')
       const options = { moduleId: MODULE, inputName: 'in1' }
-      const status = ours.emulator.sendToDevice(DEVICE, { body: 'x', properties: { p: 'v' } }, options)
+      const send = (body, fields) => ours.emulator.sendToDevice(DEVICE, { body, ...fields }, options)
+      const status = send('x', { properties: { p: 'v' } })
       assert.deepEqual(await sdk.next('input'), { event: 'input', input: 'in1', body: 'x', properties: { p: 'v' } })
       assert.equal(await t.wait(status, 'the end of the input'), 'success')
+      assert.equal(await t.wait(send('reject'), 'a rejection'), 'rejected')
+      assert.equal(await t.wait(send('abandon'), 'two abandons'), 'deliveryCountExceeded')
       await sdk.do('send', { messages: [{ body: 'y' }], output: 'out1' })
-      const event = await t.wait(next(ours.emulator.telemetry), 'an event')
+      const event = await ours.nextEvent()
       assert.deepEqual([...event.properties], [['iothub-outputname', 'out1']])
       await sdk.do('close')
       assert.deepEqual(sdk.errors(), [])
     },
   },
-]
+])
+
+export const deviceCases = [...ofBoth, ...ofOne]

@@ -1,21 +1,31 @@
 /**
- * Microsoft's SDK, told what to do by lines of JSON: `{ id, do, … }` on stdin is answered by `{ id, ok }` or
+ * Microsoft's SDKs, told what to do by lines of JSON: `{ id, do, … }` on stdin is answered by `{ id, ok }` or
  * `{ id, failed }` on stdout, and what happens meanwhile is told as `{ event, … }`.
  *
- * The certificate is trusted by NODE_EXTRA_CA_CERTS, since the service half takes none; HTTPS_PORT is where HTTPS goes.
+ * The certificate is trusted by NODE_EXTRA_CA_CERTS, since the service half takes none. The SDKs are as they were
+ * installed; what is redirected is beneath them, see below, by PORTS: `{ amqps, wss, https }`.
  */
 
 import https from 'node:https'
 import { createInterface } from 'node:readline'
+import tls from 'node:tls'
 import iotDevice from 'azure-iot-device'
-import { Amqp } from 'azure-iot-device-amqp'
-import iotHub from 'azure-iothub'
 
-// The SDK knows no other port than 443.
+// Over WebSockets and HTTPS the SDKs know no other port than 443, in provisioning and Event Hubs no other than 5671, and
+// the hub is where there was room: connections to those ports of localhost go to its ports instead. Requests of back
+// ends and upgrades to WebSockets share 443, so that the former are told by what the latter bring with them.
+const ports = JSON.parse(process.env.PORTS)
+const { connect } = tls
+const portOf = port => ({ 5671: ports.amqps, 443: ports.wss })[port] ?? port
+// Whether they come by themselves or among options: Node goes by the latter.
+tls.connect = (...given) =>
+  connect(...given.map(it => (it?.port === undefined ? portOf(it) : { ...it, port: portOf(it.port) })))
 const { request } = https
-https.request = (options, ...rest) => request({ ...options, port: process.env.HTTPS_PORT }, ...rest)
+https.request = (options, ...rest) =>
+  options.createConnection ? request(options, ...rest) : request({ ...options, port: ports.https }, ...rest)
 
 const tell = line => process.stdout.write(`${JSON.stringify(line)}\n`)
+const complain = error => error && tell({ event: 'error', name: error.name, message: error.message })
 const textOf = message => Buffer.from(message.data).toString()
 const propertiesOf = ({ properties }) =>
   Object.fromEntries(properties.propertyList.map(({ key, value }) => [key, value]))
@@ -26,15 +36,70 @@ let service
 let methods
 let registry
 
+/** What is not needed by every case is loaded when it is: the SDKs load slowly. */
+async function transportOf(name, way) {
+  const { Amqp, AmqpWs } = (await import(name)).default
+  return way === 'ws' ? AmqpWs : Amqp
+}
+
+function messageOf({ body, properties = {}, ...fields }) {
+  const message = Object.assign(new iotDevice.Message(body), fields)
+  for (const [key, value] of Object.entries(properties)) message.properties.add(key, value)
+  return message
+}
+
+/** Each message is settled as its body says. */
+const settle = (receiver, message) => {
+  const how = { reject: 'reject', abandon: 'abandon' }[textOf(message)] ?? 'complete'
+  receiver[how](message, complain)
+}
+
+/** What a function comes to that takes a callback. */
+const called = call =>
+  new Promise((resolve, reject) => {
+    call((error, result) => (error ? reject(error) : resolve(result)))
+  })
+
+/** The first message is abandoned, so that it comes again. */
+function toldTwice(receiver, event) {
+  let how = 'abandon'
+  receiver.on('error', complain)
+  receiver.on('message', message => {
+    tell({ event, body: JSON.parse(message.data.toString()) })
+    receiver[how](message, complain)
+    how = 'complete'
+  })
+}
+
 const jobs = {
-  async openDevice({ connectionString, isModule = false }) {
-    const { Client, ModuleClient } = iotDevice
-    device = (isModule ? ModuleClient : Client).fromConnectionString(connectionString, Amqp)
-    device.on('error', error => tell({ event: 'error', message: error.message }))
+  /** So that what comes next does not take as long. */
+  async load({ names }) {
+    for (const name of names) await import(name)
+  },
+
+  /** By a connection string, for a certificate with `x509`, or by a token that was made elsewhere. */
+  async openDevice({ connectionString, token, x509, renewal, isModule = false, way = 'tcp' }) {
+    const Transport = await transportOf('azure-iot-device-amqp', way)
+    const Client = isModule ? iotDevice.ModuleClient : iotDevice.Client
+    device =
+      token === undefined
+        ? Client.fromConnectionString(connectionString, Transport)
+        : Client.fromSharedAccessSignature(token, Transport)
+    device.on('error', complain)
+    device.on('disconnect', ({ transportObj: error }) => tell({ event: 'disconnect', name: error?.name }))
+    if (x509) await device.setOptions(x509)
+    if (renewal) await device.setOptions({ tokenRenewal: renewal })
     await device.open()
   },
 
-  /** Commands, each settled as its body says. */
+  async reopen() {
+    await device.open()
+  },
+
+  async putToken({ token }) {
+    await called(done => device.updateSharedAccessSignature(token, done))
+  },
+
   async receive() {
     device.on('message', message => {
       tell({
@@ -46,31 +111,33 @@ const jobs = {
         contentType: message.contentType,
         properties: propertiesOf(message),
       })
-      const settle = { reject: 'reject', abandon: 'abandon' }[textOf(message)] ?? 'complete'
-      device[settle](message, error => error && tell({ event: 'error', message: error.message }))
+      settle(device, message)
     })
   },
 
   async receiveInputs() {
     device.on('inputMessage', (input, message) => {
       tell({ event: 'input', input, body: textOf(message), properties: propertiesOf(message) })
-      device.complete(message, () => {})
+      settle(device, message)
     })
   },
 
-  async send({ messages, output }) {
-    for (const { body, properties = {}, ...fields } of messages) {
-      const message = Object.assign(new iotDevice.Message(body), fields)
-      for (const [key, value] of Object.entries(properties)) message.properties.add(key, value)
-      if (output === undefined) await device.sendEvent(message)
-      else await device.sendOutputEvent(output, message)
+  /** One after the other, or with `isAtOnce` all at once. */
+  async send({ messages, output, isAtOnce = false }) {
+    const sent = []
+    for (const init of messages) {
+      const message = messageOf(init)
+      const sending = output === undefined ? device.sendEvent(message) : device.sendOutputEvent(output, message)
+      sent.push(sending)
+      if (!isAtOnce) await sending
     }
+    await Promise.all(sent)
   },
 
   async onMethod({ name, status, payload }) {
     const answer = (request, response) => {
       tell({ event: 'method', name: request.methodName, payload: request.payload })
-      response.send(status, payload ?? request.payload).catch(error => tell({ event: 'error', message: error.message }))
+      response.send(status, payload ?? request.payload).catch(complain)
     }
     if (device.onDeviceMethod) device.onDeviceMethod(name, answer)
     else device.onMethod(name, answer)
@@ -83,32 +150,45 @@ const jobs = {
   },
 
   async report({ patch }) {
-    await new Promise((resolve, reject) => {
-      twin.properties.reported.update(patch, error => (error ? reject(error) : resolve()))
-    })
+    await called(done => twin.properties.reported.update(patch, done))
   },
 
-  async openService({ connectionString, httpsConnectionString }) {
-    service = iotHub.Client.fromConnectionString(connectionString)
+  /** Registers, and says what it has been assigned. */
+  async provision({ host, idScope, registrationId, key, x509, payload, way }) {
+    const { default: sdk } = await import('azure-iot-provisioning-device')
+    const Transport = await transportOf('azure-iot-provisioning-device-amqp', way)
+    const { SymmetricKeySecurityClient } = await import('azure-iot-security-symmetric-key')
+    const { X509Security } = await import('azure-iot-security-x509')
+    const security = x509 ? new X509Security(registrationId, x509) : new SymmetricKeySecurityClient(registrationId, key)
+    const client = sdk.ProvisioningDeviceClient.create(host, idScope, new Transport(), security)
+    if (payload !== undefined) client.setProvisioningPayload(payload)
+    return await client.register()
+  },
+
+  async openService({ connectionString, token, httpsConnectionString, way = 'tcp' }) {
+    const { default: sdk } = await import('azure-iothub')
+    const Transport = await transportOf('azure-iothub', way)
+    service =
+      token === undefined
+        ? sdk.Client.fromConnectionString(connectionString, Transport)
+        : sdk.Client.fromSharedAccessSignature(token, Transport)
+    service.on('disconnect', ({ reason }) => tell({ event: 'disconnect', name: reason?.condition ?? reason?.name }))
     await service.open()
-    methods = iotHub.Client.fromConnectionString(httpsConnectionString)
-    registry = iotHub.Registry.fromConnectionString(httpsConnectionString)
+    if (httpsConnectionString === undefined) return
+    methods = sdk.Client.fromConnectionString(httpsConnectionString)
+    registry = sdk.Registry.fromConnectionString(httpsConnectionString)
   },
 
-  async command({ deviceId, body, properties = {}, ...fields }) {
-    const message = Object.assign(new iotDevice.Message(body), fields)
-    for (const [key, value] of Object.entries(properties)) message.properties.add(key, value)
-    await service.send(deviceId, message)
+  async command({ deviceId, ...init }) {
+    await service.send(deviceId, messageOf(init))
   },
 
   async feedback() {
-    const receiver = await new Promise((resolve, reject) => {
-      service.getFeedbackReceiver((error, result) => (error ? reject(error) : resolve(result)))
-    })
-    receiver.on('message', message => {
-      tell({ event: 'feedback', records: JSON.parse(message.data.toString()) })
-      receiver.complete(message, () => {})
-    })
+    toldTwice(await called(done => service.getFeedbackReceiver(done)), 'feedback')
+  },
+
+  async files() {
+    toldTwice(await called(done => service.getFileNotificationReceiver(done)), 'file')
   },
 
   async invoke({ deviceId, moduleId, params }) {
@@ -133,6 +213,33 @@ const jobs = {
     return plain(responseBody)
   },
 
+  /** Reads so many events from the event hub, from the oldest on, and what it says of itself. */
+  async readEvents({ connectionString, count, way }) {
+    const { EventHubConsumerClient, earliestEventPosition } = await import('@azure/event-hubs')
+    const { default: webSocket } = await import('ws')
+    const options = way === 'ws' ? { webSocketOptions: { webSocket } } : {}
+    const client = new EventHubConsumerClient('$Default', connectionString, options)
+    const { partitionIds } = await client.getEventHubProperties()
+    const events = []
+    await new Promise((resolve, reject) => {
+      client.subscribe(
+        {
+          async processEvents(batch) {
+            for (const { body, properties, systemProperties } of batch)
+              events.push({ body, properties, systemProperties })
+            if (events.length >= count) resolve()
+          },
+          async processError(error) {
+            reject(error)
+          },
+        },
+        { startPosition: earliestEventPosition, maxWaitTimeInSeconds: 1 },
+      )
+    })
+    await client.close()
+    return { partitionIds, events }
+  },
+
   async close() {
     await device?.close()
     await service?.close()
@@ -154,7 +261,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { id, do: name, ...job } = JSON.parse(line)
   jobs[name](job).then(
     ok => tell({ id, ok: ok ?? null }),
-    error => tell({ id, failed: { name: error.constructor.name, message: error.message, body: error.responseBody } }),
+    ({ constructor: { name }, message, condition, responseBody: body }) =>
+      tell({ id, failed: { name, message, condition, body } }),
   )
 }
 process.exit(0)

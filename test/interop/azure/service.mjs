@@ -3,29 +3,69 @@
 import assert from 'node:assert/strict'
 import { DEVICE, hub, MODULE, next, sdkService } from './harness.mjs'
 
-export const serviceCases = [
+const WAYS = ['tcp', 'ws']
+
+const overBoth = WAYS.flatMap(way => [
   {
-    name: 'azure/service/commands-and-feedback',
+    name: `azure/service/${way}/commands-and-feedback`,
     async run(t) {
-      const ours = await hub(t)
-      const [device, sdk] = await Promise.all([ours.ourDevice(), sdkService(t, ours)])
+      const ours = await hub(t, { maxDeliveryCount: 2 })
+      const [device, sdk] = await Promise.all([ours.ourDevice(), sdkService(t, ours, { way })])
       await sdk.do('feedback')
+      const messages = device.messages()[Symbol.asyncIterator]()
+      const nextMessage = async () => (await t.wait(messages.next(), 'a command')).value
+      const feedbackOf = async () => {
+        const { body: records } = await sdk.next('feedback')
+        return records.map(({ originalMessageId, deviceId, statusCode }) => [originalMessageId, deviceId, statusCode])
+      }
       await sdk.do('command', { deviceId: DEVICE, body: 'open', messageId: 'm1', ack: 'full', properties: { p: 'v' } })
-      const message = await t.wait(next(device.messages()), 'the command')
+      const message = await nextMessage()
       assert.equal(new TextDecoder().decode(message.body), 'open')
       assert.equal(message.messageId, 'm1')
       assert.equal(message.ack, 'full')
       assert.deepEqual([...message.properties], [['p', 'v']])
       await message.complete()
-      const { records } = await sdk.next('feedback')
-      assert.equal(records.length, 1)
-      assert.equal(records[0].originalMessageId, 'm1')
-      assert.equal(records[0].statusCode, 'Success')
+      // It abandons the first batch, and has it again.
+      for (let i = 0; i < 2; i++) assert.deepEqual(await feedbackOf(), [['m1', DEVICE, 'Success']])
+      await sdk.do('command', { deviceId: DEVICE, body: 'x', messageId: 'm2', ack: 'negative' })
+      await (await nextMessage()).reject()
+      assert.deepEqual(await feedbackOf(), [['m2', DEVICE, 'Rejected']])
+      await sdk.do('command', { deviceId: DEVICE, body: 'x', messageId: 'm3', ack: 'full' })
+      for (let i = 0; i < 2; i++) await (await nextMessage()).abandon()
+      assert.deepEqual(await feedbackOf(), [['m3', DEVICE, 'DeliveryCountExceeded']])
       const { failed } = await sdk.attempt('command', { deviceId: 'nobody', body: 'x' })
       assert.equal(failed?.name, 'DeviceNotFoundError')
       await sdk.do('close')
+      assert.deepEqual(sdk.errors(), [])
     },
   },
+  {
+    name: `azure/service/${way}/file-notifications`,
+    async run(t) {
+      const ours = await hub(t)
+      const sdk = await sdkService(t, ours, { way })
+      await sdk.do('files')
+      const upload = {
+        deviceId: DEVICE,
+        blobUri: `https://account.blob.example/container/${DEVICE}/a%20b.jpg`,
+        blobName: `${DEVICE}/a b.jpg`,
+        blobSizeInBytes: 4096,
+      }
+      ours.emulator.notifyFileUpload({ ...upload, lastUpdatedTime: new Date('2026-01-02T03:04:05.678Z') })
+      for (let i = 0; i < 2; i++) {
+        const { enqueuedTimeUtc, lastUpdatedTime, ...told } = (await sdk.next('file')).body
+        assert.deepEqual(told, upload)
+        assert.equal(new Date(lastUpdatedTime).getTime(), Date.UTC(2026, 0, 2, 3, 4, 5, 678))
+        assert.ok(Math.abs(new Date(enqueuedTimeUtc).getTime() - Date.now()) < 60_000, enqueuedTimeUtc)
+      }
+      await sdk.do('close')
+      assert.deepEqual(sdk.errors(), [])
+    },
+  },
+])
+
+export const serviceCases = [
+  ...overBoth,
   {
     name: 'azure/service/methods',
     async run(t) {

@@ -8,12 +8,16 @@ import { Missing } from '../support.mjs'
 import { done, pemFile, run } from './harness.mjs'
 
 const HOST = 'localhost'
-const DEVICE = 'device1'
+export const DEVICE = 'device1'
 /** Where uAMQP goes when it is given a URL and no authentication object. */
 const AMQPS_PORT = 5671
 
-/** A hub, and jobs for whoever uses it. */
-async function hub(t, auth) {
+/**
+ * A hub, and jobs for whoever uses it.
+ *
+ * @param options  `seconds`: what a token lives; `isWebSocket`: by WebSockets; the others are those of the hub
+ */
+export async function hub(t, auth, { seconds = 600, isWebSocket = false, ...hubOptions } = {}) {
   const port = auth === 'url' ? AMQPS_PORT : 0
   if (port !== 0) await assertFree(port)
   const emulator = await IotHubEmulator.start({
@@ -21,12 +25,14 @@ async function hub(t, auth) {
     devices: [DEVICE],
     feedbackBatchMs: 100,
     listen: { port },
+    ...(isWebSocket ? { webSocket: { server: await webSocketServer() } } : {}),
+    ...hubOptions,
   })
   t.defer(() => emulator.close())
   const ca = pemFile(t, emulator.ca)
-  const reach = { host: HOST, port: emulator.port, ca, auth }
+  const reach = { host: HOST, port: isWebSocket ? emulator.webSocketPort : emulator.port, ca, auth, isWebSocket }
   const options = auth === 'url' ? { env: { SSL_CERT_FILE: ca } } : {}
-  const expiresAt = new Date(Date.now() + 600_000)
+  const expiresAt = new Date(Date.now() + seconds * 1000)
 
   /** A job of somebody at a path of the hub. */
   const jobAt = (path, user, token, audience) => {
@@ -48,8 +54,17 @@ async function hub(t, auth) {
     emulator,
     options,
     service,
+    device,
     atService: path => jobAt(path, `service@sas.root.${HOST}`, serviceToken, `https://${HOST}`),
     atDevice: path => jobAt(path, `${DEVICE}@sas.${HOST}`, deviceToken, deviceUri),
+  }
+}
+
+async function webSocketServer() {
+  try {
+    return (await import('ws')).WebSocketServer
+  } catch {
+    throw new Missing('ws (npm ci --prefix test/interop)')
   }
 }
 

@@ -5,11 +5,17 @@ crash in the interpreter's clean-up after everything has gone well. For the same
 clean-up. Secrets come by stdin, not as arguments, which every user of the machine could read.
 """
 
+import base64
+import collections
+import datetime
 import hashlib
+import hmac
 import json
 import os
 import sys
 import time
+import urllib.parse
+import uuid
 
 import uamqp
 from uamqp import address, authentication, constants, errors, types
@@ -22,9 +28,18 @@ def patterned(size):
     return b"".join((i * PATTERN_STEP & 0xFFFFFFFF).to_bytes(4, "big") for i in range(0, size, 4))
 
 
+def transport_of(job):
+    return constants.TransportType.AmqpOverWebsocket if job.get("isWebSocket") else constants.TransportType.Amqp
+
+
 def plain(job):
     return authentication.SASLPlain(
-        job["host"], job["user"], job["password"], port=job["port"], verify=job["ca"]
+        job["host"],
+        job["user"],
+        job["password"],
+        port=job["port"],
+        verify=job["ca"],
+        transport_type=transport_of(job),
     )
 
 
@@ -36,6 +51,7 @@ def cbs(job):
         expires_at=time.time() + 600,
         port=job["port"],
         verify=job["ca"],
+        transport_type=transport_of(job),
     )
 
 
@@ -43,8 +59,55 @@ def anonymous(job):
     return authentication.SASLAnonymous(job["host"], port=job["port"], verify=job["ca"])
 
 
+def renewing_policy(job):
+    """Makes tokens of a policy of an event hub by itself; for a hub it would sign with the wrong key."""
+    life = datetime.timedelta(seconds=job["life"])
+    uri, name, key = job["audience"], job["keyName"], job["key"]
+    signed = [urllib.parse.quote_plus(part).encode() for part in (name, uri)]
+    return authentication.SASTokenAuth(
+        audience=uri,
+        uri=uri,
+        token=uamqp.utils.create_sas_token(signed[0], key.encode(), signed[1], life),
+        expires_in=life,
+        username=name,
+        password=key,
+        port=job["port"],
+        verify=job["ca"],
+        refresh_window=job["window"],
+    )
+
+
+def renewing_device(job):
+    """Asks a function for tokens: those that it makes itself are of a policy."""
+    Token = collections.namedtuple("Token", ["token", "expires_on"])
+
+    def get_token():
+        expires_on = int(time.time()) + job["life"]
+        resource = urllib.parse.quote_plus(job["audience"])
+        signed = hmac.digest(base64.b64decode(job["key"]), f"{resource}\n{expires_on}".encode(), "sha256")
+        signature = urllib.parse.quote_plus(base64.b64encode(signed))
+        return Token(f"SharedAccessSignature sr={resource}&sig={signature}&se={expires_on}", expires_on)
+
+    return authentication.JWTTokenAuth(
+        audience=job["audience"],
+        uri="amqps://" + job["host"],
+        get_token=get_token,
+        token_type=b"servicebus.windows.net:sastoken",
+        port=job["port"],
+        verify=job["ca"],
+        refresh_window=job["window"],
+    )
+
+
 # With "url" the credentials are in the address, and uAMQP goes to port 5671 whatever the address says.
-AUTHENTICATIONS = {"plain": plain, "cbs": cbs, "anonymous": anonymous, "url": lambda job: None}
+AUTHENTICATIONS = {
+    "plain": plain,
+    "cbs": cbs,
+    "anonymous": anonymous,
+    "url": lambda job: None,
+    "renewing-policy": renewing_policy,
+    "renewing-device": renewing_device,
+}
 
 
 def message_of(init):
@@ -175,30 +238,45 @@ def settle(message, how):
     return message.modify(failed=True, deliverable=True)
 
 
-def receive(job, auth):
-    count = job["count"]
-    ways = job.get("settle", ["accept"])
-    mode = constants.ReceiverSettleMode[job.get("mode", "PeekLock")]
-    client = uamqp.ReceiveClient(
+def receiver(job, auth, **options):
+    return uamqp.ReceiveClient(
         address.Source(job["address"]),
         auth=auth,
         auto_complete=False,
         prefetch=job.get("prefetch", 300),
-        receive_settle_mode=mode,
+        receive_settle_mode=constants.ReceiverSettleMode[job.get("mode", "PeekLock")],
         **job.get("options", {}),
+        **options,
     )
+
+
+def receive(job, auth):
+    """Settles each message in its way. With "isStubborn", a client that has failed gives way to a new one."""
+    count = job["count"]
+    ways = job.get("settle", ["accept"])
+    client = receiver(job, auth)
     seen = []
+    failures = []
     deadline = time.time() + job["seconds"]
     try:
         while len(seen) < count and time.time() < deadline:
-            for message in client.receive_message_batch(max_batch_size=count - len(seen), timeout=500):
+            try:
+                batch = client.receive_message_batch(max_batch_size=count - len(seen), timeout=500)
+            except Exception as error:  # Whatever it is, the case has to see it.
+                if not job.get("isStubborn"):
+                    raise
+                failures.append(type(error).__name__)
+                quietly_closed(client)
+                client = receiver(job, AUTHENTICATIONS[job["auth"]](job))
+                continue
+            for message in batch:
                 described_message = described(message)
                 described_message["wasSettled"] = message.settled
                 settle(message, ways[len(seen) % len(ways)])
                 seen.append(described_message)
     finally:
         client.close()
-    return {"messages": seen}
+    return {"messages": seen, "failures": failures}
 
 
 def telemetry(job, auth):
@@ -247,11 +325,127 @@ def telemetry(job, auth):
         client.close()
 
 
+def send_slowly(job, auth):
+    """Sends one message after the other. With "isStubborn", a client that has failed gives way to a new one."""
+    client = sender(job, auth)
+    failures = []
+    try:
+        for init in job["messages"]:
+            while True:
+                try:
+                    client.send_message(message_of(init))
+                    break
+                except Exception as error:  # Whatever it is, the case has to see it.
+                    if not job.get("isStubborn") or len(failures) == 10:
+                        raise
+                    failures.append(type(error).__name__)
+                    quietly_closed(client)
+                    client = sender(job, AUTHENTICATIONS[job["auth"]](job))
+            time.sleep(job["interval"])
+    finally:
+        quietly_closed(client)
+    return {"failures": failures}
+
+
+def quietly_closed(client):
+    try:
+        client.close()
+    except Exception:  # It has failed before, or the case will see that nothing is closed.
+        pass
+
+
+def pair(job, auth):
+    """A receiver and a sender at one address, over one connection, by attach properties that make them a pair."""
+    properties = symbolic(
+        {"com.microsoft:api-version": "2021-04-12", "com.microsoft:channel-correlation-id": str(uuid.uuid4())}
+    )
+    incoming = receiver(job, auth, link_properties=properties)
+    incoming.open()
+    outgoing = sender(job, auth, link_properties=properties)
+    outgoing.open(connection=incoming._connection)
+    # Not the one after the other: it does not begin a second session on a connection that is open.
+    while not all([client.client_ready() for client in (incoming, outgoing)]):
+        pass
+    return incoming, outgoing
+
+
+def received(client, deadline):
+    """What comes before the deadline, accepted."""
+    while time.time() < deadline:
+        for message in client.receive_message_batch(max_batch_size=1, timeout=200):
+            message.accept()
+            yield message
+
+
+def body_of(message):
+    return b"".join(message.get_data()).decode()
+
+
+def methods(job, auth):
+    """Answers calls with what they were given."""
+    incoming, answers = pair(job, auth)
+    calls = []
+    for call in received(incoming, time.time() + job["seconds"]):
+        calls.append({"name": text(call.application_properties)["IoThub-methodname"], "payload": body_of(call)})
+        answers.send_message(
+            uamqp.Message(
+                body_of(call),
+                properties=uamqp.message.MessageProperties(correlation_id=call.properties.correlation_id),
+                application_properties={"IoThub-status": types.AMQPInt(job["status"])},
+            )
+        )
+        if len(calls) == job["count"]:
+            break
+    answers.close()
+    incoming.close()
+    return {"calls": calls}
+
+
+def twin(job, auth):
+    """Reads a twin, reports a patch, and waits for a change of what is desired."""
+    incoming, requests = pair(job, auth)
+    coming = received(incoming, time.time() + job["seconds"])
+
+    def ask(operation, resource=None, body=" "):
+        request_id = str(uuid.uuid4())
+        annotations = {"operation": operation, **({"resource": resource} if resource else {})}
+        requests.send_message(
+            uamqp.Message(
+                body,
+                properties=uamqp.message.MessageProperties(correlation_id=request_id),
+                annotations=symbolic(annotations),
+            )
+        )
+        for answer in coming:
+            if text(answer.properties.correlation_id) == request_id:
+                return {**text(answer.annotations), "body": body_of(answer)}
+
+    seen = {
+        "got": ask("GET"),
+        "reported": ask("PATCH", "/properties/reported", json.dumps(job["patch"])),
+        "subscribed": ask("PUT", "/notifications/twin/properties/desired"),
+    }
+    seen["change"] = body_of(next(coming))
+    requests.close()
+    incoming.close()
+    return seen
+
+
+JOBS = {
+    "attach": attach,
+    "send": send,
+    "sendSlowly": send_slowly,
+    "receive": receive,
+    "telemetry": telemetry,
+    "methods": methods,
+    "twin": twin,
+}
+
+
 def main():
     job = json.load(sys.stdin)
     try:
-        jobs = {"attach": attach, "send": send, "receive": receive, "telemetry": telemetry}
-        result = jobs[job["do"]](job, AUTHENTICATIONS[job["auth"]](job))
+        result = JOBS[job["do"]](job, AUTHENTICATIONS[job["auth"]](job))
         line = "OK " + json.dumps(result)
     except Exception as error:  # Whatever it is, the case has to see it.
         line = "FAILED " + json.dumps({"name": type(error).__name__, "message": str(error)})
