@@ -6,6 +6,8 @@ export interface Unit {
   readonly ops: number
   /** Bytes that one operation encodes, decodes or carries, on average. */
   readonly bytesPerOp: number
+  /** Rounds that are enough for a case that takes seconds. Default: those of the plan. */
+  readonly rounds?: number
   /**
    * Does all operations once.
    * @returns a checksum over what came out, the same for every pass: work that was not done cannot match it

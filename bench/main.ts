@@ -1,6 +1,6 @@
 /**
  * One case in one process: `main.js NAME [--quick]` prints its figures as a line of JSON. `--list` names the cases,
- * `--peer` is the second process of a loopback case. `run.mjs` bundles this file and starts it; nobody else needs to.
+ * `--peer` is the second process of a loopback case, `--hub` that of a pool. `run.mjs` bundles this file and starts it; nobody else needs to.
  */
 
 import type { Cases } from './case.ts'
@@ -8,7 +8,7 @@ import { clientCases, peerMain } from './client.bench.ts'
 import { codecCases } from './codec.bench.ts'
 import { engineCases } from './engine.bench.ts'
 import { framingCases } from './framing.bench.ts'
-import { iotHubCases } from './iothub.bench.ts'
+import { hubMain, iotHubCases } from './iothub.bench.ts'
 import { FULL, measure, QUICK } from './measure.ts'
 import { messageCases } from './message.bench.ts'
 
@@ -28,4 +28,5 @@ async function runCase(name: string, quick: boolean): Promise<void> {
 const [what = '--list', ...rest] = process.argv.slice(2)
 if (what === '--list') process.stdout.write(`${JSON.stringify(Object.keys(cases))}\n`)
 else if (what === '--peer') await peerMain()
+else if (what === '--hub') await hubMain()
 else await runCase(what, rest.includes('--quick'))

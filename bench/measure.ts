@@ -46,7 +46,7 @@ export async function measure(unit: Unit, plan: Plan): Promise<Figures> {
   const begun = performance.now()
   let before = timeReference(plan.stretchMs)
   while (rates.length < plan.maxRounds) {
-    if (rates.length >= plan.minRounds && performance.now() - begun > plan.budgetMs) break
+    if (rates.length >= (unit.rounds ?? plan.minRounds) && performance.now() - begun > plan.budgetMs) break
     const rate = await timePasses(unit, passes, checksum)
     const after = timeReference(plan.stretchMs)
     const reference = (before + after) / 2
