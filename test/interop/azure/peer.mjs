@@ -11,9 +11,9 @@ import { createInterface } from 'node:readline'
 import tls from 'node:tls'
 import iotDevice from 'azure-iot-device'
 
-// Over WebSockets and HTTPS the SDKs know no other port than 443, in provisioning and Event Hubs no other than 5671, and
-// the hub is where there was room: connections to those ports of localhost go to its ports instead. Requests of back
-// ends and upgrades to WebSockets share 443, so that the former are told by what the latter bring with them.
+// Over WebSockets and HTTPS the SDKs know no other port than 443, in provisioning no other than 5671, and the hub is
+// where there was room: connections to those two go to its ports instead. Requests of back ends and upgrades to
+// WebSockets share 443: the latter bring a way to connect with them.
 const ports = JSON.parse(process.env.PORTS)
 const { connect } = tls
 const portOf = port => ({ 5671: ports.amqps, 443: ports.wss })[port] ?? port

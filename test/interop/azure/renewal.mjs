@@ -12,7 +12,7 @@ import { DEVICE, exercise, hub, sdkDevice, sdkService, takeAll, tokenFor } from 
 /** Seconds; a token's life is up to one less, since its end is rounded down. It is renewed after one second. */
 const RENEWAL = { tokenValidTimeInSeconds: 3, tokenRenewalMarginInSeconds: 2 }
 /** What a token made elsewhere lives, in seconds: enough for the SDK to connect and be used once. */
-const SECONDS = 3
+const SECONDS = 4
 /** Two lives. */
 const USE_MS = 6000
 /** How often all of it is used at least: mostly about three times a second. */

@@ -363,7 +363,11 @@ def pair(job, auth):
     incoming.open()
     outgoing = sender(job, auth, link_properties=properties)
     outgoing.open(connection=incoming._connection)
-    # Not the one after the other: it does not begin a second session on a connection that is open.
+    if job["auth"] != "cbs":
+        # They have a session each, and uAMQP begins none on a connection that is open: both are to be asked for before
+        # it is. By CBS they share the session of the tokens.
+        for client in (incoming, outgoing):
+            client._client_ready()
     while not all([client.client_ready() for client in (incoming, outgoing)]):
         pass
     return incoming, outgoing
