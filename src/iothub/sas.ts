@@ -166,8 +166,14 @@ export function isSharedAccessKey(text: string): boolean {
   return text !== '' && text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text)
 }
 
+/** Characters of a token: several times what the longest ids come to, encoded. */
+const MAX_TOKEN = 16_384
+
 /** The parts, or what is wrong with the text, in words that quote nothing of it. */
 function readToken(text: string): { readonly token: SasToken; readonly seText: string } | string {
+  if (typeof text !== 'string') return 'it is no text'
+  // Anybody may present one, and it is looked at in many spellings before it is known to be genuine.
+  if (text.length > MAX_TOKEN) return `it has more than ${MAX_TOKEN} characters`
   const pairText = /^\s*SharedAccessSignature\s+(\S+)\s*$/.exec(text)?.[1]
   if (pairText === undefined) return "expected 'SharedAccessSignature', a blank, and pairs without blanks"
   const pairs = new Map<string, string>()

@@ -201,6 +201,18 @@ describe('verifySasToken', () => {
     })
   })
 
+  it('calls a text malformed that is longer than any token, however it is spelt, at once', async () => {
+    const began = performance.now()
+    for (const filler of ['/', '%2f', 'a', '%41'])
+      expect(await verifySasToken(handMade(`h/${filler.repeat(300_000)}`), { key, now })).toEqual({
+        ok: false,
+        reason: 'malformed',
+      })
+    expect(performance.now() - began).toBeLessThan(1000)
+    expect(await verifySasToken(handMade('h/'.padEnd(15_000, 'a')), { key, now })).toMatchObject({ ok: true })
+    expect(() => parseSasToken(undefined as never)).toThrow(UsageError)
+  })
+
   it('calls any other text malformed, and never throws for it', async () => {
     await fc.assert(
       fc.asyncProperty(fc.oneof(fc.string({ unit: 'binary' }), fc.string()), async text => {
