@@ -35,6 +35,11 @@ export interface ReconnectOptions {
    */
   readonly resume?: boolean | undefined
   /**
+   * Whether a link that the peer ends by `amqp:link:detach-forced`, while the connection lives, is attached again after a
+   * wait. False: it has ended, as by any other condition. Default true. §2.8.18
+   */
+  readonly reattach?: boolean | undefined
+  /**
    * Asked of what ended the connection, or an attempt to make it again: whether to try once more. `undefined`: as by
    * default, which is not where what we say or who we are is wrong; a number: yes, in so many milliseconds or later. What
    * it throws surfaces as an uncaught exception, and counts as `undefined`.

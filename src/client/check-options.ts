@@ -55,6 +55,7 @@ const RECONNECT: Names<ReconnectOptions> = {
   attempts: 0,
   resend: 0,
   resume: 0,
+  reattach: 0,
   retry: 0,
   onReopened: 0,
   onStateChange: 0,

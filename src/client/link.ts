@@ -220,8 +220,8 @@ export abstract class ClientLink<Events extends LinkEvents> extends Emitter<Even
 
   /** Sets the time of the next attach. @returns false when there have been too many */
   #mayTryAgain(): boolean {
-    const { backOff } = this.owner.recovery ?? {}
-    if (!backOff) return false
+    const { backOff, options } = this.owner.recovery ?? {}
+    if (!backOff || options?.reattach === false) return false
     if (performance.now() - this.#attachedAt >= backOff.stableMs) this.#forced = 0
     if (++this.#forced > backOff.attempts) return false
     this.#later(waitBefore(this.#forced, backOff, Math.random()))

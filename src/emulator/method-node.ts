@@ -38,6 +38,12 @@ export type MethodResult =
   /** The hub was closed. */
   | { readonly result: 'closed' }
 
+/** A call that has no answer yet. */
+interface Pending {
+  readonly sender: Sender
+  settle(result: MethodResult): void
+}
+
 /** Largest payload, either way, in bytes. */
 export const MAX_METHOD_PAYLOAD: number = 128 * 1024
 
@@ -46,7 +52,7 @@ export class MethodNode {
   readonly #clock: EmulatorClock
   readonly #links: LinkPair
   /** By the text of the correlation-id. */
-  readonly #pending = new Map<string, (result: MethodResult) => void>()
+  readonly #pending = new Map<string, Pending>()
   /** Calls that wait for links. */
   readonly #waiting = new Set<(sender: Sender | undefined) => void>()
   #isClosed = false
@@ -59,6 +65,11 @@ export class MethodNode {
   /** Sends calls on a link until it ends. */
   sendCalls(sender: Sender): void {
     this.#links.setSender(sender)
+    // Once for a link, not for each call: what waits for its end is kept as long as it lives.
+    void sender.closed.then(() => {
+      for (const pending of [...this.#pending.values()])
+        if (pending.sender === sender) pending.settle({ result: 'offline' })
+    })
   }
 
   /** Takes the answers of a link until it ends. */
@@ -81,14 +92,13 @@ export class MethodNode {
       }
       const cancel = new AbortController()
       const callOff = this.#clock.setTimer(() => settle({ result: 'timeout' }), call.responseTimeoutMs)
-      this.#pending.set(id, settle)
+      this.#pending.set(id, { sender, settle })
       const message = {
         properties: { correlationId: Uuid.parse(id) },
         applicationProperties: { 'IoThub-methodname': call.name },
         body: new TextEncoder().encode(JSON.stringify(call.payload ?? null)),
       }
       const isGone = (): void => settle({ result: 'offline' })
-      void sender.closed.then(isGone)
       sender
         .send(message, { deliveryTag: lockTokenBytes(newLockToken()), signal: cancel.signal })
         .then(({ outcome }) => outcome === 'accepted' || isGone(), isGone)
@@ -99,7 +109,7 @@ export class MethodNode {
   close(): void {
     this.#isClosed = true
     for (const resolve of [...this.#waiting]) resolve(undefined)
-    for (const settle of [...this.#pending.values()]) settle({ result: 'closed' })
+    for (const { settle } of [...this.#pending.values()]) settle({ result: 'closed' })
   }
 
   /** Waits for both links. */
@@ -135,7 +145,7 @@ export class MethodNode {
     }
     const json = readJsonBody(message.body)
     if (!json.isValid) return invalid('the payload is not JSON')
-    this.#pending.get(id)?.({ result: 'answered', status, payload: json.value ?? null })
+    this.#pending.get(id)?.settle({ result: 'answered', status, payload: json.value ?? null })
     return undefined
   }
 }

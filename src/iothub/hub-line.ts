@@ -95,6 +95,8 @@ export class HubLine {
     const reconnect: ReconnectOptions | false = mending
       ? {
           ...{ initialMs, maxMs, stableMs, attempts, resend },
+          // Who uses a link has to know: a twin subscribes anew, and what waits is counted.
+          reattach: false,
           retry: error => line?.failure === undefined && verdict(error, mending, doubt),
           onReopened: (connection, cancel) => line?.onReopened(connection, cancel),
           onStateChange: state => {

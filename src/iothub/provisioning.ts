@@ -35,7 +35,7 @@ export interface ProvisionOptions extends Omit<IotHubOptions, 'auth' | 'reconnec
   readonly force?: boolean | undefined
   /** The service, optionally with `:port`. Default `global.azure-devices-provisioning.net`. */
   readonly host?: string | undefined
-  /** Milliseconds that all of it may take. Default 120,000. */
+  /** Milliseconds that all of it may take, above 0; 2^31 − 1 at most are waited for. Default 120,000. */
   readonly timeoutMs?: number | undefined
 }
 
@@ -79,7 +79,7 @@ export interface ProvisionedDevice {
 export async function provision(options: ProvisionOptions): Promise<ProvisionedDevice> {
   const { registrationId, payload, force = false, timeoutMs = 120_000, trace } = options
   const { place, address, key } = await checked(options)
-  const late = AbortSignal.timeout(timeoutMs)
+  const late = AbortSignal.timeout(Math.min(Math.ceil(timeoutMs), LONGEST_MS))
   const signal = options.signal ? AbortSignal.any([options.signal, late]) : late
   signal.throwIfAborted()
   const { tls, transport, webSocket, proxy } = options
@@ -105,6 +105,8 @@ export async function provision(options: ProvisionOptions): Promise<ProvisionedD
   }
 }
 
+/** What a timer can wait. */
+const LONGEST_MS = 2 ** 31 - 1
 const GLOBAL_HOST = 'global.azure-devices-provisioning.net'
 /** What the service calls the policy of every registration. */
 const KEY_NAME = 'registration'
@@ -122,7 +124,8 @@ async function checked(options: ProvisionOptions): Promise<Checked> {
   for (const [name, text] of Object.entries({ idScope, registrationId }))
     if (typeof text !== 'string' || text === '' || text.includes('/'))
       throw new UsageError(`provisioning: ${name} is a text without a slash, and not empty`)
-  if (!(timeoutMs > 0)) throw new UsageError('provisioning: timeoutMs must be greater than 0')
+  if (typeof timeoutMs !== 'number' || !(timeoutMs > 0))
+    throw new UsageError('provisioning: timeoutMs must be greater than 0')
   if ([key, groupKey, x509].filter(proof => proof !== undefined).length !== 1)
     throw new UsageError('provisioning: one of `key`, `groupKey` and `x509` is the proof')
   return {

@@ -171,6 +171,7 @@ const MAX_LENGTH = 8192
 
 /** The parts, or what is wrong with the text, in words that quote nothing of it. */
 function readToken(text: string): { readonly token: SasToken; readonly seText: string } | string {
+  if (typeof text !== 'string') return 'it is no text'
   if (text.length > MAX_LENGTH) return `it has more than ${MAX_LENGTH} characters`
   const pairText = /^\s*SharedAccessSignature\s+(\S+)\s*$/.exec(text)?.[1]
   if (pairText === undefined) return "expected 'SharedAccessSignature', a blank, and pairs without blanks"

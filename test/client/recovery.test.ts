@@ -325,6 +325,14 @@ describe('links', () => {
     expect(told.sort()).toEqual(['receiver closed local', 'sender closed local'])
   })
 
+  test('§2.8.18 detach-forced: an end like any other, where that is asked for', async () => {
+    await using world = await reconnecting({ reconnect: { reattach: false } })
+    const sender = await world.near.sender('q')
+    await world.receivers[0]?.close({ error: { condition: 'amqp:link:detach-forced' } })
+    expect(await sender.closed).toMatchObject({ by: 'remote', error: { condition: 'amqp:link:detach-forced' } })
+    await world.near.sender('q')
+  })
+
   test('closing while there is no connection ends them here', async () => {
     await using world = await reconnecting()
     const [sender, receiver] = [await world.near.sender('q'), await world.near.receiver('q')]

@@ -1,5 +1,7 @@
 /** Direct methods, client and emulator against each other, over memory and once over TLS; and the client alone. */
 
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Connection, IncomingLink, Receiver, Sender } from '../../src/client/api.ts'
 import { listen } from '../../src/client/listen.ts'
@@ -122,6 +124,26 @@ describe('a method', () => {
     await device.onMethod('m', handler as never)
     expect(await hub.invokeMethod('device1', 'm')).toEqual({ status: 500, payload: null })
     expect(warned).toEqual([expect.stringContaining("method 'm'")])
+  })
+
+  it('leaves nothing at the hub when it is answered', async () => {
+    const { hub, device } = await setUp()
+    await device.onMethod('m', () => ({ status: 200 }))
+    const calls: WeakRef<object>[] = []
+    for (let i = 0; i < 5; i++) {
+      const payload = { i }
+      calls.push(new WeakRef(payload))
+      await hub.invokeMethod('device1', 'm', payload)
+    }
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const left = (): number => calls.filter(call => call.deref() !== undefined).length
+    for (let i = 0; i < 50 && left() > 1; i++) {
+      await new Promise(resolve => setTimeout(resolve, 5))
+      collect()
+    }
+    // The last may still be on the stack.
+    expect(left()).toBeLessThanOrEqual(1)
   })
 
   it('has one handler at a time; the last that goes takes the links with it', async () => {

@@ -9,12 +9,13 @@ import { listen } from '../../src/client/listen.ts'
 import { sasl, saslServer } from '../../src/client/sasl.ts'
 import { createDeviceAuthority } from '../../src/emulator/device-authority.ts'
 import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
-import { SaslError, UsageError } from '../../src/errors.ts'
+import { ProtocolError, SaslError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { type ProvisionOptions, provision } from '../../src/iothub/provisioning.ts'
+import { readAnswer } from '../../src/iothub/provisioning-message.ts'
 import { createSasToken, deriveDeviceKey } from '../../src/iothub/sas.ts'
-import type { MessageInit } from '../../src/message/message.ts'
+import type { Message, MessageInit } from '../../src/message/message.ts'
 
 const opened: AsyncDisposable[] = []
 afterEach(async () => {
@@ -52,6 +53,20 @@ describe('a device', () => {
       expect(event.deviceId).toBe('lamp')
       break
     }
+  })
+
+  it.each([Number.POSITIVE_INFINITY, 2 ** 31, 12_345.6])('may have %d ms', async timeoutMs => {
+    const hub = await start()
+    const { key } = hub.provisioning.enrol('dev-1', quick)
+    const { idScope } = hub.provisioning
+    const options = { idScope, registrationId: 'dev-1', key, transport: hub.transport(), timeoutMs }
+    expect((await provision(options)).hub).toBe('localhost')
+  })
+
+  it.each(['h/', 'h@x', 'h\nx', '', 5])('does not take %j for a hub', assignedHub => {
+    const state = { status: 'assigned', registrationState: { assignedHub, deviceId: 'd' } }
+    const message = { body: new TextEncoder().encode(JSON.stringify(state)) } as unknown as Message
+    expect(() => readAnswer(message, 'r')).toThrow(ProtocolError)
   })
 
   it('is provisioned by the key of its group, or one derived from it', async () => {
@@ -172,6 +187,7 @@ describe('what cannot be is a UsageError', () => {
     ['no scope', { ...common, idScope: undefined }],
     ['a registration with a slash', { ...common, registrationId: 'a/b' }],
     ['no time', { ...common, timeoutMs: 0 }],
+    ['a time that is no number', { ...common, timeoutMs: '5000' }],
     ['a host that is none', { ...common, host: 'a b' }],
   ])('%s', async (_, options) => {
     await expect(provision(options as never)).rejects.toThrow(UsageError)

@@ -205,6 +205,7 @@ describe('verifySasToken', () => {
     const padded = (length: number): string => `${handMade('h')}&x=`.padEnd(length, 'x')
     expect(await verifySasToken(padded(8192), { key, now })).toMatchObject({ ok: true })
     expect(await verifySasToken(padded(8193), { key, now })).toEqual({ ok: false, reason: 'malformed' })
+    expect(() => parseSasToken(undefined as never)).toThrow(UsageError)
   })
 
   it('calls any other text malformed, and never throws for it', async () => {

@@ -5,6 +5,7 @@ import type { StandingFault } from '../../src/emulator/faults.ts'
 import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { ClosedError } from '../../src/errors.ts'
 import { isRetryable } from '../../src/iothub/conditions.ts'
+import { QueueFullError } from '../../src/iothub/queue-full-error.ts'
 import { text, until, World } from './world.ts'
 
 const world = new World()
@@ -86,4 +87,46 @@ it('a link that is attached again reads on', async () => {
   const reading = device.messages().next()
   void hub.sendToDevice('d1', { body: 'hello' }).catch(() => {})
   expect(text((await reading).value?.body ?? new Uint8Array())).toBe('hello')
+})
+
+describe('a link that the hub detaches by force', () => {
+  const forced = { condition: 'amqp:link:detach-forced' }
+
+  it('of a twin is subscribed anew, and what changed meanwhile is told', async () => {
+    const hub = await world.hub()
+    const { device } = await world.device(hub)
+    const twin = await device.twin()
+    const changes = twin.changes()
+    hub.fault({ on: 'link', match: 'twin', error: forced })
+    hub.updateDesired('d1', { a: 1 })
+    expect((await changes.next()).value?.desired).toEqual({ a: 1 })
+    hub.updateDesired('d1', { b: 2 })
+    expect((await changes.next()).value?.desired).toEqual({ a: 1, b: 2 })
+  })
+
+  it('fails an update of the twin that has no answer yet', async () => {
+    const hub = await world.hub()
+    const { device } = await world.device(hub)
+    const twin = await device.twin()
+    hub.fault({ on: 'delivery', match: 'twin', outcome: 'none' })
+    const update = twin.update({ a: 1 }).catch(error => error)
+    await turn(20)
+    hub.fault({ on: 'link', match: 'twin', error: forced })
+    const error = await update
+    expect(error).toBeInstanceOf(ClosedError)
+    expect(isRetryable(error)).toBe(true)
+    expect(await twin.update({ a: 2 })).toBeGreaterThan(1)
+  })
+
+  it('has no more wait for it than may', async () => {
+    const hub = await world.hub()
+    const { device } = await world.device(hub, { maxQueued: 2 })
+    await device.sendTelemetry({ body: '0' })
+    using _ = hub.fault({ on: 'attach', match: 'messages/events', error: forced, times: Number.POSITIVE_INFINITY })
+    hub.fault({ on: 'link', match: 'messages/events', error: forced })
+    await turn(20)
+    const sends = Array.from({ length: 5 }, (_, i) => device.sendTelemetry({ body: `${i}` }).catch(error => error))
+    const refused = await Promise.all(sends.slice(2))
+    for (const error of refused) expect(error).toBeInstanceOf(QueueFullError)
+  })
 })
