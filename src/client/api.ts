@@ -261,7 +261,8 @@ export interface Sender extends Link, Emits<SenderEvents> {
    * @returns what the receiver decided; for a settled send `accepted`, once handed over
    * @throws {EncodeError} a value does not fit; nothing was sent
    * @throws {UsageError} `maxPending` messages are waiting already, or the tag is in use
-   * @throws {ClosedError} the link ended first; `cause` says why. The outcome of a message already sent is unknown.
+   * @throws {ClosedError} the link ended first; `cause` says why. `scope` is `delivery` where some of the message had
+   *   left, and its outcome is unknown; `link` where nothing had
    * @throws {TransactionError} the transaction that it was sent under was lost or rolled back first
    *
    * Cancellation: a queued message is removed; one partly sent is aborted (§2.7.5); for one fully sent the promise

@@ -1,6 +1,8 @@
 /** The sends of a link whose promise is not settled: what each waits with, and who waits until there are none. §2.6.12 */
 
 import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
+import { ClosedError } from '../errors.ts'
+import type { Closure } from './api.ts'
 import { type Deferred, deferred } from './operation.ts'
 import type { ClientTransaction } from './transaction.ts'
 
@@ -14,6 +16,16 @@ export interface PendingSend {
   readonly transaction: ClientTransaction | undefined
   /** The state itself is asked for, not the outcome that it says. */
   readonly raw: boolean
+}
+
+/** The error for a message of which some had left. @param link  its label */
+export function lostSend(link: string, cause: unknown, by?: Closure['by']): ClosedError {
+  return new ClosedError(
+    `the link that a message was under way on, which may have arrived or not: ${link}`,
+    'delivery',
+    cause,
+    by,
+  )
 }
 
 export class PendingSends {

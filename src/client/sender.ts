@@ -19,7 +19,7 @@ import { abortable, type Deferred, deferred, handled, throwIfAborted } from './o
 import type { Abortable, ErrorInit, SendOptions } from './options.ts'
 import { ACCEPTED_OUTCOME, type Outcome, outcomeOf } from './outcome.ts'
 import { liveTransaction } from './own-transaction.ts'
-import { type PendingSend, PendingSends } from './pending-sends.ts'
+import { lostSend, type PendingSend, PendingSends } from './pending-sends.ts'
 import { isStreamed, StreamedSend } from './streamed-send.ts'
 import type { ClientTransaction } from './transaction.ts'
 import { restoredSend, type UnsettledSend, unsettledSends } from './unsettled.ts'
@@ -352,7 +352,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
         if (isWhole && (delivery.kept || delivery.sent === delivery.size) && !delivery.settled) continue
         // Nobody waits for it any more: the receiver is told to forget it.
         delivery.localState ??= RELEASED
-        this.#fail(delivery, cause)
+        this.#end(delivery, lostSend(this.endpoint.label, cause))
         continue
       }
       if (isWhole && pending && delivery.kept && (resend || !delivery.hasBegun)) {
@@ -367,15 +367,12 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   #lose(delivery: OutgoingDelivery, cause: AmqpError | undefined): void {
     this.endpoint.tags.free(delivery.tag)
-    this.#fail(delivery, cause)
+    this.#end(delivery, lostSend(this.endpoint.label, cause))
   }
 
-  #fail(delivery: OutgoingDelivery, cause: AmqpError | undefined): void {
+  #end(delivery: OutgoingDelivery, error: AmqpError): void {
     const pending = this.#sends.end(delivery)
-    if (!pending) return
-    const what = `the link that a message was under way on, which may have arrived or not: ${this.endpoint.label}`
-    const error = new ClosedError(what, 'delivery', cause)
-    pending.reject(pending.transaction ? pending.transaction.lose(delivery, error) : error)
+    pending?.reject(pending.transaction ? pending.transaction.lose(delivery, error) : error)
   }
 
   protected renewed(): SenderEndpoint {
@@ -438,8 +435,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     this.#left = this.takesUp ? unsettledSends(open) : []
     for (const delivery of open) {
       if (this.terminus?.holds(delivery)) continue
-      const pending = this.#sends.end(delivery)
-      pending?.reject(pending.transaction ? pending.transaction.lose(delivery, error) : error)
+      this.#end(delivery, delivery.hasBegun ? lostSend(this.endpoint.label, error.cause, this.closure?.by) : error)
     }
     this.owner.flushed.delete(this.#onFlush)
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)

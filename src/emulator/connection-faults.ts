@@ -5,11 +5,12 @@
  * By nothing but what any server can do with `Connection`, `Session` and `Link`.
  */
 
-import type { Connection, Delivery, Link, Receiver, Session } from '../client/api.ts'
+import type { Connection, Delivery, Link, Receiver, Sender, Session } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
+import type { Outcome } from '../client/outcome.ts'
 import type { Authorisation } from './authorisation.ts'
 import type { Authentication } from './device-registry.ts'
-import { type Faults, type FaultTarget, matches } from './faults.ts'
+import { type DeliveryFault, type Faults, type FaultTarget, matches } from './faults.ts'
 
 /** One connection, as faults see it. */
 export class ConnectionFaults implements FaultTarget {
@@ -66,37 +67,40 @@ export class ConnectionFaults implements FaultTarget {
       }
     }
     const isStruck = (delivery: Delivery): Promise<boolean> => this.#isStruck(delivery, address)
-    return new Proxy(receiver, {
-      get(target, key) {
-        if (key === 'receive') return receive
-        if (key === Symbol.asyncIterator) return () => passing(target, isStruck)
-        const value: unknown = Reflect.get(target, key, target)
-        return typeof value === 'function' ? value.bind(target) : value
-      },
-    })
+    return instead(receiver, { receive, [Symbol.asyncIterator]: () => passing(receiver, isStruck) })
   }
 
-  strike(on: 'connection' | 'session' | 'link', match: string | undefined, error: ErrorInit): boolean {
+  /** A sender has been attached. @returns it, that does not send what a fault strikes */
+  sender(sender: Sender, address: string): Sender {
+    this.link(sender, address)
+    const send: Sender['send'] = (message, options) => {
+      const fault = this.#faults.delivery(address, 'hub')
+      return fault === undefined ? sender.send(message, options) : outcomeOf(fault)
+    }
+    return instead(sender, { send })
+  }
+
+  strike(on: 'connection' | 'session' | 'link', match: string | undefined, error: ErrorInit | undefined): boolean {
     if (this.#isClosed) return false
     if (on === 'connection') {
       if (!matches(match, this.#names())) return false
       // It ends once, whatever else is there.
       this.#isClosed = true
-      this.#connection.close({ error }).catch(() => {})
+      this.#connection.close(error && { error }).catch(() => {})
       return true
     }
     if (on === 'session') {
       const struck = [...this.#sessions].filter(session => matches(match, this.#names(session)))
       for (const session of struck) {
         this.#sessions.delete(session)
-        session.end({ error }).catch(() => {})
+        session.end(error && { error }).catch(() => {})
       }
       return struck.length > 0
     }
     const struck = [...this.#links].filter(([, address]) => matches(match, [address]))
     for (const [link] of struck) {
       this.#links.delete(link)
-      link.close({ error }).catch(() => {})
+      link.close(error && { error }).catch(() => {})
     }
     return struck.length > 0
   }
@@ -116,7 +120,7 @@ export class ConnectionFaults implements FaultTarget {
   }
 
   async #isStruck(delivery: Delivery, address: string): Promise<boolean> {
-    const fault = this.#faults.delivery(address)
+    const fault = this.#faults.delivery(address, 'client')
     if (fault === undefined) return false
     if ('error' in fault) await delivery.reject(fault.error)
     else if (fault.outcome === 'released') await delivery.release()
@@ -130,4 +134,25 @@ async function* passing(
   isStruck: (delivery: Delivery) => Promise<boolean>,
 ): AsyncGenerator<Delivery, undefined, undefined> {
   for await (const delivery of receiver) if (!(await isStruck(delivery))) yield delivery
+}
+
+/** A link with some other ways. */
+function instead<L extends Link>(link: L, ways: Readonly<Record<string | symbol, unknown>>): L {
+  return new Proxy(link, {
+    get(target, key) {
+      if (Object.hasOwn(ways, key)) return ways[key]
+      const value: unknown = Reflect.get(target, key, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
+/** What becomes of a message that was not sent. */
+function outcomeOf(fault: DeliveryFault): Promise<Outcome> {
+  // Why, nobody asks here.
+  if ('error' in fault) return Promise.resolve({ outcome: 'rejected', error: undefined })
+  if (fault.outcome === 'released') return Promise.resolve({ outcome: 'released' })
+  if (fault.outcome === 'none') return new Promise(() => {})
+  const change = { deliveryFailed: true, undeliverableHere: false, messageAnnotations: new Map() }
+  return Promise.resolve({ outcome: 'modified', ...change })
 }

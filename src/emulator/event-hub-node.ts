@@ -99,11 +99,17 @@ export class EventHubNode {
     await attached.close({ error: { condition: LinkCondition.redirect, info } })
   }
 
-  /** Attaches a link that reads a partition, or refuses it. @returns the link, if it was attached */
+  /**
+   * Attaches a link that reads a partition, or refuses it.
+   *
+   * @param attached  is handed the link, and gives what to send on
+   * @returns that, if it was attached
+   */
   async serve(
     link: IncomingLink & { readonly remoteRole: 'receiver' },
     address: PartitionAddress,
     maxMessageSize: bigint,
+    attached: (sender: Sender) => Sender,
   ): Promise<Sender | undefined> {
     const start = this.#start(link, address)
     const epoch = link.properties.get('com.microsoft:epoch') ?? undefined
@@ -122,7 +128,21 @@ export class EventHubNode {
     }
     for (const other of admission.evicted) evict(other, stolenBy(level ?? 0n))
     try {
-      return await this.#attach(link, reader, address.partition, start, maxMessageSize, () => readers.leave(reader))
+      const isMetered = link.desiredCapabilities.includes(RUNTIME_METRIC)
+      const sender = await link.accept({
+        settle: link.sndSettleMode,
+        maxMessageSize,
+        reply: isMetered ? { offeredCapabilities: [RUNTIME_METRIC] } : {},
+      })
+      reader.sender = sender
+      if (reader.evicted !== undefined) evict(reader, reader.evicted)
+      const handed = attached(sender)
+      const end = this.#feed(handed, address.partition, start, isMetered)
+      void sender.closed.then(() => {
+        end()
+        readers.leave(reader)
+      })
+      return handed
     } catch (error) {
       readers.leave(reader)
       throw error
@@ -148,30 +168,6 @@ export class EventHubNode {
       now: new Date(clock.now()),
       isEmpty: begin === nextSequenceNumber,
     })
-  }
-
-  async #attach(
-    link: IncomingLink & { readonly remoteRole: 'receiver' },
-    reader: Reader,
-    partition: string,
-    start: bigint,
-    maxMessageSize: bigint,
-    onEnd: () => void,
-  ): Promise<Sender> {
-    const isMetered = link.desiredCapabilities.includes(RUNTIME_METRIC)
-    const sender = await link.accept({
-      settle: link.sndSettleMode,
-      maxMessageSize,
-      reply: isMetered ? { offeredCapabilities: [RUNTIME_METRIC] } : {},
-    })
-    reader.sender = sender
-    if (reader.evicted !== undefined) evict(reader, reader.evicted)
-    const end = this.#feed(sender, partition, start, isMetered)
-    void sender.closed.then(() => {
-      end()
-      onEnd()
-    })
-    return sender
   }
 
   /** Sends what there is and what comes, for as long as the result has not been called. */

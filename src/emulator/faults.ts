@@ -16,16 +16,25 @@ export type EmulatorFault =
   /** Whatever crosses a connection takes so many ms longer, each way, until the fault is disposed of. */
   | { readonly delayMs: number }
   /**
-   * The connections, sessions or links that there are, those to `$cbs` too, get a close, end or detach with this error; if
-   * there is none, the next that comes.
+   * The connections, sessions or links that there are, those to `$cbs` too, get a close, end or detach with this error, or
+   * with none; if there is none of them, the next that comes.
    */
-  | (FaultTimes & FaultPlace & { readonly on: 'connection' | 'session' | 'link'; readonly error: ErrorInit })
+  | (FaultTimes &
+      FaultPlace & { readonly on: 'connection' | 'session' | 'link'; readonly error?: ErrorInit | undefined })
   /** A link is refused, whoever may have it. */
   | (FaultTimes & FaultPlace & { readonly on: 'attach'; readonly error: ErrorInit })
   /** A message is rejected; throttling is that with `com.microsoft:device-container-throttled`. */
-  | (FaultTimes & FaultPlace & { readonly on: 'delivery'; readonly error: ErrorInit })
+  | (FaultTimes & FaultPlace & FaultSide & { readonly on: 'delivery'; readonly error: ErrorInit })
   /** A message is not taken, or, with `'none'`, never settled. */
-  | (FaultTimes & FaultPlace & { readonly on: 'delivery'; readonly outcome: 'released' | 'modified' | 'none' })
+  | (FaultTimes &
+      FaultPlace &
+      FaultSide & { readonly on: 'delivery'; readonly outcome: 'released' | 'modified' | 'none' })
+  /** A request over HTTPS is refused with this status, 400 … 599. Here `match` is for the path. */
+  | (FaultTimes & FaultPlace & { readonly on: 'https'; readonly status: number })
+  /** Its connection is dropped, without an answer. */
+  | (FaultTimes & FaultPlace & { readonly on: 'https'; readonly drop: true })
+  /** It is handled so many ms later. */
+  | (FaultTimes & FaultPlace & { readonly on: 'https'; readonly delayMs: number })
   /** A token is refused: status 401 from `$cbs`, or a failed login by SASL PLAIN. */
   | (FaultTimes & { readonly on: 'token' })
   /** At once, the time of every token there is is over. New ones are taken. */
@@ -46,6 +55,15 @@ export interface FaultPlace {
   readonly match?: string | undefined
 }
 
+/** Whose messages a fault strikes. */
+export interface FaultSide {
+  /**
+   * `'hub'`: what the hub sends on a link. It does not leave: with `'none'` it is lost on its way, else the hub goes on as if
+   * the client had settled it so. Default `'client'`: what a client sends.
+   */
+  readonly from?: 'client' | 'hub' | undefined
+}
+
 /** A fault that has been set up. Disposing of it ends it; what it has done is not undone. */
 export interface StandingFault extends Disposable {
   /** How often it has struck. */
@@ -55,10 +73,13 @@ export interface StandingFault extends Disposable {
 /** What happens to a message that a fault strikes. */
 export type DeliveryFault = { readonly error: ErrorInit } | { readonly outcome: 'released' | 'modified' | 'none' }
 
+/** What happens to a request over HTTPS that a fault strikes. */
+export type HttpsFault = { readonly status: number } | { readonly drop: true } | { readonly delayMs: number }
+
 /** What faults can strike as soon as they are set up. */
 export interface FaultTarget {
   /** @returns whether there was something that matched */
-  strike(on: 'connection' | 'session' | 'link', match: string | undefined, error: ErrorInit): boolean
+  strike(on: 'connection' | 'session' | 'link', match: string | undefined, error: ErrorInit | undefined): boolean
   expireTokens(match: string | undefined): boolean
 }
 
@@ -125,7 +146,7 @@ export class Faults {
   /** How long what crosses a transport is held, in ms. */
   get delayMs(): number {
     let delay = 0
-    for (const { fault } of this.#standing) if ('delayMs' in fault) delay += fault.delayMs
+    for (const { fault } of this.#standing) if ('delayMs' in fault && !('on' in fault)) delay += fault.delayMs
     return delay
   }
 
@@ -153,8 +174,13 @@ export class Faults {
   }
 
   /** What happens to a message instead, if anything does. */
-  delivery(address: string): DeliveryFault | undefined {
-    return this.#next('delivery', address)?.fault as DeliveryFault | undefined
+  delivery(address: string, from: 'client' | 'hub'): DeliveryFault | undefined {
+    return this.#next('delivery', address, from)?.fault as DeliveryFault | undefined
+  }
+
+  /** What happens to a request instead, if anything does. */
+  https(url: string): HttpsFault | undefined {
+    return this.#next('https', url)?.fault as HttpsFault | undefined
   }
 
   /** Whether a token is refused. */
@@ -185,10 +211,11 @@ export class Faults {
   }
 
   /** The oldest fault of a kind that fits, its strike counted. */
-  #next(on: string, address: string): Standing | undefined {
+  #next(on: string, address: string, from?: 'client' | 'hub'): Standing | undefined {
     for (const standing of this.#standing) {
       const { fault } = standing
       if (!('on' in fault) || fault.on !== on) continue
+      if (fault.on === 'delivery' && (fault.from ?? 'client') !== from) continue
       if ('match' in fault && !matches(fault.match, [address])) continue
       standing.struck()
       return standing
@@ -210,13 +237,15 @@ export function matches(match: string | undefined, texts: Iterable<string>): boo
   return [...texts].some(text => text.toLowerCase().includes(wanted))
 }
 
-const PLACES: readonly string[] = ['connection', 'session', 'link', 'attach', 'delivery', 'token', 'expiry']
-const NEEDS_ERROR: readonly string[] = ['connection', 'session', 'link', 'attach']
+const PLACES: readonly string[] = ['connection', 'session', 'link', 'attach', 'delivery', 'token', 'expiry', 'https']
+const MAY_HAVE_ERROR: readonly string[] = ['connection', 'session', 'link']
 
 function checkFault(fault: EmulatorFault): void {
-  const { dropAfterBytes, delayMs, on, error, outcome, times = 1 } = fault as Partial<Record<string, unknown>>
+  const { dropAfterBytes, on, error, outcome, from, times = 1, ...rest } = fault as Partial<Record<string, unknown>>
+  const { status, drop, delayMs } = rest
   const isCount = (value: unknown): boolean => typeof value === 'number' && value >= 0
-  if ([dropAfterBytes, delayMs, on].filter(it => it !== undefined).length !== 1)
+  const kinds = on === 'https' ? [on, dropAfterBytes] : [dropAfterBytes, delayMs, on]
+  if (kinds.filter(it => it !== undefined).length !== 1)
     throw new UsageError('fault: one of `dropAfterBytes`, `delayMs` and `on`')
   if (dropAfterBytes !== undefined && !isCount(dropAfterBytes))
     throw new UsageError('fault: dropAfterBytes is a number of bytes, 0 or more')
@@ -225,8 +254,20 @@ function checkFault(fault: EmulatorFault): void {
   if (on === undefined) return
   if (!PLACES.includes(on as string)) throw new UsageError(`fault: \`on\` is one of ${PLACES.join(', ')}`)
   const hasError = typeof (error as Partial<ErrorInit> | undefined)?.condition === 'string'
-  if (NEEDS_ERROR.includes(on as string) && !hasError)
+  const mayLack = MAY_HAVE_ERROR.includes(on as string) && error === undefined
+  if ((on === 'attach' || MAY_HAVE_ERROR.includes(on as string)) && !hasError && !mayLack)
     throw new UsageError('fault: an error with a condition is missing')
   if (on === 'delivery' && hasError === (outcome !== undefined))
     throw new UsageError('fault: on a delivery, either `error` or `outcome`')
+  if (from !== undefined && from !== 'client' && from !== 'hub')
+    throw new UsageError("fault: `from` is 'client' or 'hub'")
+  if (on !== 'https') return
+  if ([status, drop, delayMs].filter(it => it !== undefined).length !== 1)
+    throw new UsageError('fault: on https, one of `status`, `drop` and `delayMs`')
+  if (
+    status !== undefined &&
+    !(isCount(status) && Number.isInteger(status) && (status as number) >= 400 && (status as number) <= 599)
+  )
+    throw new UsageError('fault: status is 400 to 599')
+  if (drop !== undefined && drop !== true) throw new UsageError('fault: drop is true')
 }

@@ -7,7 +7,7 @@
  * spec-notes/iothub.md, addresses, CBS. §2.5.1, §2.6.3
  */
 
-import type { Connection, IncomingLink, IncomingSession, Link } from '../client/api.ts'
+import type { Connection, IncomingLink, IncomingSession, Link, Sender } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
 import { AmqpCondition } from '../errors.ts'
 import { type HubAddress, parseAddress } from '../iothub/addresses.ts'
@@ -137,10 +137,9 @@ export class Gateway {
 
   async #serveTelemetry(link: IncomingLink, address: PartitionAddress): Promise<void> {
     if (link.remoteRole !== 'receiver') return
-    const sender = await this.#options.eventHub.serve(link, address, MAX_MESSAGE_SIZE)
-    if (sender === undefined) return
-    this.#faults.link(sender, addressOf(link) ?? '')
-    this.#watch(sender, address)
+    const struck = (sender: Sender): Sender => this.#faults.sender(sender, addressOf(link) ?? '')
+    const sender = await this.#options.eventHub.serve(link, address, MAX_MESSAGE_SIZE, struck)
+    if (sender !== undefined) this.#watch(sender, address)
   }
 
   async #serve(link: IncomingLink, address: HubAddress): Promise<Link> {
@@ -160,8 +159,8 @@ export class Gateway {
       else service.receiveCommands(receiver)
       return receiver
     } else {
-      const sender = await link.accept({ settle: link.sndSettleMode, maxMessageSize: MAX_MESSAGE_SIZE })
-      this.#faults.link(sender, addressOf(link) ?? '')
+      const options = { settle: link.sndSettleMode, maxMessageSize: MAX_MESSAGE_SIZE }
+      const sender = this.#faults.sender(await link.accept(options), addressOf(link) ?? '')
       this.#watch(sender, address)
       if (isCbs) this.#cbs.sendAnswers(sender)
       else if ('deviceId' in address) device?.send(address.kind, sender)

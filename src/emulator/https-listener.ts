@@ -8,7 +8,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
 import { TransportError } from '../errors.ts'
-import type { ApiRequest, ApiResponse } from './service-api.ts'
+import type { ApiHandler } from './https-faults.ts'
+import type { ApiResponse } from './service-api.ts'
 
 /** Where to listen. */
 export interface HttpsOptions {
@@ -30,10 +31,7 @@ export interface HttpsListener {
  *
  * @throws {TransportError} the port is taken or may not be used
  */
-export async function listenHttps(
-  { host, port, tls }: HttpsOptions,
-  handle: (request: ApiRequest) => Promise<ApiResponse>,
-): Promise<HttpsListener> {
+export async function listenHttps({ host, port, tls }: HttpsOptions, handle: ApiHandler): Promise<HttpsListener> {
   const { createServer } = await import('node:https')
   const server = createServer({ ...tls }, (request, response) => {
     void serve(request, response, handle)
@@ -67,17 +65,15 @@ export async function listenHttps(
 /** Largest body, in bytes: more than a twin or a payload may have. */
 const MAX_BODY = 1024 * 1024
 
-async function serve(
-  request: IncomingMessage,
-  response: ServerResponse,
-  handle: (request: ApiRequest) => Promise<ApiResponse>,
-): Promise<void> {
+async function serve(request: IncomingMessage, response: ServerResponse, handle: ApiHandler): Promise<void> {
   try {
     const body = await readBody(request)
     if (body === undefined) return answer(response, { status: 413, body: TOO_LARGE, headers: { Connection: 'close' } })
     const { method = '', url = '/', headers } = request
     const { authorization, 'if-match': ifMatch } = headers
-    answer(response, await handle({ method, url, authorization, ifMatch, body }))
+    const handled = await handle({ method, url, authorization, ifMatch, body })
+    if (handled === undefined) response.destroy()
+    else answer(response, handled)
   } catch {
     // The peer has gone.
     response.destroy()

@@ -10,6 +10,7 @@ import { listen } from '../client/listen.ts'
 import type { Transport } from '../io/transport.ts'
 import { createCertificate } from './certificate.ts'
 import { systemClock } from './clock.ts'
+import { withFaults } from './https-faults.ts'
 import { type HttpsListener, listenHttps } from './https-listener.ts'
 import type { Hub } from './hub.ts'
 import type { IotHubEmulatorOptions } from './iot-hub-emulator.ts'
@@ -104,7 +105,10 @@ async function openApi(
     device: (deviceId, moduleId) => hub.device(deviceId, moduleId),
   })
   const { host = HOST, port = 0 } = https
-  return listenHttps({ host, port, tls }, request => api.handle(request))
+  return listenHttps(
+    { host, port, tls },
+    withFaults(request => api.handle(request), hub.faults, clock),
+  )
 }
 
 function serve(listener: Listener, hub: Hub, transport: Transport): void {

@@ -66,8 +66,7 @@ export class ProvisioningNode {
     if (proof === undefined)
       return link.refuse(refusal(AmqpCondition.unauthorizedAccess, 401_002, 'this registration has not been proved'))
     if (link.remoteRole === 'receiver') {
-      const sender = await link.accept()
-      faults.link(sender, link.source?.address ?? '')
+      const sender = faults.sender(await link.accept(), link.source?.address ?? '')
       this.#answers.set(registrationId, sender)
       return
     }

@@ -5,7 +5,7 @@
  * Facts: spec-notes/iothub.md, device links.
  */
 
-import type { Closure, Delivery, Receiver, Sender } from '../client/api.ts'
+import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, DecodeError, UsageError } from '../errors.ts'
 import { deviceAddresses } from './addresses.ts'
@@ -31,6 +31,7 @@ import {
   telemetryMessage,
 } from './message-mapping.ts'
 import { type MethodHandler, MethodHandlers, type MethodRegistration } from './methods.ts'
+import type { Outbox } from './outbox.ts'
 import { SharedLink } from './shared-link.ts'
 import { Twin } from './twin.ts'
 import type { X509Credential } from './x509.ts'
@@ -79,7 +80,7 @@ export class DeviceClient implements AsyncDisposable {
   /** Resolves when the client has ended for good, closed or given up: by whom, and why. */
   readonly closed: Promise<Closure>
   readonly #hub: HubConnection
-  readonly #telemetry: SharedLink<Sender>
+  readonly #telemetry: Outbox
   readonly #commands: SharedLink<Receiver>
   /** Of a module only. */
   readonly #inputs: SharedLink<Receiver> | undefined
@@ -149,7 +150,7 @@ export class DeviceClient implements AsyncDisposable {
    */
   async sendTelemetry(telemetry: Telemetry, options: Abortable = {}): Promise<void> {
     const message = telemetryMessage(telemetry)
-    await this.#hub.send(this.#telemetry, message, { signal: options.signal })
+    await this.#telemetry.send(message, { signal: options.signal })
   }
 
   /**
@@ -162,7 +163,7 @@ export class DeviceClient implements AsyncDisposable {
    */
   async sendTelemetryBatch(batch: readonly Telemetry[], options: Abortable = {}): Promise<void> {
     const message = telemetryBatch(batch)
-    await this.#hub.send(this.#telemetry, message, { messageFormat: BATCH_FORMAT, signal: options.signal })
+    await this.#telemetry.send(message, { messageFormat: BATCH_FORMAT, signal: options.signal })
   }
 
   /**

@@ -7,13 +7,11 @@
  */
 
 import type { CbsToken } from '../cbs/cbs-session.ts'
-import type { Closure, Connection, Delivery, Receiver, RequestLink, Sender } from '../client/api.ts'
-import type { Abortable, ReceiverOptions, RequestLinkOptions, SendOptions, SourceInit } from '../client/options.ts'
-import { assertAccepted } from '../client/outcome.ts'
+import type { Closure, Connection, Delivery, Receiver, RequestLink } from '../client/api.ts'
+import type { Abortable, ReceiverOptions, RequestLinkOptions, SourceInit } from '../client/options.ts'
 import type { SaslMechanism } from '../client/sasl/mechanism.ts'
 import { sasl } from '../client/sasl.ts'
 import { type AmqpError, ClosedError, UsageError } from '../errors.ts'
-import type { MessageInit } from '../message/message.ts'
 import { type HubClock, pause, systemClock, untilAborted } from './clock.ts'
 import { isRetryable } from './conditions.ts'
 import { Doubts } from './doubts.ts'
@@ -22,9 +20,9 @@ import { attachProperties, checkHubOptions, type IotHubOptions } from './hub-opt
 import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
 import { type HubLogin, makeToken, timelyToken } from './login.ts'
 import { castsDoubt, delayBefore, isRefusal, lostConnection, type Mending, UNMENDED } from './mending.ts'
-import { QueueFullError } from './queue-full-error.ts'
+import { Outbox, type OutboxOwner } from './outbox.ts'
 import { type LinkCare, SharedLink } from './shared-link.ts'
-import { TokenRenewal } from './token-renewal.ts'
+import { marginOf, TokenRenewal } from './token-renewal.ts'
 import { withCertificate } from './x509.ts'
 
 /** Where links are attached: on a connection, or on sessions of somebody's choice. */
@@ -39,7 +37,7 @@ export interface SharedLine {
 }
 
 /** A connection to a hub, authenticated. Make it with {@link HubConnection.open} or {@link HubConnection.join}. */
-export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
+export class HubConnection implements AsyncDisposable, LinkCare, Claimant, OutboxOwner {
   /** Resolves when it has ended for good: by whom, and why. */
   readonly closed: Promise<Closure>
   readonly line: HubLine
@@ -54,8 +52,6 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
   readonly #forget: () => void
   #failure: AmqpError | undefined
   #isClosing = false
-  /** Messages that are not answered. */
-  #sending = 0
   /** That a link was refused though the token should do. */
   readonly #doubts: Doubts
   #doubting: Promise<boolean> | undefined
@@ -173,11 +169,14 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
 
   // ---- links -----------------------------------------------------------------------------------------------------
 
-  /** A sender to `address`. @param properties  of the attach, besides the client's version */
-  sender(address: string, properties: Readonly<Record<string, string>> = {}): SharedLink<Sender> {
+  /** Sends to `address`. @param properties  of the attach, besides the client's version */
+  sender(address: string, properties: Readonly<Record<string, string>> = {}): Outbox {
     const all = { ...attachProperties, ...properties }
-    const maxPending = Math.max(this.#maxQueued, MAX_PENDING)
-    return this.#link(() => this.#host.sender(address, { properties: all, maxPending }))
+    const maxPending = Math.max(this.maxQueued, MAX_PENDING)
+    return new Outbox(
+      this,
+      this.#link(() => this.#host.sender(address, { properties: all, maxPending })),
+    )
   }
 
   /** A receiver from `address`, that keeps `window` deliveries coming. */
@@ -216,32 +215,13 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
     return this.line.connection.request(address, options)
   }
 
-  /**
-   * Sends a message by a link. While that, or the connection, is not there it waits, in order.
-   *
-   * @throws {DeliveryError} the hub did not take it
-   * @throws {QueueFullError} too many wait
-   * @throws {ClosedError} the link was lost with the message under way, or the client has ended
-   *
-   * Cancellation: a message that waits is not sent; for one that was, the outcome is unknown.
-   */
-  async send(link: SharedLink<Sender>, message: MessageInit, options: SendOptions = {}): Promise<void> {
-    const isDown = link.isDown || !this.line.isUp
-    if (isDown && this.#sending >= this.#maxQueued) throw new QueueFullError(this.who, this.#maxQueued)
-    this.#sending++
-    try {
-      await this.line.whenOpen()
-      const sender = await link.get(options)
-      assertAccepted(await this.line.underway(sender.send(message, options)))
-    } catch (error) {
-      throw this.explained(error)
-    } finally {
-      this.#sending--
-    }
+  get maxQueued(): number {
+    return this.#options.maxQueued ?? MAX_QUEUED
   }
 
-  get #maxQueued(): number {
-    return this.#options.maxQueued ?? MAX_QUEUED
+  get resends(): boolean {
+    const { reconnect } = this.#options
+    return reconnect !== false && reconnect?.resend === true
   }
 
   /**
@@ -334,7 +314,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant {
   async #renew(): Promise<void> {
     const { credential } = this.#login
     if ('x509' in credential) return
-    if (this.#options.auth === 'plain') await this.line.refresh()
+    if (this.#options.auth === 'plain') await this.line.refresh(patienceOf(this.#options))
     else await this.#put(await timelyToken(this.#login, credential, lifeOf(this.#options), this.clock))
   }
 
@@ -429,6 +409,12 @@ const SPREAD = 0.25
 const TOKEN_LIFE_MS = 3_600_000
 
 const lifeOf = ({ tokens }: IotHubOptions): number => tokens?.lifeMs ?? TOKEN_LIFE_MS
+
+/** How long a refresh may wait for calls: the token holds as long as that, and much longer. */
+function patienceOf({ tokens }: IotHubOptions): number {
+  const lifeMs = tokens?.lifeMs ?? TOKEN_LIFE_MS
+  return Math.min(marginOf(lifeMs, tokens?.marginMs) / 4, 30_000)
+}
 
 function authOf(credential: HubLogin['credential'], { auth }: IotHubOptions): 'cbs' | 'plain' {
   if (auth !== undefined && 'x509' in credential)

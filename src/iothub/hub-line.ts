@@ -58,8 +58,10 @@ export class HubLine {
   #closure: Closure | undefined
   readonly #onEnd = new Set<(closure: Closure) => void>()
   #gate: Promise<void> = Promise.resolve()
-  #sending = 0
-  #onQuiet: () => void = () => {}
+  /** Nothing new is to be sent: the line is being changed. */
+  isHeld = false
+  readonly #sending = new Busy()
+  readonly #calls = new Busy()
 
   private constructor(connection: Connection, init: LineInit, mending: Mending | undefined, doubt: Doubt) {
     this.connection = connection
@@ -157,30 +159,35 @@ export class HubLine {
     return this.#gate
   }
 
-  /** Counts what is on its way. */
-  async underway<T>(sending: Promise<T>): Promise<T> {
-    this.#sending++
-    try {
-      return await sending
-    } finally {
-      if (--this.#sending === 0) this.#onQuiet()
-    }
+  /** Counts what is on its way, and soon answered. */
+  underway<T>(sending: Promise<T>): Promise<T> {
+    return this.#sending.during(sending)
   }
 
-  /** Makes the connection anew, for a login that is about to expire, once what is on its way has got through. */
-  async refresh(): Promise<void> {
+  /** Counts calls that somebody here is to answer, who may take his time. */
+  answering<T>(call: Promise<T>): Promise<T> {
+    return this.#calls.during(call)
+  }
+
+  /**
+   * Makes the connection anew, for a login that is about to expire, once what is on its way has got through.
+   *
+   * @param patienceMs  how long calls are waited for
+   */
+  async refresh(patienceMs: number): Promise<void> {
     if (!this.mending) return
+    await this.#calls.quiet(this.clock, patienceMs)
     let open: () => void = () => {}
+    this.isHeld = true
     this.#gate = new Promise(resolve => {
       open = resolve
     })
     try {
-      const quiet = new AbortController()
-      this.#onQuiet = () => quiet.abort()
-      if (this.#sending > 0) await pause(this.clock, QUIET_MS, quiet.signal)
+      const quiet = [this.#sending, this.#calls].map(busy => busy.quiet(this.clock, Math.min(QUIET_MS, patienceMs)))
+      await Promise.all(quiet)
       this.connection.reconnect()
     } finally {
-      this.#onQuiet = () => {}
+      this.isHeld = false
       open()
     }
   }
@@ -236,6 +243,30 @@ export class HubLine {
     }
     opening.then(cbs => cbs.closed.then(forget), forget)
     return opening
+  }
+}
+
+/** Counts what is going on. */
+class Busy {
+  #count = 0
+  #onQuiet: () => void = () => {}
+
+  async during<T>(work: Promise<T>): Promise<T> {
+    this.#count++
+    try {
+      return await work
+    } finally {
+      if (--this.#count === 0) this.#onQuiet()
+    }
+  }
+
+  /** Waits until nothing is, so long at most. One at a time. */
+  async quiet(clock: HubClock, ms: number): Promise<void> {
+    if (this.#count === 0) return
+    const quiet = new AbortController()
+    this.#onQuiet = () => quiet.abort()
+    await pause(clock, ms, quiet.signal)
+    this.#onQuiet = () => {}
   }
 }
 

@@ -107,7 +107,7 @@ export class MethodHandlers {
     const service = this.#service
     if (this.#served.has(pair)) return service
     this.#served.add(pair)
-    const handle = (delivery: Delivery): Promise<void> => this.#handle(delivery, pair.sender)
+    const handle = (delivery: Delivery): Promise<void> => this.#hub.line.answering(this.#handle(delivery, pair.sender))
     // How the links ended is told by `closed`.
     pair.receiver.process(handle, { concurrency: CONCURRENCY }).catch(() => {})
     void pair.closed.then(closure => this.#onLinksEnded(closure, service))

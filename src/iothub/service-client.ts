@@ -6,7 +6,7 @@
  * Facts: spec-notes/iothub.md, service links.
  */
 
-import type { Closure, Delivery, Receiver, Sender } from '../client/api.ts'
+import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, UsageError } from '../errors.ts'
 import type { Message } from '../message/message.ts'
@@ -28,6 +28,7 @@ import {
 } from './login.ts'
 import type { EventHubInfo, PartitionInfo } from './management.ts'
 import { type CloudMessage, cloudMessage, type FeedbackRecord, readFeedback } from './message-mapping.ts'
+import type { Outbox } from './outbox.ts'
 import type { SharedLink } from './shared-link.ts'
 
 /** Who a back end is and how it proves it; what a connection string says, taken apart. */
@@ -62,7 +63,7 @@ export class ServiceClient implements AsyncDisposable {
   readonly closed: Promise<Closure>
   readonly #hub: HubConnection
   readonly #eventHub: EventHub
-  readonly #commands: SharedLink<Sender>
+  readonly #commands: Outbox
   readonly #feedback: SharedLink<Receiver>
   readonly #fileNotifications: SharedLink<Receiver>
 
@@ -113,7 +114,7 @@ export class ServiceClient implements AsyncDisposable {
   async sendToDevice(to: string | CommandTarget, message: CloudMessage, options: Abortable = {}): Promise<void> {
     const { deviceId, moduleId } = typeof to === 'string' ? { deviceId: to, moduleId: undefined } : to
     const encoded = cloudMessage(deviceId, message, moduleId)
-    await this.#hub.send(this.#commands, encoded, { signal: options.signal })
+    await this.#commands.send(encoded, { signal: options.signal })
   }
 
   /**

@@ -111,6 +111,10 @@ const SHORTEST_MS = 1_000
  * @param early  part of the rest by which it is earlier, 0 … 1
  */
 export function renewalDelay(lifeMs: number, marginMs: number | undefined, early: number): number {
-  const margin = marginMs ?? Math.min(lifeMs * 0.15, LONGEST_MARGIN_MS)
-  return Math.max((lifeMs - margin) * (1 - early), Math.min(SHORTEST_MS, lifeMs / 2))
+  return Math.max((lifeMs - marginOf(lifeMs, marginMs)) * (1 - early), Math.min(SHORTEST_MS, lifeMs / 2))
+}
+
+/** How long before its end a token is renewed, in ms. Pure. */
+export function marginOf(lifeMs: number, marginMs: number | undefined): number {
+  return marginMs ?? Math.min(lifeMs * 0.15, LONGEST_MARGIN_MS)
 }

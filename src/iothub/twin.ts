@@ -15,7 +15,7 @@ import { jsonBytes } from './json-body.ts'
 import type { LinkPair } from './link-pair.ts'
 import { isJsonObject, type JsonObject, mergePatch } from './merge-patch.ts'
 import type { SharedLink } from './shared-link.ts'
-import { TwinRequests } from './twin-requests.ts'
+import { type TwinAnswer, type TwinRequest, TwinRequests } from './twin-requests.ts'
 
 /** A change of the desired properties. */
 export interface DesiredChange {
@@ -120,7 +120,7 @@ export class Twin {
     if (!isJsonObject(patch)) throw new UsageError('twin: a patch is a JSON object')
     const body = jsonBytes(patch, 'the patch')
     await untilAborted(this.#rebinding ?? Promise.resolve(), options.signal)
-    const { version } = await this.#requests.send({ operation: 'PATCH', resource: REPORTED, body }, options)
+    const { version } = await this.#ask({ operation: 'PATCH', resource: REPORTED, body }, options)
     const known = this.#reported
     if (version === known.version + 1) {
       // As the hub has it: without what JSON leaves out.
@@ -158,11 +158,18 @@ export class Twin {
    * Cancellation stops waiting.
    */
   async refresh(options: Abortable = {}): Promise<void> {
-    await this.#requests.send({ operation: 'PUT', resource: NOTIFICATIONS }, options)
+    await this.#ask({ operation: 'PUT', resource: NOTIFICATIONS }, options)
     await untilAborted(this.#read(), options.signal)
   }
 
   // ---- links that are lost, and others ---------------------------------------------------------------------------
+
+  /** Not while the line is being changed, which waits for the answer. */
+  async #ask(request: TwinRequest, options: Abortable): Promise<TwinAnswer> {
+    const { line } = this.#hub
+    if (line.isHeld) await untilAborted(line.whenOpen(), options.signal)
+    return line.underway(this.#requests.send(request, options))
+  }
 
   #bind(pair: LinkPair): TwinRequests {
     void pair.closed.then(closure => this.#onLinksEnded(closure))
@@ -247,7 +254,7 @@ export class Twin {
   }
 
   async #get(): Promise<void> {
-    const { body } = await this.#requests.send({ operation: 'GET' }, {})
+    const { body } = await this.#ask({ operation: 'GET' }, {})
     const sections: { desired?: unknown; reported?: unknown } = isJsonObject(body) ? body : {}
     const desired = sectionOf(sections.desired)
     const reported = sectionOf(sections.reported)

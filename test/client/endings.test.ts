@@ -97,6 +97,8 @@ describe('§2.4.3 the end of a connection settles what waits beneath it', () => 
     expect(error).toBeInstanceOf(ClosedError)
     expect(error.cause).toBeInstanceOf(RemoteError)
     expect(error.condition).toBe('amqp:connection:forced')
+    // Without credit nothing of it had left.
+    expect(error.scope).toBe('link')
     expect(await far.closed).toEqual({ by: 'local', error: undefined })
   })
 

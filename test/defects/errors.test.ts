@@ -239,7 +239,7 @@ test('sends in flight when the connection dies are rejected, each, with the caus
   for (const result of results) {
     const reason: unknown = (result as PromiseRejectedResult).reason
     expect(reason).toBeInstanceOf(ClosedError)
-    expect(reason).toMatchObject({ cause: error, scope: 'link' })
+    expect(reason).toMatchObject({ cause: error, scope: 'delivery' })
   }
   expect(error).toMatchObject({ code: 'ERR_AMQP_TRANSPORT' })
 })

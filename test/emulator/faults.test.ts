@@ -7,6 +7,7 @@ import { sasl } from '../../src/client/sasl.ts'
 import { type EmulatorFault, Faults, type FaultTarget } from '../../src/emulator/faults.ts'
 import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
 import { ClosedError, SaslError, TransportError, UsageError } from '../../src/errors.ts'
+import { isRetryable } from '../../src/iothub/conditions.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { provision } from '../../src/iothub/provisioning.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
@@ -215,6 +216,92 @@ describe('a message', () => {
   })
 })
 
+describe('a message of the hub', () => {
+  it('to a device is lost, and comes again after its lock', async () => {
+    const hub = await start({ lockMs: 100 })
+    const device = await dial(hub)
+    const fault = hub.fault({ on: 'delivery', from: 'hub', match: 'd1/messages/deviceBound', outcome: 'none' })
+    const status = hub.sendToDevice('d1', body)
+    const began = performance.now()
+    const { value } = await device.messages().next()
+    expect(performance.now() - began).toBeGreaterThan(95)
+    expect(fault.strikes).toBe(1)
+    await value?.complete()
+    expect(await status).toBe('success')
+  })
+
+  it.each([
+    ['rejected', { error }, 'rejected'],
+    ['abandoned', { outcome: 'released', times: 10 }, 'deliveryCountExceeded'],
+    ['abandoned, as modified', { outcome: 'modified', times: 10 }, 'deliveryCountExceeded'],
+  ] as const)('is %s in the name of the device', async (_, how, end) => {
+    const hub = await start()
+    const device = await dial(hub)
+    const loop = device.messages().next()
+    // What devices send is left alone.
+    hub.fault({ on: 'delivery', from: 'hub', match: 'd1/messages', ...how })
+    await device.sendTelemetry(body)
+    expect(await hub.sendToDevice('d1', body)).toBe(end)
+    const status = hub.sendToDevice('d1', body)
+    await (await loop).value?.complete()
+    expect(await status).toBe('success')
+  })
+
+  it('a lost change of a twin shows by the next', async () => {
+    const hub = await start()
+    const changes = (await (await dial(hub)).twin()).changes()
+    hub.fault({ on: 'delivery', from: 'hub', match: '/twin', outcome: 'none' })
+    hub.updateDesired('d1', { a: 1 })
+    hub.updateDesired('d1', { b: 2 })
+    expect((await changes.next()).value).toMatchObject({ patch: undefined, desired: { a: 1, b: 2 } })
+  })
+
+  it('a call that is refused has found nobody; a lost one has no answer', async () => {
+    const hub = await start()
+    await (await dial(hub)).onMethod('m', () => ({ status: 200 }))
+    hub.fault({ on: 'delivery', from: 'hub', match: '/methods', error })
+    await expect(hub.invokeMethod('d1', 'm')).rejects.toMatchObject({ condition: 'amqp:not-found' })
+    hub.fault({ on: 'delivery', from: 'hub', match: '/methods', outcome: 'none' })
+    const lost = hub.invokeMethod('d1', 'm', null, { responseTimeoutMs: 50 })
+    await expect(lost).rejects.toMatchObject({ condition: 'com.microsoft:timeout' })
+    expect((await hub.invokeMethod('d1', 'm')).status).toBe(200)
+  })
+
+  it('events and feedback are lost as well', async () => {
+    const hub = await start({ lockMs: 100, feedbackBatchMs: 0, partitions: 1 })
+    const service = kept(
+      await ServiceClient.connect(hub.connectionString({ service: true }), { transport: () => hub.transport() }),
+    )
+    const device = await dial(hub)
+    for (const text of ['0', '1']) await device.sendTelemetry({ body: text })
+    hub.fault({ on: 'delivery', from: 'hub', match: 'Partitions/0', outcome: 'none' })
+    for await (const event of service.telemetry()) {
+      expect(new TextDecoder().decode(event.body)).toBe('1')
+      break
+    }
+    const fault = hub.fault({ on: 'delivery', from: 'hub', match: '/feedback', outcome: 'none' })
+    await service.sendToDevice('d1', { ...body, messageId: 'm', ack: 'full' })
+    await (await device.messages().next()).value?.complete()
+    for await (const { records } of service.feedback()) {
+      expect(records).toMatchObject([{ originalMessageId: 'm', status: 'success' }])
+      break
+    }
+    expect(fault.strikes).toBe(1)
+  })
+})
+
+it.each(['link', 'session', 'connection'] as const)('a %s may end without an error', async on => {
+  const hub = await start()
+  const device = await dial(hub)
+  await device.sendTelemetry(body)
+  const loop = device.messages().next()
+  await new Promise(resolve => setTimeout(resolve, 20))
+  hub.fault({ on, ...(on === 'link' && { match: 'deviceBound' }) })
+  const reason = await loop.catch((error: unknown) => error)
+  expect(reason).toMatchObject({ code: 'ERR_AMQP_CLOSED', condition: undefined })
+  expect(isRetryable(reason)).toBe(true)
+})
+
 describe('tokens', () => {
   it('are refused, by CBS and by PLAIN', async () => {
     const hub = await start()
@@ -305,7 +392,15 @@ describe('what is no fault', () => {
     ['a delay that is none', { delayMs: Number.NaN }],
     ['no times', { on: 'token', times: 0 }],
     ['nowhere', { on: 'moon' }],
-    ['no error', { on: 'link' }],
+    ['no error', { on: 'attach' }],
+    ['an error that is none', { on: 'link', error: {} }],
+    ['neither end', { on: 'delivery', outcome: 'none', from: 'moon' }],
+    ['https with nothing', { on: 'https' }],
+    ['https with two', { on: 'https', status: 500, drop: true }],
+    ['a good status', { on: 'https', status: 200 }],
+    ['a status that is none', { on: 'https', status: '503' }],
+    ['half a drop', { on: 'https', drop: false }],
+    ['bytes of https', { on: 'https', status: 500, dropAfterBytes: 1 }],
     ['an error without a condition', { on: 'attach', error: {} }],
     ['a delivery with neither', { on: 'delivery' }],
     ['a delivery with both', { on: 'delivery', outcome: 'none', error }],

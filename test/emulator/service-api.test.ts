@@ -277,6 +277,40 @@ describe('refused are', () => {
   })
 })
 
+describe('faults', () => {
+  it('a request is refused with a status, once; others are not', async () => {
+    const fault = hub.fault({ on: 'https', match: '/twins/d1?', status: 429 })
+    expect((await invoke({ methodName: 'm' })).status).toBe(404)
+    const { status, headers, body } = await ask('GET', `/twins/d1${VERSION}`)
+    expect({ status, code: headers['iothub-errorcode'] }).toEqual({ status: 429, code: 'ThrottlingException' })
+    expect(body.Message).toMatch(/^ErrorCode:ThrottlingException;/)
+    expect((await ask('GET', `/twins/d1${VERSION}`)).status).toBe(200)
+    expect(fault.strikes).toBe(1)
+    hub.fault({ on: 'https', status: 418 })
+    hub.fault({ on: 'https', status: 500 })
+    for (const code of ['ArgumentInvalid', 'ServerError'])
+      expect((await ask('GET', `/twins/d1${VERSION}`)).headers['iothub-errorcode']).toBe(code)
+  })
+
+  it('a connection is dropped', async () => {
+    hub.fault({ on: 'https', drop: true, times: 2 })
+    for (let i = 0; i < 2; i++) await expect(ask('GET', `/twins/d1${VERSION}`)).rejects.toThrow('socket hang up')
+    expect((await ask('GET', `/twins/d1${VERSION}`)).status).toBe(200)
+  })
+
+  it('a request takes longer, and nothing else does', async () => {
+    const before = clock.timers
+    hub.fault({ on: 'https', delayMs: 1000 })
+    await device.sendTelemetry({ body: 'x' })
+    const slow = ask('GET', `/twins/d1${VERSION}`)
+    while (clock.timers === before) await new Promise(resolve => setTimeout(resolve, 1))
+    expect((await ask('GET', `/twins/d1${VERSION}`)).status).toBe(200)
+    expect(await Promise.race([slow, 'waiting'])).toBe('waiting')
+    clock.advance(1000)
+    expect((await slow).status).toBe(200)
+  })
+})
+
 describe('the listener', () => {
   it('is not there unless it is asked for', async () => {
     const other = await IotHubEmulator.start({ listen: 'memory' })

@@ -214,6 +214,42 @@ describe('by PLAIN', () => {
     await completing
   })
 
+  it('another connection is made when calls and questions have been answered', async () => {
+    const hub = await strict()
+    const { device, way } = await world.device(hub, { auth: 'plain', tokens: { lifeMs: 4000, marginMs: 2000 } })
+    const twin = await device.twin()
+    let isCalled = false
+    await device.onMethod('slow', async () => {
+      isCalled = true
+      await new Promise(resolve => setTimeout(resolve, 700))
+      return { status: 200 }
+    })
+    // The renewal falls into the call.
+    await new Promise(resolve => setTimeout(resolve, 1600))
+    const answer = hub.invokeMethod('d1', 'slow')
+    await until(() => isCalled)
+    // So that there is always a question on its way.
+    hub.fault({ delayMs: 15 })
+    let updates = 0
+    const updating = (async () => {
+      for (; way.dialled.length === 1; updates++) await twin.update({ updates })
+    })()
+    expect(await answer).toEqual({ status: 200, payload: null })
+    await updating
+    expect(updates).toBeGreaterThan(1)
+    expect(await twin.update({ last: true })).toBe(updates + 2)
+  })
+
+  it('a call that takes too long is not waited for', async () => {
+    const hub = await strict()
+    const { device, way } = await world.device(hub, { auth: 'plain', tokens: { lifeMs: 3000, marginMs: 1600 } })
+    await device.onMethod('endless', () => new Promise(() => {}))
+    const call = hub.invokeMethod('d1', 'endless')
+    await expect(call).rejects.toThrow(RemoteError)
+    await until(() => way.dialled.length === 2)
+    await device.sendTelemetry({ body: '0' })
+  })
+
   it('the hub closes the connection as not authorised, and another is made with a new token', async () => {
     const hub = await strict()
     const { source, device, way } = await sourced(hub, { auth: 'plain', reconnect: { stableMs: 0 } })

@@ -1,11 +1,16 @@
 /** Clients that stay up: connections and links that are lost are made again, and what was wanted of them goes on. */
 
 import { afterEach, describe, expect, it } from 'vitest'
+import type { Receiver } from '../../src/client/api.ts'
+import { listen } from '../../src/client/listen.ts'
+import { saslServer } from '../../src/client/sasl.ts'
 import { ClosedError, RemoteError, UsageError } from '../../src/errors.ts'
+import { memoryPair } from '../../src/io/memory.ts'
+import type { Transport } from '../../src/io/transport.ts'
 import { isRetryable } from '../../src/iothub/conditions.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { QueueFullError } from '../../src/iothub/queue-full-error.ts'
-import { telemetryOf, text, until, World } from './world.ts'
+import { QUICK, telemetryOf, text, until, World } from './world.ts'
 
 const world = new World()
 afterEach(() => world.close())
@@ -284,6 +289,93 @@ describe('a link that is lost', () => {
     fault[Symbol.dispose]()
     await Promise.all(sends)
     expect(await telemetryOf(hub, 2)).toEqual(['0', '1'])
+  })
+
+  it('what it had not sent yet goes out on the next, in order; what it had rejects', async () => {
+    const links: Receiver[] = []
+    const sasl = [saslServer.plain(() => 'd1')]
+    const hub = world.kept(
+      await listen({
+        port: null,
+        sasl,
+        links: async link => {
+          if (link.remoteRole === 'sender') links.push(await link.accept({ credit: 'manual' }))
+        },
+      }),
+    )
+    const transport = (): Transport => {
+      const [ours, theirs] = memoryPair()
+      void hub.accept(theirs)
+      return ours
+    }
+    const sas = { key: Buffer.alloc(32).toString('base64') }
+    const credentials = { hostName: 'localhost', deviceId: 'd1', sas }
+    const device = world.kept(await DeviceClient.connect(credentials, { transport, auth: 'plain', reconnect: QUICK }))
+    const send = (body: string): Promise<unknown> =>
+      device.sendTelemetry({ body }).then(
+        () => 'sent',
+        (error: ClosedError) => error,
+      )
+    const sends = ['0', '1', '2', '3', '4', '5'].map(send)
+    await until(() => links.length === 1)
+    links[0]?.addCredit(2)
+    for (let i = 0; i < 2; i++) await links[0]?.receive()
+    void links[0]?.close({ error: internal })
+    // What comes just when the others find out goes behind them.
+    const late = Promise.race(sends).then(() => send('late'))
+    await until(() => links.length === 2)
+    links[1]?.addCredit(2)
+    for (const expected of ['2', '3']) {
+      const delivery = await links[1]?.receive()
+      expect(text(delivery?.message.body as Uint8Array)).toBe(expected)
+      if (expected === '2') await delivery?.accept()
+    }
+    void links[1]?.close({ error: internal })
+    await until(() => links.length === 3)
+    links[2]?.addCredit(10)
+    for (const expected of ['4', '5', 'late']) {
+      const delivery = await links[2]?.receive()
+      expect(text(delivery?.message.body as Uint8Array)).toBe(expected)
+      await delivery?.accept()
+    }
+    const lost = expect.objectContaining({ scope: 'delivery', condition: internal.condition })
+    expect(await Promise.all([...sends, late])).toEqual([lost, lost, 'sent', lost, 'sent', 'sent', 'sent'])
+  })
+
+  it('what it had sent goes out again where that is wanted', async () => {
+    const hub = await world.hub()
+    const { device } = await world.device(hub, { reconnect: { resend: true } })
+    const fault = hub.fault({ on: 'delivery', outcome: 'none' })
+    const send = device.sendTelemetry({ body: '0' })
+    await until(() => fault.strikes === 1)
+    hub.fault({ on: 'link', error: internal })
+    await send
+    expect(await telemetryOf(hub, 1)).toEqual(['0'])
+  })
+
+  it('a hub that takes links and lets go of them at once is not asked for ever', async () => {
+    const hub = await world.hub()
+    const { device } = await world.device(hub)
+    const fault = hub.fault({ on: 'link', match: 'messages/events', error: internal, times: Number.POSITIVE_INFINITY })
+    await expect(device.sendTelemetry({ body: '0' })).rejects.toThrow(ClosedError)
+    expect(fault.strikes).toBeLessThan(20)
+  })
+
+  it('what waits for another may be cancelled', async () => {
+    const hub = await world.hub()
+    const { device } = await world.device(hub)
+    hub.fault({ on: 'attach', match: 'messages/events', error: internal, times: Number.POSITIVE_INFINITY })
+    const cancel = new AbortController()
+    const sends = ['0', '1', '2'].map(body =>
+      device.sendTelemetry({ body }, body === '1' ? { signal: cancel.signal } : {}),
+    )
+    await turn()
+    cancel.abort(new Error('enough'))
+    await expect(sends[1]).rejects.toThrow('enough')
+    const ends = Promise.allSettled(sends)
+    await device.close()
+    expect((await ends).map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected'])
+    await expect(device.sendTelemetry({ body: 'x' }, { signal: cancel.signal })).rejects.toThrow('enough')
   })
 
   it('with a condition that lasts fails its use', async () => {
