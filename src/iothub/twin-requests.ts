@@ -156,13 +156,16 @@ export class TwinRequests {
   #answer(id: string, message: Message): void {
     const pending = this.#pending.get(id)
     const annotations = message.messageAnnotations
-    const status = annotations?.get('status') ?? 200
-    const version = annotations?.get('version') ?? undefined
+    const status = Number(annotations?.get('status') ?? 200)
+    const version = Number(annotations?.get('version') ?? undefined)
     const body = bodyOf(message)
-    if (Number(status) < 200 || Number(status) >= 300) return pending?.reject(refusal(Number(status), body))
-    pending?.resolve({ version: version === undefined ? undefined : Number(version), body })
+    if (!(status >= 200 && status < 300)) return pending?.reject(refusal(status, body))
+    pending?.resolve({ version: isVersion(version) ? version : undefined, body })
   }
 }
+
+/** Of properties. */
+export const isVersion = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
 const lostError = (): ClosedError => new ClosedError('the connection of the twin', 'delivery', undefined, 'transport')
 

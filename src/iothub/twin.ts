@@ -15,7 +15,7 @@ import { jsonBytes } from './json-body.ts'
 import type { LinkPair } from './link-pair.ts'
 import { isJsonObject, type JsonObject, mergePatch } from './merge-patch.ts'
 import type { SharedLink } from './shared-link.ts'
-import { type TwinAnswer, type TwinRequest, TwinRequests } from './twin-requests.ts'
+import { isVersion, type TwinAnswer, type TwinRequest, TwinRequests } from './twin-requests.ts'
 
 /** A change of the desired properties. */
 export interface DesiredChange {
@@ -269,7 +269,9 @@ export class Twin {
 
   #onNotification(body: unknown): void {
     if (this.#reading !== undefined) {
-      this.#waiting.push(isJsonObject(body) ? body : {})
+      // One that says nothing stands for more than may wait: the twin is read once more.
+      if (this.#waiting.length > MAX_WAITING) this.#waiting.splice(0)
+      this.#waiting.push(isJsonObject(body) && this.#waiting.length < MAX_WAITING ? body : {})
       return
     }
     const section = sectionOf(body)
@@ -305,13 +307,15 @@ export class Twin {
 }
 
 const REPORTED = '/properties/reported'
+/** Notifications that wait while the twin is read. */
+const MAX_WAITING = 100
 const NOTIFICATIONS = '/notifications/twin/properties/desired'
 
 /** `undefined` for what has no version. */
 function sectionOf(value: unknown): Section | undefined {
   if (!isJsonObject(value)) return undefined
   const { $version: version, $metadata: _, ...properties } = value
-  return typeof version === 'number' ? { properties, version } : undefined
+  return isVersion(version) ? { properties, version } : undefined
 }
 
 async function* follow(

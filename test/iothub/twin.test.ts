@@ -315,6 +315,8 @@ describe('against a scripted hub', () => {
   it.each<[string, MessageInit | EncodedMessage]>([
     ['no version', { body: '{}' }],
     ['a version that is none', push({}, 'x')],
+    ['a version without end', { body: '{"$version":1e999}' }],
+    ['a version below none', push({}, -1)],
     ['no JSON', { body: '{' }],
     ['bytes that are no message', new EncodedMessage(Uint8Array.of(0xff))],
   ])('reads the twin again after a notification with %s', async (_, notification) => {
@@ -323,6 +325,29 @@ describe('against a scripted hub', () => {
     answer(() => ok(document({ a: 1 }, 3)))
     await send(notification)
     await vi.waitFor(() => expect(twin).toMatchObject({ desired: { a: 1 }, desiredVersion: 3 }))
+  })
+
+  it('keeps some of the notifications that come while it is read, and reads it once more where there were more', async () => {
+    const { device, send, answer, requests } = await scripted()
+    let version = 2
+    answer(request => {
+      if (operation(request) !== 'GET') return ok()
+      if (version === 2) for (; version < 1000; version++) void send(push({ a: version }, version))
+      return ok(document({ a: version }, version))
+    })
+    const twin = await device.twin()
+    await vi.waitFor(() => expect(requests.map(operation)).toEqual(['PUT', 'GET', 'GET']))
+    expect(twin.desired).toEqual({ a: 1000 })
+  })
+
+  it('an answer whose status is no number is none, and a version that is none is read', async () => {
+    const { device, answer, requests } = await scripted()
+    const twin = await device.twin()
+    answer(() => ({ messageAnnotations: { status: 'fine' } }))
+    await expect(twin.update({ a: 1 })).rejects.toMatchObject({ code: 'ERR_AMQP_REMOTE' })
+    answer(request => (operation(request) === 'GET' ? ok(document({}, 3)) : ok(undefined, { version: 'abc' })))
+    expect(await twin.update({ a: 1 })).toBe(1)
+    expect(requests.map(operation)).toEqual(['PUT', 'GET', 'PATCH', 'PATCH', 'GET'])
   })
 
   it('fails the loops, not the twin, when it cannot be read again', async () => {
