@@ -8,6 +8,7 @@
 import type { Receiver } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
 import { AmqpCondition, DecodeError } from '../errors.ts'
+import { HubCondition } from '../iothub/conditions.ts'
 import type { Body, Message, PropertiesInit } from '../message/message.ts'
 
 /**
@@ -51,6 +52,16 @@ export function contentSize(message: Message, body: Uint8Array): number {
     size += textSize(String(name)) + (value instanceof Uint8Array ? value.length : textSize(String(value)))
   }
   return size
+}
+
+/** What a hub calls wrong arguments by. */
+export function argumentError(description: string): ErrorInit {
+  return { condition: HubCondition.argumentError, description }
+}
+
+/** Whether a hub takes a message id. */
+export function isMessageId(id: PropertiesInit['messageId']): boolean {
+  return (idText(id)?.length ?? 0) <= 128
 }
 
 /** A message id or correlation id as text, whatever its type. */

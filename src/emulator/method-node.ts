@@ -8,14 +8,14 @@
 
 import type { Receiver, Sender } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
-import { AmqpCondition, LinkCondition } from '../errors.ts'
+import { LinkCondition } from '../errors.ts'
 import { readJsonBody } from '../iothub/json-body.ts'
 import type { Message } from '../message/message.ts'
 import { Uuid } from '../types/values.ts'
 import type { EmulatorClock } from './clock.ts'
 import { LinkPair } from './link-pair.ts'
 import { lockTokenBytes, newLockToken } from './lock-token.ts'
-import { bodyBytes, idText, receiveAll } from './message-content.ts'
+import { argumentError, bodyBytes, idText, receiveAll } from './message-content.ts'
 
 /** A call. */
 export interface MethodCall {
@@ -136,20 +136,16 @@ export class MethodNode {
     const id = idText(message.properties?.correlationId)?.toLowerCase()
     const status = message.applicationProperties?.get('IoThub-status')
     const body = bodyBytes(message.body)
-    if (id === undefined) return invalid('an answer needs a correlation-id')
-    if (typeof status !== 'number') return invalid('IoThub-status is not an int')
-    if (body === undefined) return invalid('the body is not data')
+    if (id === undefined) return argumentError('an answer needs a correlation-id')
+    if (typeof status !== 'number') return argumentError('IoThub-status is not an int')
+    if (body === undefined) return argumentError('the body is not data')
     if (body.length > MAX_METHOD_PAYLOAD) {
       const description = `the payload has ${body.length} bytes, more than ${MAX_METHOD_PAYLOAD}`
       return { condition: LinkCondition.messageSizeExceeded, description }
     }
     const json = readJsonBody(message.body)
-    if (!json.isValid) return invalid('the payload is not JSON')
+    if (!json.isValid) return argumentError('the payload is not JSON')
     this.#pending.get(id)?.settle({ result: 'answered', status, payload: json.value ?? null })
     return undefined
   }
-}
-
-function invalid(description: string): ErrorInit {
-  return { condition: AmqpCondition.invalidField, description }
 }

@@ -13,7 +13,7 @@ import { Alarm, type EmulatorClock } from './clock.ts'
 import type { CommandQueueOptions, FeedbackStatus, LockedCommand } from './command-queue.ts'
 import type { Command, DeviceNode, DeviceNodeIdentity } from './device-node.ts'
 import { FeedbackBatcher, type FeedbackRecord, feedbackRecord, isReported, parseAcknowledgement } from './feedback.ts'
-import { bodyBytes, contentSize, idText, receiveAll } from './message-content.ts'
+import { argumentError, bodyBytes, contentSize, idText, isMessageId, receiveAll } from './message-content.ts'
 import { OutgoingNode } from './outgoing-node.ts'
 import type { Quotas } from './quotas.ts'
 
@@ -86,12 +86,13 @@ export class ServiceNode {
   #take(message: Message): ErrorInit | undefined {
     const sent: PropertiesInit = message.properties ?? {}
     const address = sent.to === undefined ? undefined : parseAddress(sent.to)
-    if (address?.kind !== 'device-commands') return invalid("the message's 'to' does not name a device")
+    if (address?.kind !== 'device-commands') return argumentError("the message's 'to' does not name a device")
     const device = this.#options.device(address.deviceId, address.moduleId)
     if (device === undefined) return { condition: AmqpCondition.notFound, description: 'there is no such device' }
 
+    if (!isMessageId(sent.messageId)) return argumentError('the message-id has more than 128 characters')
     const body = bodyBytes(message.body)
-    if (body === undefined) return invalid('the body is not data')
+    if (body === undefined) return argumentError('the body is not data')
     const size = contentSize(message, body)
     if (size > MAX_COMMAND_SIZE) {
       const description = `the message has ${size} bytes, more than ${MAX_COMMAND_SIZE}`
@@ -99,7 +100,7 @@ export class ServiceNode {
     }
     const ackText = message.applicationProperties?.get('iothub-ack') ?? undefined
     const ack = ackText === undefined || typeof ackText === 'string' ? parseAcknowledgement(ackText) : undefined
-    if (ack === undefined) return invalid('iothub-ack is none of none, positive, negative and full')
+    if (ack === undefined) return argumentError('iothub-ack is none of none, positive, negative and full')
 
     const refusal = this.#options.quotas?.takeCommand(this.#options.clock.now())
     if (refusal !== undefined) return refusal
@@ -109,10 +110,6 @@ export class ServiceNode {
     if (device.enqueue(command, absoluteExpiryTime?.getTime())) return undefined
     return { condition: AmqpCondition.resourceLimitExceeded, description: 'the queue of the device is full' }
   }
-}
-
-function invalid(description: string): ErrorInit {
-  return { condition: AmqpCondition.invalidField, description }
 }
 
 function feedbackMessage(batch: LockedCommand<readonly FeedbackRecord[]>, hubName: string): MessageInit {

@@ -10,7 +10,7 @@ import { decodeMessage } from '../message/decode.ts'
 import type { Body, Message } from '../message/message.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { TelemetryInit } from './event-log.ts'
-import { bodyBytes, contentSize, idText, stringProperties } from './message-content.ts'
+import { argumentError, bodyBytes, contentSize, idText, isMessageId, stringProperties } from './message-content.ts'
 
 /** Telemetry, without whose it is. */
 export type TelemetryContent = Omit<TelemetryInit, 'deviceId' | 'moduleId' | 'generationId' | 'authentication'>
@@ -35,12 +35,13 @@ export function readTelemetry(
   const messages = messageFormat === 0 ? [message] : messageFormat === BATCH_FORMAT ? unpack(message.body) : undefined
   if (messages === undefined)
     return { condition: AmqpCondition.notImplemented, description: `message-format ${messageFormat} is not supported` }
-  if (messages.length === 0) return { condition: AmqpCondition.invalidField, description: 'the batch is empty' }
+  if (messages.length === 0) return argumentError('the batch is empty')
   const telemetry: TelemetryContent[] = []
   let size = 0
   for (const one of messages) {
     const body = bodyBytes(one.body)
-    if (body === undefined) return { condition: AmqpCondition.invalidField, description: 'the body is not data' }
+    if (body === undefined) return argumentError('the body is not data')
+    if (!isMessageId(one.properties?.messageId)) return argumentError('the message-id has more than 128 characters')
     size += contentSize(one, body)
     telemetry.push(readContent(one, body, modelId))
   }

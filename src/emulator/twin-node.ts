@@ -8,14 +8,13 @@
 
 import type { Receiver, Sender } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
-import { AmqpCondition } from '../errors.ts'
 import { readJsonBody } from '../iothub/json-body.ts'
 import type { Message, MessageInit } from '../message/message.ts'
 import { type AmqpValue, int, long } from '../types/values.ts'
 import type { EmulatorClock } from './clock.ts'
 import { LinkPair } from './link-pair.ts'
 import { lockTokenBytes, newLockToken } from './lock-token.ts'
-import { receiveAll } from './message-content.ts'
+import { argumentError, receiveAll } from './message-content.ts'
 import { type TwinChange, TwinDocument, type TwinPatch } from './twin-document.ts'
 
 /** An answer, but for the id. */
@@ -74,8 +73,7 @@ export class TwinNode {
 
   #take(message: Message): ErrorInit | undefined {
     const correlationId = message.properties?.correlationId
-    if (correlationId === undefined)
-      return { condition: AmqpCondition.invalidField, description: 'a request needs a correlation-id' }
+    if (correlationId === undefined) return argumentError('a request needs a correlation-id')
     const { status, version, body } = this.#answer(message)
     const annotations: Record<string, AmqpValue> = { status: int(status) }
     if (version !== undefined) annotations['version'] = long(BigInt(version))

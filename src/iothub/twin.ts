@@ -269,9 +269,9 @@ export class Twin {
 
   #onNotification(body: unknown): void {
     if (this.#reading !== undefined) {
-      // One that says nothing stands for more than may wait: the twin is read once more.
-      if (this.#waiting.length > MAX_WAITING) this.#waiting.splice(0)
-      this.#waiting.push(isJsonObject(body) && this.#waiting.length < MAX_WAITING ? body : {})
+      // Where more come than may wait, the last says nothing, and the twin is read once more.
+      if (this.#waiting.length < MAX_WAITING) this.#waiting.push(isJsonObject(body) ? body : {})
+      else this.#waiting[MAX_WAITING - 1] = {}
       return
     }
     const section = sectionOf(body)

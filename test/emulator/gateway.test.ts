@@ -359,7 +359,11 @@ describe('telemetry', () => {
 
   it('that is no data, or in a format that is not known, is rejected', async () => {
     const sender = await (await openAs({ deviceId: 'd1' })).sender(target)
-    expect(await rejection(sender, { body: { sequence: [[1]] } })).toBe('amqp:invalid-field')
+    expect(await rejection(sender, { properties: { messageId: 'm'.repeat(128) }, body: utf8('x') })).toBe('accepted')
+    expect(await rejection(sender, { properties: { messageId: 'm'.repeat(129) }, body: utf8('x') })).toBe(
+      'com.microsoft:argument-error',
+    )
+    expect(await rejection(sender, { body: { sequence: [[1]] } })).toBe('com.microsoft:argument-error')
     expect(await rejection(sender, { body: utf8('x') }, 0x80013700)).toBe('amqp:decode-error')
     expect(await rejection(sender, { body: utf8('x') }, 0x80013701)).toBe('amqp:not-implemented')
   })
@@ -403,24 +407,29 @@ describe('messages to devices', () => {
   })
 
   it.each<[string, MessageInit, string]>([
-    ['to nobody', { body: utf8('x') }, 'amqp:invalid-field'],
-    ['to another node', { properties: { to: '/devices/d1/twin' }, body: utf8('x') }, 'amqp:invalid-field'],
+    [
+      'of too long a name',
+      { properties: { to, messageId: 'm'.repeat(129) }, body: utf8('x') },
+      'com.microsoft:argument-error',
+    ],
+    ['to nobody', { body: utf8('x') }, 'com.microsoft:argument-error'],
+    ['to another node', { properties: { to: '/devices/d1/twin' }, body: utf8('x') }, 'com.microsoft:argument-error'],
     ['to an unknown device', { properties: { to: to.replace('d1', 'd9') }, body: utf8('x') }, 'amqp:not-found'],
     [
       'to an unknown module',
       { properties: { to: to.replace('d1', 'd1/modules/m') }, body: utf8('x') },
       'amqp:not-found',
     ],
-    ['of structured values', { properties: { to }, body: { value: [1] } }, 'amqp:invalid-field'],
+    ['of structured values', { properties: { to }, body: { value: [1] } }, 'com.microsoft:argument-error'],
     [
       'with an unknown acknowledgement',
       { properties: { to }, applicationProperties: { 'iothub-ack': 'x' }, body: utf8('x') },
-      'amqp:invalid-field',
+      'com.microsoft:argument-error',
     ],
     [
       'with an acknowledgement that is no text',
       { properties: { to }, applicationProperties: { 'iothub-ack': 1 }, body: utf8('x') },
-      'amqp:invalid-field',
+      'com.microsoft:argument-error',
     ],
     ['above 64 KiB', { properties: { to }, body: new Uint8Array(65_537) }, 'amqp:link:message-size-exceeded'],
     ['of 64 KiB', { properties: { to }, body: new Uint8Array(65_536) }, 'accepted'],

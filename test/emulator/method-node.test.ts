@@ -140,11 +140,11 @@ describe('an answer', () => {
   })
 
   it.each<[string, (uuid: Uuid) => MessageInit, string]>([
-    ['no id', () => ({ applicationProperties: { 'IoThub-status': int(1) } }), 'amqp:invalid-field'],
-    ['no status', uuid => ({ properties: { correlationId: uuid } }), 'amqp:invalid-field'],
-    ['a text for a status', uuid => with_(uuid, '200'), 'amqp:invalid-field'],
-    ['no JSON', uuid => ({ ...with_(uuid, uint(1)), body: '{' }), 'amqp:invalid-field'],
-    ['no data', uuid => ({ ...with_(uuid, int(1)), body: { value: 5 } }), 'amqp:invalid-field'],
+    ['no id', () => ({ applicationProperties: { 'IoThub-status': int(1) } }), 'com.microsoft:argument-error'],
+    ['no status', uuid => ({ properties: { correlationId: uuid } }), 'com.microsoft:argument-error'],
+    ['a text for a status', uuid => with_(uuid, '200'), 'com.microsoft:argument-error'],
+    ['no JSON', uuid => ({ ...with_(uuid, uint(1)), body: '{' }), 'com.microsoft:argument-error'],
+    ['no data', uuid => ({ ...with_(uuid, int(1)), body: { value: 5 } }), 'com.microsoft:argument-error'],
     [
       'too much',
       uuid => ({ ...with_(uuid, int(1)), body: new Uint8Array(131_073) }),

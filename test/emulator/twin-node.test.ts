@@ -121,7 +121,10 @@ describe('an answer', () => {
   it('there is none without an id', async () => {
     const java = await connection.sender(ADDRESS, { settle: 'unsettled' })
     const { properties: _, ...message } = request('GET')
-    expect(await java.send(message)).toMatchObject({ outcome: 'rejected', error: { condition: 'amqp:invalid-field' } })
+    expect(await java.send(message)).toMatchObject({
+      outcome: 'rejected',
+      error: { condition: 'com.microsoft:argument-error' },
+    })
   })
 })
 

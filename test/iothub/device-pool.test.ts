@@ -209,6 +209,31 @@ describe('a pool', () => {
     expect(asked.sort()).toEqual(['localhost/devices/d0', 'localhost/devices/d1'])
   })
 
+  it('may have the connection string of a policy, and devices by their ids alone', async () => {
+    const hub = await world.hub({ devices: ids(3), tokenSkewMs: 0 })
+    const way = new Way(hub)
+    const pool = world.kept(await DevicePool.connect(hub.connectionString({ policy: 'device' }), way.options()))
+    const devices = await Promise.all(ids(3).map(id => pool.device(id)))
+    const sendAll = (body: string): Promise<unknown> =>
+      Promise.all(devices.map(device => device.sendTelemetry({ body })))
+    await sendAll('0')
+    await way.lose()
+    await sendAll('1')
+    const who: string[] = []
+    for await (const event of hub.telemetry) {
+      who.push(`${event.deviceId} ${event.authentication?.scope}`)
+      if (who.length === 6) break
+    }
+    expect([...new Set(who)].sort()).toEqual(['d0 hub', 'd1 hub', 'd2 hub'])
+    await expect(pool.device('d7').then(device => device.sendTelemetry({ body: 'x' }))).rejects.toThrow()
+    const wrong = DevicePool.connect(hub.connectionString({ policy: 'registryRead' }), {
+      transport: () => hub.transport(),
+    })
+    const stranger = await world.kept(await wrong).device('d0')
+    await expect(stranger.sendTelemetry({ body: 'x' })).rejects.toMatchObject({ condition: 'amqp:unauthorized-access' })
+    expect(() => hub.connectionString({ policy: 'nobody' })).toThrow(UsageError)
+  })
+
   it('says what is wrong with who is to join', async () => {
     const { hub, pool } = await pooled(1)
     const key = keyOf(hub.connectionString({ deviceId: 'd0' }))

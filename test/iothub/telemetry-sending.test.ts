@@ -127,15 +127,15 @@ describe('a batch', () => {
 
   it.each<[string, Uint8Array[], string]>([
     ['bytes that are no message', [encodeMessage({ body: 'x' }), Uint8Array.of(0xff)], 'amqp:decode-error'],
-    ['a value', [encodeMessage({ body: { value: 5 } })], 'amqp:invalid-field'],
-    ['nothing', [new Uint8Array()], 'amqp:invalid-field'],
+    ['a value', [encodeMessage({ body: { value: 5 } })], 'com.microsoft:argument-error'],
+    ['nothing', [new Uint8Array()], 'com.microsoft:argument-error'],
   ])('with %s is rejected', async (_, data, condition) => {
     const connection = await openAs(hub, { deviceId: 'dev1' })
     const sender = await connection.sender('/devices/dev1/messages/events')
     const outcome = await sender.send({ body: { data } }, { messageFormat: BATCH_FORMAT })
     expect(outcome).toMatchObject({ outcome: 'rejected', error: { condition } })
     expect(await sender.send({ body: { value: [1] } }, { messageFormat: BATCH_FORMAT })).toMatchObject({
-      error: { condition: 'amqp:invalid-field' },
+      error: { condition: 'com.microsoft:argument-error' },
     })
     await connection.close()
   })
