@@ -10,7 +10,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { IotHubEmulator } from '../src/emulator/iot-hub-emulator.ts'
 import type { DeviceClient } from '../src/iothub/device-client.ts'
-import { DevicePool } from '../src/iothub/device-pool.ts'
+import { DevicePool } from '../src/iothub/pool/device-pool.ts'
 import type { Cases, Unit } from './case.ts'
 
 const DEVICES = 1_000

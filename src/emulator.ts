@@ -2,12 +2,15 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /// <reference types="node" preserve="true" />
 
-export type { X509Registration } from './emulator/client-certificate.ts'
+export type { X509Registration } from './emulator/certificates/client-certificate.ts'
+export {
+  createDeviceAuthority,
+  type DeviceAuthority,
+  type DeviceCertificate,
+} from './emulator/certificates/device-authority.ts'
 export type { EmulatorClock } from './emulator/clock.ts'
 export type { FeedbackStatus } from './emulator/command-queue.ts'
-export { createDeviceAuthority, type DeviceAuthority, type DeviceCertificate } from './emulator/device-authority.ts'
-export type { RecordedTelemetry } from './emulator/event-log.ts'
-export type { EmulatorFault, FaultPlace, FaultSide, FaultTimes, StandingFault } from './emulator/faults.ts'
+export type { EmulatorFault, FaultPlace, FaultSide, FaultTimes, StandingFault } from './emulator/faults/faults.ts'
 export type { FileUpload } from './emulator/file-notifications.ts'
 export type { GatewayVersion } from './emulator/gateway-version.ts'
 export type { InvokeMethodOptions, MethodAnswer } from './emulator/invocation.ts'
@@ -20,12 +23,13 @@ export {
   type IotHubEmulatorOptions,
   type SendToDeviceOptions,
 } from './emulator/iot-hub-emulator.ts'
+export type { WebSocketServerClass } from './emulator/listening/websocket-listener.ts'
 export type {
   DeviceEnrolment,
   EmulatorProvisioning,
   EnrolmentOptions,
   GroupEnrolment,
-} from './emulator/provisioning-service.ts'
+} from './emulator/provisioning/provisioning-service.ts'
 export type { QuotaOptions } from './emulator/quotas.ts'
-export type { TwinView, UpdateDesiredOptions } from './emulator/twin-view.ts'
-export type { WebSocketServerClass } from './emulator/websocket-listener.ts'
+export type { RecordedTelemetry } from './emulator/telemetry/event-log.ts'
+export type { TwinView, UpdateDesiredOptions } from './emulator/twins/twin-view.ts'

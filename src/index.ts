@@ -24,7 +24,6 @@ export type {
 export type { Emits, LinkEvents, SenderEvents } from './client/api-events.ts'
 export type { TerminusKey, TerminusOptions, TerminusRecord, TerminusStore } from './client/api-termini.ts'
 export type { Acquired, CoordinatedTransaction, Retirement, Transaction } from './client/api-transactions.ts'
-export type { ConnectionState, ReconnectOptions, ReopenedConnection } from './client/back-off.ts'
 export { connect } from './client/connect.ts'
 export type {
   ConnectionLabel,
@@ -33,9 +32,8 @@ export type {
   FrameMessage,
   SettlementMessage,
   StateMessage,
-} from './client/diagnostics.ts'
+} from './client/diagnostics/diagnostics.ts'
 export { filters, type NamedFilter } from './client/filters.ts'
-export { listen } from './client/listen.ts'
 export type {
   Abortable,
   ConnectionOptions,
@@ -64,6 +62,8 @@ export type {
   WireProfile,
 } from './client/options.ts'
 export { assertAccepted, type Outcome } from './client/outcome.ts'
+export type { ConnectionState, ReconnectOptions, ReopenedConnection } from './client/recovery/back-off.ts'
+export type { UnsettledDelivery, UnsettledSend } from './client/recovery/unsettled.ts'
 export { redirectTarget } from './client/redirect.ts'
 export type { TokenCheck, TokenSource } from './client/sasl/bearer.ts'
 export type { ExternalCheck } from './client/sasl/external.ts'
@@ -80,7 +80,7 @@ export type { PlainCheck } from './client/sasl/plain.ts'
 export type { ScramLookup, ScramServerOptions } from './client/sasl/scram.ts'
 export { type ScramCredentials, type ScramHash, scramCredentials } from './client/sasl/scram-keys.ts'
 export { sasl, saslServer } from './client/sasl.ts'
-export type { UnsettledDelivery, UnsettledSend } from './client/unsettled.ts'
+export { listen } from './client/serving/listen.ts'
 export type { MessageId } from './definitions/restricted.ts'
 export { DEFAULT_LIMITS, type Limits } from './engine/limits.ts'
 export * from './errors.ts'

@@ -68,8 +68,8 @@ export default defineConfig({
         'src/io/*.ts': most,
         'src/client/**/*.ts': most,
         'src/cbs/*.ts': most,
-        'src/iothub/*.ts': most,
-        'src/emulator/*.ts': most,
+        'src/iothub/**/*.ts': most,
+        'src/emulator/**/*.ts': most,
       },
     },
     projects: [

@@ -1,6 +1,6 @@
 /** What the demo prints: a line for each thing that happened, who did it first. Colours only for a terminal. */
 
-import { formatFrame } from '../client/trace-format.ts'
+import { formatFrame } from '../client/diagnostics/trace-format.ts'
 import type { TracedFrame } from '../index.ts'
 
 const colour = process.stdout.isTTY && !process.env['NO_COLOR']

@@ -28,7 +28,7 @@ import type {
   TransactionOptions,
 } from './options.ts'
 import type { Outcome } from './outcome.ts'
-import type { UnsettledDelivery, UnsettledSend } from './unsettled.ts'
+import type { UnsettledDelivery, UnsettledSend } from './recovery/unsettled.ts'
 
 /** Who ended a connection, session or link, and why. */
 export interface Closure {

@@ -2,7 +2,6 @@
 
 import { DEFAULT_LIMITS } from '../engine/limits.ts'
 import { UsageError } from '../errors.ts'
-import { backOffOf, type ReconnectOptions } from './back-off.ts'
 import { checkSignal } from './operation.ts'
 import type {
   ConnectionOptions,
@@ -14,6 +13,7 @@ import type {
   SourceInit,
   TargetInit,
 } from './options.ts'
+import { backOffOf, type ReconnectOptions } from './recovery/back-off.ts'
 
 /** Every name of an interface, so that one that is added to it and not here does not compile. */
 type Names<T> = Readonly<Record<keyof T, 0>>

@@ -7,14 +7,14 @@ import { connectSocket } from '../io/socket.ts'
 import type { Transport } from '../io/transport.ts'
 import type { Connection } from './api.ts'
 import type { Security } from './authentication.ts'
-import { isLasting, type ReconnectOptions } from './back-off.ts'
 import { checkConnectOptions } from './check-options.ts'
 import { ClientConnection } from './connection.ts'
 import type { Carrier } from './line.ts'
 import { shared } from './operation.ts'
 import type { ConnectOptions } from './options.ts'
 import { refusesPipelining } from './pipeline.ts'
-import type { Recovery, Route } from './recovery.ts'
+import { isLasting, type ReconnectOptions } from './recovery/back-off.ts'
+import type { Recovery, Route } from './recovery/recovery.ts'
 import { isRedirect, redirectTarget } from './redirect.ts'
 import { anonymous } from './sasl/anonymous.ts'
 import { external } from './sasl/external.ts'
@@ -74,7 +74,7 @@ async function reached(settings: ConnectOptions): Promise<Connection> {
 }
 
 async function recoveryOf(options: ReconnectOptions, routes: [Way, ...Way[]], redirects = 0): Promise<Recovery> {
-  const { Recovery } = await import('./recovery.ts')
+  const { Recovery } = await import('./recovery/recovery.ts')
   return new Recovery(options, routes, redirects)
 }
 

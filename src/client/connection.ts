@@ -19,12 +19,17 @@ import type {
   Session,
 } from './api.ts'
 import type { Transaction } from './api-transactions.ts'
-import type { Coordinator } from './coordinator.ts'
-import { isHeard, publish, publishCredit, publishSettlement, type StateMessage, traced } from './diagnostics.ts'
+import {
+  isHeard,
+  publish,
+  publishCredit,
+  publishSettlement,
+  type StateMessage,
+  traced,
+} from './diagnostics/diagnostics.ts'
+import { inspectAs } from './diagnostics/inspect.ts'
+import { statsOf } from './diagnostics/stats.ts'
 import { Emitter } from './emitter.ts'
-import { IncomingQueue } from './incoming.ts'
-import { incomingSession } from './incoming-session.ts'
-import { inspectAs } from './inspect.ts'
 import type { Carrier, Line } from './line.ts'
 import { Lines, type LinesOwner } from './lines.ts'
 import { onLinkEvent } from './link-events.ts'
@@ -42,13 +47,15 @@ import type {
 } from './options.ts'
 import type { SecondTry } from './pipeline.ts'
 import type { ClientReceiver } from './receiver.ts'
-import type { Recovery } from './recovery.ts'
+import type { Recovery } from './recovery/recovery.ts'
 import { attachRequestLink } from './request.ts'
 import type { ClientSender } from './sender.ts'
+import { IncomingQueue } from './serving/incoming.ts'
+import { incomingSession } from './serving/incoming-session.ts'
 import { ClientSession, type SessionOwner } from './session.ts'
-import { statsOf } from './stats.ts'
-import { streamingReceiver } from './streaming-receiver.ts'
+import { streamingReceiver } from './streaming/streaming-receiver.ts'
 import { decodeFault, errorFields, remoteOpen } from './termini.ts'
+import type { Coordinator } from './transactions/coordinator.ts'
 
 type ConnectionEvents = { closed: Closure; session: IncomingSession }
 

@@ -21,7 +21,7 @@ import {
   type Security,
   ServerAuthentication,
 } from './authentication.ts'
-import { isHeard, printsFrames } from './diagnostics.ts'
+import { isHeard, printsFrames } from './diagnostics/diagnostics.ts'
 import { abortable, deferred, handled, within } from './operation.ts'
 import type { ConnectionOptions } from './options.ts'
 import { announcesClose, CLOSE_MS } from './redirect.ts'

@@ -9,7 +9,7 @@ import { type Carrier, Line, type LineOwner } from './line.ts'
 import { type Deferred, deferred, handled, shared } from './operation.ts'
 import type { Abortable, ConnectionOptions } from './options.ts'
 import { isRefusal, remember, type SecondTry, watch } from './pipeline.ts'
-import type { Recovery, RecoveryOwner } from './recovery.ts'
+import type { Recovery, RecoveryOwner } from './recovery/recovery.ts'
 
 /** What the lines need of their connection. */
 export interface LinesOwner extends LineOwner {

@@ -7,14 +7,14 @@ import { timerDelay } from '../io/delay.ts'
 import type { AmqpValue } from '../types/values.ts'
 import type { Closure, Session } from './api.ts'
 import type { LinkEvents } from './api-events.ts'
-import { backOffOf, waitBefore } from './back-off.ts'
-import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
-import type { Terminus } from './keeper.ts'
+import type { Terminus } from './keeping/keeper.ts'
 import { abortable, type Deferred, deferred, throwIfAborted, within } from './operation.ts'
 import type { Abortable, ErrorInit, SourceInit, TargetInit } from './options.ts'
-import type { Recovery } from './recovery.ts'
+import { backOffOf, waitBefore } from './recovery/back-off.ts'
+import type { Recovery } from './recovery/recovery.ts'
 import { errorFields, orEmpty, sourceInit, targetInit } from './termini.ts'
+import type { Coordinator } from './transactions/coordinator.ts'
 
 /** What a link needs of its session. */
 export interface LinkOwner {

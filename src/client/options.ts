@@ -9,10 +9,10 @@ import type { AmqpValue } from '../types/values.ts'
 import type { IncomingLink } from './api.ts'
 import type { TerminusOptions } from './api-termini.ts'
 import type { CoordinatedTransaction, Transaction } from './api-transactions.ts'
-import type { ReconnectOptions } from './back-off.ts'
 import type { Outcome } from './outcome.ts'
+import type { ReconnectOptions } from './recovery/back-off.ts'
+import type { UnsettledDelivery, UnsettledSend } from './recovery/unsettled.ts'
 import type { Maybe, SaslMechanism, SaslServerMechanism } from './sasl/mechanism.ts'
-import type { UnsettledDelivery, UnsettledSend } from './unsettled.ts'
 
 /** An operation that can be cancelled: it rejects with `signal.reason`, untouched. */
 export interface Abortable {

@@ -4,7 +4,7 @@ import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import { ClosedError } from '../errors.ts'
 import type { Closure } from './api.ts'
 import { type Deferred, deferred } from './operation.ts'
-import type { ClientTransaction } from './transaction.ts'
+import type { ClientTransaction } from './transactions/transaction.ts'
 
 /** What a sent message waits with: the context of its delivery. */
 export interface PendingSend {

@@ -7,7 +7,7 @@ import { AmqpCondition, type AmqpError, ClosedError, DecodeError, ProtocolError,
 import { timerDelay } from '../io/delay.ts'
 import type { Message, MessageInit } from '../message/message.ts'
 import type { Closure, Delivery, Receiver, RequestLink, Sender } from './api.ts'
-import { inspectAs } from './inspect.ts'
+import { inspectAs } from './diagnostics/inspect.ts'
 import { checkTimeout, deferred, handled, shared } from './operation.ts'
 import type { Abortable, ErrorInit, RequestLinkOptions, RequestOptions } from './options.ts'
 import { assertAccepted } from './outcome.ts'

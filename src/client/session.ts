@@ -10,11 +10,8 @@ import { timerDelay } from '../io/delay.ts'
 import type { Closure, Connection, IncomingLink, Receiver, Sender, Session } from './api.ts'
 import type { Transaction } from './api-transactions.ts'
 import { attachFields, checkLink, linkName, windowOf } from './attaching.ts'
-import type { Coordinator as LocalCoordinator } from './coordinator.ts'
+import { inspectAs } from './diagnostics/inspect.ts'
 import { Emitter } from './emitter.ts'
-import { IncomingQueue } from './incoming.ts'
-import { incomingLink, isGone } from './incoming-link.ts'
-import { inspectAs } from './inspect.ts'
 import type { ClientLink, LinkOwner } from './link.ts'
 import { abortable, type Deferred, deferred, handled, throwIfAborted, within } from './operation.ts'
 import type {
@@ -27,11 +24,14 @@ import type {
   TargetInit,
 } from './options.ts'
 import { ClientReceiver } from './receiver.ts'
-import type { Recovery, Restorable } from './recovery.ts'
+import type { Recovery, Restorable } from './recovery/recovery.ts'
 import { ClientSender } from './sender.ts'
+import { IncomingQueue } from './serving/incoming.ts'
+import { incomingLink, isGone } from './serving/incoming-link.ts'
+import { unanswerable } from './serving/unanswerable.ts'
 import { decodeFault, errorFields, optionalFields, orEmpty, sourceFields, targetFields } from './termini.ts'
-import type { TransactionController } from './transaction-controller.ts'
-import { unanswerable } from './unanswerable.ts'
+import type { Coordinator as LocalCoordinator } from './transactions/coordinator.ts'
+import type { TransactionController } from './transactions/transaction-controller.ts'
 
 type SessionEvents = { closed: Closure; link: IncomingLink }
 type AnyLink = ClientSender | ClientReceiver
@@ -260,7 +260,7 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   async transaction(options: Parameters<Session['transaction']>[0] = {}): Promise<Transaction> {
     this.checkOpen(options)
     if (!this.#controller) {
-      const { TransactionController } = await import('./transaction-controller.ts')
+      const { TransactionController } = await import('./transactions/transaction-controller.ts')
       this.checkOpen(options)
       this.#controller ??= new TransactionController(this)
     }

@@ -11,7 +11,7 @@ import { fields, type Init } from '../types/composite.ts'
 import { AmqpMap } from '../types/map.ts'
 import { AmqpSymbol, type AmqpValue, Described, ulong } from '../types/values.ts'
 import type { RemoteOpen } from './api.ts'
-import type { Ends } from './keeper.ts'
+import type { Ends } from './keeping/keeper.ts'
 import type {
   ConnectionOptions,
   ErrorInit,

@@ -6,7 +6,7 @@
  */
 
 import type { HubAddress } from '../iothub/addresses.ts'
-import { isInScope, type SasKeyRule, splitResource } from '../iothub/sas.ts'
+import { isInScope, type SasKeyRule, splitResource } from '../iothub/credentials/sas.ts'
 
 /** What a policy permits. */
 export type HubRight = 'RegistryRead' | 'RegistryWrite' | 'ServiceConnect' | 'DeviceConnect'

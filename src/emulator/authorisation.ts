@@ -7,7 +7,7 @@
  */
 
 import type { HubAddress } from '../iothub/addresses.ts'
-import { isInScope } from '../iothub/sas.ts'
+import { isInScope } from '../iothub/credentials/sas.ts'
 import { mayUse, type Principal } from './access.ts'
 import { Alarm, type EmulatorClock } from './clock.ts'
 

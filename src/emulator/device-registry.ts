@@ -13,9 +13,9 @@ import {
   type SasToken,
   splitResource,
   verifySasToken,
-} from '../iothub/sas.ts'
+} from '../iothub/credentials/sas.ts'
 import type { HubRight, Principal } from './access.ts'
-import { checkRegistration, type X509Registration } from './client-certificate.ts'
+import { checkRegistration, type X509Registration } from './certificates/client-certificate.ts'
 
 /** Two keys, either of which signs; base64. Secret. */
 export interface KeyPair {

@@ -7,7 +7,7 @@ import type { Sender } from '../client/api.ts'
 import type { MessageInit } from '../message/message.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { CommandQueueOptions, LockedCommand } from './command-queue.ts'
-import { OutgoingNode } from './outgoing-node.ts'
+import { OutgoingNode } from './nodes/outgoing-node.ts'
 
 /** A file that a device has uploaded. */
 export interface FileUpload {

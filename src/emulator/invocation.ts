@@ -5,8 +5,8 @@
  */
 
 import { AmqpCondition, ClosedError, RemoteError, UsageError } from '../errors.ts'
-import { HubCondition } from '../iothub/conditions.ts'
-import { MAX_METHOD_PAYLOAD, type MethodCall, type MethodNode } from './method-node.ts'
+import { HubCondition } from '../iothub/connection/conditions.ts'
+import { MAX_METHOD_PAYLOAD, type MethodCall, type MethodNode } from './nodes/method-node.ts'
 
 /** How a method is called. */
 export interface InvokeMethodOptions {

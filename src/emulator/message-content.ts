@@ -8,7 +8,7 @@
 import type { Receiver } from '../client/api.ts'
 import type { ErrorInit } from '../client/options.ts'
 import { AmqpCondition, DecodeError } from '../errors.ts'
-import { HubCondition } from '../iothub/conditions.ts'
+import { HubCondition } from '../iothub/connection/conditions.ts'
 import type { Body, Message, PropertiesInit } from '../message/message.ts'
 
 /**

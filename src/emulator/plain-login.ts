@@ -7,7 +7,7 @@
 
 import type { Principal } from './access.ts'
 import type { DeviceRegistry } from './device-registry.ts'
-import { isProvisioningIdentity } from './provisioning-node.ts'
+import { isProvisioningIdentity } from './provisioning/provisioning-node.ts'
 
 /** Who logged in, and how long the token is good for. */
 export interface PlainLogin {

@@ -9,10 +9,12 @@ import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, DecodeError, UsageError } from '../errors.ts'
 import { deviceAddresses } from './addresses.ts'
-import { parseConnectionString } from './connection-string.ts'
-import { HubConnection } from './hub-connection.ts'
-import type { IotHubOptions } from './hub-options.ts'
-import type { LinkPair } from './link-pair.ts'
+import { HubConnection } from './connection/hub-connection.ts'
+import type { IotHubOptions } from './connection/hub-options.ts'
+import type { LinkPair } from './connection/link-pair.ts'
+import type { Outbox } from './connection/outbox.ts'
+import { SharedLink } from './connection/shared-link.ts'
+import { parseConnectionString } from './credentials/connection-string.ts'
 import {
   checkCredentials,
   credentialOf,
@@ -21,7 +23,8 @@ import {
   hubNameOf,
   type SasCredential,
   splitHost,
-} from './login.ts'
+} from './credentials/login.ts'
+import type { X509Credential } from './credentials/x509.ts'
 import {
   BATCH_FORMAT,
   type CommandContent,
@@ -31,10 +34,7 @@ import {
   telemetryMessage,
 } from './message-mapping.ts'
 import { type MethodHandler, MethodHandlers, type MethodRegistration } from './methods.ts'
-import type { Outbox } from './outbox.ts'
-import { SharedLink } from './shared-link.ts'
-import { Twin } from './twin.ts'
-import type { X509Credential } from './x509.ts'
+import { Twin } from './twins/twin.ts'
 
 /** Who a device is and how it proves it; what a connection string says, taken apart. */
 export interface DeviceCredentials {

@@ -10,11 +10,11 @@ import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, AmqpError, DecodeError, EncodeError, UsageError } from '../errors.ts'
 import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import { int, Uuid } from '../types/values.ts'
-import type { HubConnection } from './hub-connection.ts'
+import type { HubConnection } from './connection/hub-connection.ts'
+import type { LinkPair } from './connection/link-pair.ts'
+import type { SharedLink } from './connection/shared-link.ts'
 import { jsonBytes, readJsonBody } from './json-body.ts'
-import type { LinkPair } from './link-pair.ts'
-import { isJsonObject } from './merge-patch.ts'
-import type { SharedLink } from './shared-link.ts'
+import { isJsonObject } from './twins/merge-patch.ts'
 
 /** A call of a direct method. */
 export interface MethodRequest {

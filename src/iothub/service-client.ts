@@ -11,12 +11,11 @@ import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, UsageError } from '../errors.ts'
 import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
-import { parseConnectionString } from './connection-string.ts'
-import { EventHub, type TelemetryOptions } from './event-hub.ts'
-import type { TelemetryEvent } from './event-mapping.ts'
-import { type FileNotification, readFileNotification } from './file-notifications.ts'
-import { HubConnection } from './hub-connection.ts'
-import type { IotHubOptions } from './hub-options.ts'
+import { HubConnection } from './connection/hub-connection.ts'
+import type { IotHubOptions } from './connection/hub-options.ts'
+import type { Outbox } from './connection/outbox.ts'
+import type { SharedLink } from './connection/shared-link.ts'
+import { parseConnectionString } from './credentials/connection-string.ts'
 import {
   checkCredentials,
   credentialOf,
@@ -25,11 +24,12 @@ import {
   hubNameOf,
   type SasCredential,
   splitHost,
-} from './login.ts'
-import type { EventHubInfo, PartitionInfo } from './management.ts'
+} from './credentials/login.ts'
+import { type FileNotification, readFileNotification } from './file-notifications.ts'
 import { type CloudMessage, cloudMessage, type FeedbackRecord, readFeedback } from './message-mapping.ts'
-import type { Outbox } from './outbox.ts'
-import type { SharedLink } from './shared-link.ts'
+import { EventHub, type TelemetryOptions } from './telemetry/event-hub.ts'
+import type { TelemetryEvent } from './telemetry/event-mapping.ts'
+import type { EventHubInfo, PartitionInfo } from './telemetry/management.ts'
 
 /** Who a back end is and how it proves it; what a connection string says, taken apart. */
 export interface ServiceCredentials {

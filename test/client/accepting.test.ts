@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest'
 import type { IncomingLink, Receiver } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 
 test('§2.8.3 a receiver may accept a link to settle second although the sender asked for first', async () => {
   await using listener = await listen()

@@ -2,9 +2,9 @@
 
 import { describe, expect, test } from 'vitest'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import type { ConnectOptions, ListenOptions } from '../../src/client/options.ts'
 import { sasl, saslServer } from '../../src/client/sasl.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { SaslError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'

@@ -1,7 +1,7 @@
 /** When a lost connection is tried again, how long that waits, and which errors end it. */
 
 import { describe, expect, test } from 'vitest'
-import { backOffOf, isLasting, waitBefore } from '../../src/client/back-off.ts'
+import { backOffOf, isLasting, waitBefore } from '../../src/client/recovery/back-off.ts'
 import {
   ClosedError,
   IdleTimeoutError,

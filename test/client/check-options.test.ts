@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Emits } from '../../src/client/api-events.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { EncodeError, UsageError } from '../../src/errors.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
 import { joined, settled } from './joined.ts'

@@ -3,10 +3,15 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { expect, test } from 'vitest'
 import { connect } from '../../src/client/connect.ts'
-import type { CreditMessage, FrameMessage, SettlementMessage, StateMessage } from '../../src/client/diagnostics.ts'
-import { listen } from '../../src/client/listen.ts'
+import type {
+  CreditMessage,
+  FrameMessage,
+  SettlementMessage,
+  StateMessage,
+} from '../../src/client/diagnostics/diagnostics.ts'
+import { formatFrame } from '../../src/client/diagnostics/trace-format.ts'
 import { sasl, saslServer } from '../../src/client/sasl.ts'
-import { formatFrame } from '../../src/client/trace-format.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import { joined } from './joined.ts'
 

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { IncomingLink, Listener } from '../../src/client/api.ts'
-import { listen } from '../../src/client/listen.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { talk } from '../defects/talk.ts'
 import { attach, begin, close, type Fields, open, read } from '../peer/composites.ts'
 import { amqpHeader, concat, frame, parseFrames, type Wire } from '../peer/wire.ts'

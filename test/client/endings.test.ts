@@ -4,9 +4,9 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Connection, IncomingLink, Listener, Receiver } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import type { ListenOptions } from '../../src/client/options.ts'
 import { sasl, saslServer } from '../../src/client/sasl.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import {
   ClosedError,
   DecodeError,

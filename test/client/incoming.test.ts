@@ -1,7 +1,7 @@
 /** What nobody has taken: how long it waits, what it costs, and what happens when it ends first. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { IncomingQueue } from '../../src/client/incoming.ts'
+import { IncomingQueue } from '../../src/client/serving/incoming.ts'
 
 interface Item {
   over: boolean

@@ -4,8 +4,8 @@ import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
 import type { Connection } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import { sasl, saslServer } from '../../src/client/sasl.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 
 test('connection, session, sender, receiver, delivery, listener', async () => {
   await using listener = await listen({ sasl: [saslServer.plain((_user, password) => password === 'hunter2')] })

@@ -2,8 +2,8 @@
 
 import type { Connection, IncomingLink, Listener, Session } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import type { ConnectOptions, ListenOptions } from '../../src/client/options.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 
 export interface Joined extends AsyncDisposable {

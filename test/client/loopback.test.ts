@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { Connection, Receiver, Sender } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import { assertAccepted } from '../../src/client/outcome.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 

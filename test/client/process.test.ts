@@ -3,8 +3,8 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { Connection, Delivery, Receiver, Sender } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import type { ReceiverOptions } from '../../src/client/options.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 

@@ -1,10 +1,10 @@
 /** A connection that is made again, and the far ends that it meets one after another, over memory. */
 
 import type { Connection, Delivery, IncomingLink, Listener, Receiver, Sender } from '../../src/client/api.ts'
-import type { ConnectionState, ReconnectOptions } from '../../src/client/back-off.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import type { ConnectOptions, ListenOptions, ReceiverOptions } from '../../src/client/options.ts'
+import type { ConnectionState, ReconnectOptions } from '../../src/client/recovery/back-off.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest'
 import type { Connection } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import { random } from '../fuzz/mutations.ts'

@@ -5,8 +5,8 @@
 
 import { expect, test } from 'vitest'
 import type { Connection } from '../../src/client/api.ts'
-import type { ReconnectOptions } from '../../src/client/back-off.ts'
 import { connect } from '../../src/client/connect.ts'
+import type { ReconnectOptions } from '../../src/client/recovery/back-off.ts'
 import type { Transport, TransportSink } from '../../src/io/transport.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
 import { accepted } from '../peer/composites.ts'

@@ -1,8 +1,8 @@
 /** Frames as a person reads them: every kind of value, and no secret. */
 
 import { describe, expect, test } from 'vitest'
+import { formatFrame } from '../../src/client/diagnostics/trace-format.ts'
 import type { TracedFrame } from '../../src/client/options.ts'
-import { formatFrame } from '../../src/client/trace-format.ts'
 import { AmqpMap } from '../../src/types/map.ts'
 import { described, symbol, type Typed, uint, ulong } from '../../src/types/values.ts'
 

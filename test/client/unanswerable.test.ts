@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { IncomingLink, Listener } from '../../src/client/api.ts'
-import { listen } from '../../src/client/listen.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, EncodeError, UsageError } from '../../src/errors.ts'
 import { talk } from '../defects/talk.ts'
 import { uncaught } from '../defects/uncaught.ts'

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest'
 import type { Delivery } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { DecodeError } from '../../src/errors.ts'
 import { EncodedMessage } from '../../src/message/encode.ts'
 import { joined, settled } from './joined.ts'

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { Receiver, Sender, Session } from '../../src/client/api.ts'
 import type { Transaction } from '../../src/client/api-transactions.ts'
 // Here from the start: the frames of a script are looked for after some turns, and loading may take longer.
-import '../../src/client/transaction-controller.ts'
+import '../../src/client/transactions/transaction-controller.ts'
 import { ClosedError, TransactionError, UsageError } from '../../src/errors.ts'
 import {
   accepted,

@@ -1,10 +1,10 @@
 /** §4.4.3 §4.4.4.3: messages of ours that a scripted controller acquires under its transaction. */
 
 import { describe, expect, test } from 'vitest'
-import { AcquiredMessages } from '../../src/client/acquired.ts'
 import type { Sender } from '../../src/client/api.ts'
 import type { CoordinatorOptions, SenderOptions } from '../../src/client/options.ts'
 import type { ClientSender } from '../../src/client/sender.ts'
+import { AcquiredMessages } from '../../src/client/transactions/acquired.ts'
 import { Acquisition } from '../../src/engine/acquisition.ts'
 import { accepted, type Fields, rejected, released, source, target, transactionalState } from '../peer/composites.ts'
 import { any, type Expected, failing } from '../peer/script.ts'

@@ -6,7 +6,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Connection, IncomingLink, Listener, Receiver } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, RemoteError, UsageError } from '../../src/errors.ts'
 import { attach, begin, detach, end, flow, open, source, target } from '../peer/composites.ts'
 import { amqpHeader, concat, frame, fromHex } from '../peer/wire.ts'

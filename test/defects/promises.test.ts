@@ -6,8 +6,8 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Connection, IncomingLink, Listener, Sender } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import type { Outcome } from '../../src/client/outcome.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, EncodeError } from '../../src/errors.ts'
 import { uncaught } from './uncaught.ts'
 

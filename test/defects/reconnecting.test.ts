@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest'
 import type { Connection } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { settled, turn } from '../client/joined.ts'
 import { reconnecting, said, until } from '../client/reconnecting.ts'
 import { uncaught } from './uncaught.ts'

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Listener } from '../../src/client/api.ts'
-import { listen } from '../../src/client/listen.ts'
-import { createCertificate } from '../../src/emulator/certificate.ts'
+import { listen } from '../../src/client/serving/listen.ts'
+import { createCertificate } from '../../src/emulator/certificates/certificate.ts'
 
 const root = new URL('../../', import.meta.url).pathname
 const MAIN = join(root, 'dist/cli/main.js')

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import { provision } from '../../src/iothub/provisioning.ts'
+import { provision } from '../../src/iothub/provisioning/provisioning.ts'
 
 const root = new URL('../../', import.meta.url).pathname
 let folder = ''

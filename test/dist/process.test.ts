@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { WebSocketServer } from 'ws'
 import type { Connection, Listener } from '../../src/client/api.ts'
-import { listen } from '../../src/client/listen.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { webSocketTransport } from '../../src/io/websocket.ts'
 
 const index = new URL('../../dist/index.js', import.meta.url).href

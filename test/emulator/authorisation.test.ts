@@ -4,7 +4,7 @@ import { Authorisation } from '../../src/emulator/authorisation.ts'
 import { DeviceRegistry } from '../../src/emulator/device-registry.ts'
 import { checkPlain, readIdentity } from '../../src/emulator/plain-login.ts'
 import { type HubAddress, parseAddress } from '../../src/iothub/addresses.ts'
-import { createSasToken } from '../../src/iothub/sas.ts'
+import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { ManualClock } from './manual-clock.ts'
 
 const HOST = 'myhub.azure-devices.net'

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import * as tls from 'node:tls'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Certificate, createCertificate } from '../../src/emulator/certificate.ts'
+import { type Certificate, createCertificate } from '../../src/emulator/certificates/certificate.ts'
 import { UsageError } from '../../src/errors.ts'
 
 let made: Certificate

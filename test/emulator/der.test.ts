@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import * as der from '../../src/emulator/der.ts'
+import * as der from '../../src/emulator/certificates/der.ts'
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
 

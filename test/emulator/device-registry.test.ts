@@ -3,7 +3,7 @@ import { mayUse, type Principal } from '../../src/emulator/access.ts'
 import { DeviceRegistry } from '../../src/emulator/device-registry.ts'
 import { UsageError } from '../../src/errors.ts'
 import { type HubAddress, parseAddress } from '../../src/iothub/addresses.ts'
-import { createSasToken, parseSasToken } from '../../src/iothub/sas.ts'
+import { createSasToken, parseSasToken } from '../../src/iothub/credentials/sas.ts'
 
 const host = 'hub.example'
 const expiresAt = new Date(2_000_000_000_000)

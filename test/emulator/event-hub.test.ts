@@ -9,7 +9,7 @@ import type { ConnectOptions, ReceiverOptions } from '../../src/client/options.t
 import { sasl } from '../../src/client/sasl.ts'
 import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
 import { RemoteError, UsageError } from '../../src/errors.ts'
-import { createSasToken, type SasKeyRule } from '../../src/iothub/sas.ts'
+import { createSasToken, type SasKeyRule } from '../../src/iothub/credentials/sas.ts'
 import type { PropertiesInit } from '../../src/message/message.ts'
 import { type AmqpValue, Described, int, long, symbol, Uuid, ulong } from '../../src/types/values.ts'
 import { ManualClock } from './manual-clock.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { EventLog, type RecordedTelemetry, type TelemetryInit } from '../../src/emulator/event-log.ts'
+import { EventLog, type RecordedTelemetry, type TelemetryInit } from '../../src/emulator/telemetry/event-log.ts'
 import { UsageError } from '../../src/errors.ts'
 
 const telemetry = (deviceId: string, body = ''): TelemetryInit => ({

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import type { Sender } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
-import { OutgoingNode } from '../../src/emulator/outgoing-node.ts'
+import { OutgoingNode } from '../../src/emulator/nodes/outgoing-node.ts'
 import { ManualClock } from './manual-clock.ts'
 
 test('a connection may have 64 links to $cbs, all at once or one after the other', async () => {

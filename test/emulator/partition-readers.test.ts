@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { PartitionReaders } from '../../src/emulator/partition-readers.ts'
+import { PartitionReaders } from '../../src/emulator/telemetry/partition-readers.ts'
 
 const ok = (...evicted: string[]) => ({ ok: true, evicted })
 const refused = (condition: string) => ({ ok: false, error: { condition } })

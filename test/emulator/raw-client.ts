@@ -4,7 +4,7 @@ import { CbsSession } from '../../src/cbs/cbs-session.ts'
 import type { Connection } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
 import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
-import { createSasToken } from '../../src/iothub/sas.ts'
+import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 
 /** Connects by a device's or module's own key, or by the policy `service`, and puts the token. */
 export async function openAs(

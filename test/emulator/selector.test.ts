@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { filters } from '../../src/client/filters.ts'
-import { EventLog } from '../../src/emulator/event-log.ts'
-import { parseSelector, selectorOf, startOf } from '../../src/emulator/selector.ts'
+import { EventLog } from '../../src/emulator/telemetry/event-log.ts'
+import { parseSelector, selectorOf, startOf } from '../../src/emulator/telemetry/selector.ts'
 import { Described, symbol } from '../../src/types/values.ts'
 
 describe('parseSelector', () => {

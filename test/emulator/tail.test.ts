@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { Tail } from '../../src/emulator/tail.ts'
+import { Tail } from '../../src/emulator/telemetry/tail.ts'
 
 it('is what an array is', () => {
   fc.assert(

@@ -6,7 +6,7 @@ import type { Connection } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
 import { sasl } from '../../src/client/sasl.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
-import { createSasToken } from '../../src/iothub/sas.ts'
+import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { ManualClock } from './manual-clock.ts'
 
 const opened: AsyncDisposable[] = []

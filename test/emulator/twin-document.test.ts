@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { TwinDocument } from '../../src/emulator/twin-document.ts'
+import { TwinDocument } from '../../src/emulator/twins/twin-document.ts'
 
 const T0 = Date.parse('2024-01-01T00:00:00.000Z')
 const at = (ms: number): string => new Date(T0 + ms).toISOString()

@@ -102,7 +102,7 @@ test('one exported class a file', () => {
     'src/engine/link-credit.ts',
     'src/errors.ts',
     'src/framing/frame-reader.ts',
-    'src/iothub/hub-connection.ts',
+    'src/iothub/connection/hub-connection.ts',
     'src/types/values.ts',
   ]
   expect(many.map(({ path }) => path).filter(path => !EXCEPT.includes(path))).toEqual([])

@@ -5,10 +5,10 @@ import { type AddressInfo, connect as connectSocket, type Socket } from 'node:ne
 import { Duplex, PassThrough } from 'node:stream'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import type { ListenOptions } from '../../src/client/options.ts'
 import { sasl, saslServer } from '../../src/client/sasl.ts'
-import { type Certificate, createCertificate } from '../../src/emulator/certificate.ts'
+import { listen } from '../../src/client/serving/listen.ts'
+import { type Certificate, createCertificate } from '../../src/emulator/certificates/certificate.ts'
 import { SaslError, TransportError, UsageError } from '../../src/errors.ts'
 
 let certificate: Certificate

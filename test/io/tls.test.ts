@@ -4,9 +4,9 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Connection, Listener } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import { sasl, saslServer } from '../../src/client/sasl.ts'
-import { type Certificate, createCertificate } from '../../src/emulator/certificate.ts'
+import { listen } from '../../src/client/serving/listen.ts'
+import { type Certificate, createCertificate } from '../../src/emulator/certificates/certificate.ts'
 import { SaslError, TransportError } from '../../src/errors.ts'
 
 let certificate: Certificate

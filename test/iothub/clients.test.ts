@@ -1,17 +1,17 @@
 import { readFile } from 'node:fs/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { Connection, IncomingLink } from '../../src/client/api.ts'
-import { listen } from '../../src/client/listen.ts'
 import { saslServer } from '../../src/client/sasl.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { DeliveryError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
+import { SharedLink } from '../../src/iothub/connection/shared-link.ts'
+import { hubNameOf, splitHost } from '../../src/iothub/credentials/login.ts'
+import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import { hubNameOf, splitHost } from '../../src/iothub/login.ts'
-import { createSasToken } from '../../src/iothub/sas.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
-import { SharedLink } from '../../src/iothub/shared-link.ts'
 import { EncodedMessage } from '../../src/message/encode.ts'
 
 const opened: AsyncDisposable[] = []
@@ -137,7 +137,11 @@ describe('what a hub sees', () => {
   ): Promise<{ users: string[]; hosts: unknown[] }> {
     const users: string[] = []
     const hosts: unknown[] = []
-    const { cert, key: privateKey, ca } = await (await import('../../src/emulator/certificate.ts')).createCertificate()
+    const {
+      cert,
+      key: privateKey,
+      ca,
+    } = await (await import('../../src/emulator/certificates/certificate.ts')).createCertificate()
     trusted = ca
     const plain = saslServer.plain(username => users.push(username) > 0)
     const listener = kept(await listen({ sasl: [plain], tls: { cert, key: privateKey } }))

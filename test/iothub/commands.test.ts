@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
 import { DeliveryError, UsageError } from '../../src/errors.ts'
-import { isRetryable } from '../../src/iothub/conditions.ts'
+import { isRetryable } from '../../src/iothub/connection/conditions.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import type { CloudMessage, FeedbackRecord } from '../../src/iothub/message-mapping.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'

@@ -22,7 +22,7 @@ import {
   hubConditions,
   isRetryable,
   isThrottling,
-} from '../../src/iothub/conditions.ts'
+} from '../../src/iothub/connection/conditions.ts'
 
 const named = [
   ...Object.values(AmqpCondition),

@@ -5,7 +5,7 @@ import {
   type ConnectionString,
   formatConnectionString,
   parseConnectionString,
-} from '../../src/iothub/connection-string.ts'
+} from '../../src/iothub/credentials/connection-string.ts'
 
 const key = 'MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY='
 

@@ -1,7 +1,7 @@
 /** How often a token may be of no use before nobody asks for another. */
 
 import { expect, it } from 'vitest'
-import { Doubts } from '../../src/iothub/doubts.ts'
+import { Doubts } from '../../src/iothub/credentials/doubts.ts'
 
 it('who was never let in has one more try; who was, five', () => {
   const doubts = new Doubts(1000)

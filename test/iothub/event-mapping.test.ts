@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { readEvent } from '../../src/iothub/event-mapping.ts'
+import { readEvent } from '../../src/iothub/telemetry/event-mapping.ts'
 import { decodeMessage } from '../../src/message/decode.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
 import type { Message, MessageInit } from '../../src/message/message.ts'

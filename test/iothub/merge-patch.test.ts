@@ -1,7 +1,7 @@
 /** JSON merge patches: the examples of RFC 7396, and what a peer may make of them. */
 
 import { describe, expect, it } from 'vitest'
-import { mergePatch } from '../../src/iothub/merge-patch.ts'
+import { mergePatch } from '../../src/iothub/twins/merge-patch.ts'
 
 describe('mergePatch', () => {
   it.each([

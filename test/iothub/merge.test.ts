@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { merge } from '../../src/iothub/merge.ts'
+import { merge } from '../../src/iothub/telemetry/merge.ts'
 
 const pause = (ms = 5): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 

@@ -2,8 +2,8 @@
 
 import { afterEach, describe, expect, it } from 'vitest'
 import type { IncomingLink, Sender, Session } from '../../src/client/api.ts'
-import { listen } from '../../src/client/listen.ts'
 import { saslServer } from '../../src/client/sasl.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { TransportError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'

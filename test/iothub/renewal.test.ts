@@ -4,8 +4,8 @@ import { afterEach, describe, expect, it } from 'vitest'
 import type { TracedFrame } from '../../src/client/options.ts'
 import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { ClosedError, RemoteError, SaslError, UsageError } from '../../src/errors.ts'
+import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import { createSasToken } from '../../src/iothub/sas.ts'
 import { keyOf, telemetryOf, until, Way, World } from './world.ts'
 
 const world = new World()

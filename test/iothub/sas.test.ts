@@ -10,7 +10,7 @@ import {
   type SasTokenInit,
   splitResource,
   verifySasToken,
-} from '../../src/iothub/sas.ts'
+} from '../../src/iothub/credentials/sas.ts'
 
 const key = 'MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY='
 const otherKey = 'ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA='

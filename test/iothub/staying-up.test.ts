@@ -2,14 +2,14 @@
 
 import { afterEach, describe, expect, it } from 'vitest'
 import type { Receiver } from '../../src/client/api.ts'
-import { listen } from '../../src/client/listen.ts'
 import { saslServer } from '../../src/client/sasl.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, RemoteError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
-import { isRetryable } from '../../src/iothub/conditions.ts'
+import { isRetryable } from '../../src/iothub/connection/conditions.ts'
+import { QueueFullError } from '../../src/iothub/connection/queue-full-error.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import { QueueFullError } from '../../src/iothub/queue-full-error.ts'
 import { QUICK, telemetryOf, text, until, World } from './world.ts'
 
 const world = new World()

@@ -1,11 +1,11 @@
 /** Hubs that take a link and end it at once, again and again: how often clients come back, and when they give up. */
 
 import { afterEach, describe, expect, it } from 'vitest'
-import type { StandingFault } from '../../src/emulator/faults.ts'
+import type { StandingFault } from '../../src/emulator/faults/faults.ts'
 import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { ClosedError } from '../../src/errors.ts'
-import { isRetryable } from '../../src/iothub/conditions.ts'
-import { QueueFullError } from '../../src/iothub/queue-full-error.ts'
+import { isRetryable } from '../../src/iothub/connection/conditions.ts'
+import { QueueFullError } from '../../src/iothub/connection/queue-full-error.ts'
 import { text, until, World } from './world.ts'
 
 const world = new World()

@@ -1,8 +1,8 @@
 /** Telemetry in full: system properties, batches, sizes; client against emulator, and other clients' bytes. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { RecordedTelemetry } from '../../src/emulator/event-log.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import type { RecordedTelemetry } from '../../src/emulator/telemetry/event-log.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { BATCH_FORMAT, type Telemetry, telemetryBatch, telemetryMessage } from '../../src/iothub/message-mapping.ts'
 import { EncodedMessage, encodeMessage } from '../../src/message/encode.ts'

@@ -3,12 +3,12 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
 import { ClosedError, RemoteError, UsageError } from '../../src/errors.ts'
+import type { IotHubOptions } from '../../src/iothub/connection/hub-options.ts'
+import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import type { TelemetryOptions } from '../../src/iothub/event-hub.ts'
-import type { TelemetryEvent, TelemetryPosition } from '../../src/iothub/event-mapping.ts'
-import type { IotHubOptions } from '../../src/iothub/hub-options.ts'
-import { createSasToken } from '../../src/iothub/sas.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
+import type { TelemetryOptions } from '../../src/iothub/telemetry/event-hub.ts'
+import type { TelemetryEvent, TelemetryPosition } from '../../src/iothub/telemetry/event-mapping.ts'
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
 const pause = (ms = 30): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))

@@ -2,7 +2,7 @@
 
 import { expect, it, test, vi } from 'vitest'
 import { after, pause, systemClock } from '../../src/iothub/clock.ts'
-import { type RenewalInit, renewalDelay, TokenRenewal } from '../../src/iothub/token-renewal.ts'
+import { type RenewalInit, renewalDelay, TokenRenewal } from '../../src/iothub/credentials/token-renewal.ts'
 import { ManualClock } from '../emulator/manual-clock.ts'
 
 const DAY = 86_400_000

@@ -2,8 +2,8 @@
 
 import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
 import type { Transport } from '../../src/io/transport.ts'
+import type { IotHubOptions } from '../../src/iothub/connection/hub-options.ts'
 import { DeviceClient, type DeviceOptions } from '../../src/iothub/device-client.ts'
-import type { IotHubOptions } from '../../src/iothub/hub-options.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 
 /** Waits short enough for a test. */

@@ -6,7 +6,7 @@
 
 import { expect, test } from 'vitest'
 import type { Delivery, IncomingLink } from '../../src/client/api.ts'
-import { listen } from '../../src/client/listen.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { ACCEPTED, RELEASED } from '../../src/definitions/delivery-state.ts'
 import { Engine } from '../../src/engine/engine.ts'
 import type { IncomingDelivery } from '../../src/engine/incoming-delivery.ts'

@@ -1,8 +1,8 @@
 /** A listener that keeps termini, and scripted peers that come and go and attach the same link. §2.6.4 §3.5.6 */
 
 import type { Delivery, IncomingLink, Receiver, Sender } from '../../src/client/api.ts'
-import { listen } from '../../src/client/listen.ts'
 import type { ListenOptions, ReceiverOptions, SenderOptions } from '../../src/client/options.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import { type Fields, source, target } from '../peer/composites.ts'
 import { any, type Expected, type Script } from '../peer/script.ts'
 import { quiet, scriptedPeer } from './scripted-connection.ts'

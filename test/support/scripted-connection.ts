@@ -2,8 +2,8 @@
 
 import type { Connection, IncomingSession, Listener, Session } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
-import { listen } from '../../src/client/listen.ts'
 import type { ConnectionOptions, ListenOptions } from '../../src/client/options.ts'
+import { listen } from '../../src/client/serving/listen.ts'
 import type { Transport, TransportSink } from '../../src/io/transport.ts'
 import type { Fields } from '../peer/composites.ts'
 import { any, type Expected, type Script, scripted } from '../peer/script.ts'

@@ -3,11 +3,11 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Connection, Listener } from '../../../src/client/api.ts'
 import { connect } from '../../../src/client/connect.ts'
-import { listen } from '../../../src/client/listen.ts'
 import type { ConnectOptions, ListenOptions, TracedFrame } from '../../../src/client/options.ts'
 import type { SaslMechanism, SaslServerMechanism } from '../../../src/client/sasl/mechanism.ts'
 import { scramCredentials } from '../../../src/client/sasl/scram-keys.ts'
 import { sasl, saslServer } from '../../../src/client/sasl.ts'
+import { listen } from '../../../src/client/serving/listen.ts'
 import { SaslError, TransportError } from '../../../src/errors.ts'
 import { memoryPair } from '../../../src/io/memory.ts'
 

@@ -1,0 +1,61 @@
+/** How clients reach a hub, and how they stay there. */
+
+import type { Abortable, ConnectionOptions, ConnectOptions, WebSocketOptions } from '../../client/options.ts'
+import { UsageError } from '../../errors.ts'
+import type { Transport } from '../../io/transport.ts'
+import type { TokenOptions } from '../credentials/token-renewal.ts'
+import type { HubReconnectOptions } from './mending.ts'
+
+/** How to connect to a hub. */
+export interface IotHubOptions extends Abortable {
+  /** Options for `node:tls`, e.g. `{ ca }`. TLS is always used, except over a `transport`. */
+  readonly tls?: import('node:tls').ConnectionOptions | undefined
+  /**
+   * Instead of a socket. The caller vouches for its privacy. A function is asked for each connection, by its host:
+   * telemetry is read from another than the hub's. One that is not a function is used up when it is lost.
+   */
+  readonly transport?: Transport | ((host: string) => Transport) | undefined
+  /** Over a WebSocket, to port 443 and the path of a hub; `{}` where the platform has a WebSocket. */
+  readonly webSocket?: WebSocketOptions | undefined
+  /** Makes the connection in place of a socket; see `ConnectOptions.proxy`. */
+  readonly proxy?: ConnectOptions['proxy']
+  /**
+   * `'cbs'`: ANONYMOUS, then a token to `$cbs`; `'plain'`: the token is the password of SASL PLAIN. Default `'cbs'`. Not
+   * for devices with a certificate, which have no token.
+   */
+  readonly auth?: 'cbs' | 'plain' | undefined
+  /**
+   * How connections and links that are lost are made again; `false`: they are not. Default `{}`, but `false` over a
+   * `transport` that is no function.
+   */
+  readonly reconnect?: HubReconnectOptions | false | undefined
+  /** How long tokens live, and when they are renewed. */
+  readonly tokens?: TokenOptions | undefined
+  /**
+   * Messages of a client that may wait while there is no connection, or no link for them; more are refused with a
+   * `QueueFullError`. 0 or more. Default 1,000.
+   */
+  readonly maxQueued?: number | undefined
+  /** Sees every frame, both ways; see `ConnectionOptions.trace`. */
+  readonly trace?: ConnectionOptions['trace']
+}
+
+/** Hubs know the name that the sub-protocol had before there was a standard, and no other. */
+export const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOptions | undefined =>
+  options && {
+    class: options.class,
+    path: options.path ?? '/$iothub/websocket',
+    protocols: options.protocols ?? ['AMQPWSB10'],
+  }
+
+/** @throws {UsageError} a number is out of range */
+export function checkHubOptions({ maxQueued = 0, tokens = {} }: IotHubOptions): void {
+  const { lifeMs = 1_000, marginMs = 0 } = tokens
+  if (!(maxQueued >= 0)) throw new UsageError('IoT Hub: maxQueued is a number of messages, 0 or more')
+  if (!(lifeMs >= 1_000 && lifeMs <= 365 * 86_400_000))
+    throw new UsageError('IoT Hub: tokens.lifeMs is 1 s to 365 days, in ms')
+  if (!(marginMs >= 0)) throw new UsageError('IoT Hub: tokens.marginMs is 0 or more')
+}
+
+/** What hubs take to be the version of the client. */
+export const attachProperties: Readonly<Record<string, string>> = { 'com.microsoft:client-version': 'fairlead/0.1.0' }

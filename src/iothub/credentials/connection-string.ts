@@ -1,0 +1,194 @@
+/**
+ * Connection strings of an IoT Hub, for devices, modules and services: text to fields and back.
+ *
+ * Pairs `name=value` separated by `;`, each split at its first `=` because keys are base64 and end in one. Names are
+ * case-sensitive; unknown names and empty values are passed over; a known name given twice is refused. No message of
+ * an error thrown here contains any part of a value. Facts: spec-notes/iothub.md, connection strings.
+ */
+
+import { UsageError } from '../../errors.ts'
+
+/** What a device or a module needs to reach its hub. Exactly one of key, signature and `x509` is set. */
+export interface DeviceConnectionString {
+  readonly kind: 'device'
+  /** Host name of the hub, without port; an IPv6 address stands without brackets. */
+  readonly hostName: string
+  /** TCP port after `HostName`, 1 … 65535; `undefined` means the default of the transport. */
+  readonly port?: number | undefined
+  /** As written; case-sensitive. */
+  readonly deviceId: string
+  readonly moduleId?: string | undefined
+  /** Policy that the key belongs to; absent when it is the identity's own key. */
+  readonly keyName?: string | undefined
+  /** Symmetric key, base64. Secret. */
+  readonly sharedAccessKey?: string | undefined
+  /** A ready-made token. Secret. */
+  readonly sharedAccessSignature?: string | undefined
+  /** `true`: the TLS client certificate, given separately, is the credential. */
+  readonly x509: boolean
+  /** Host to connect to instead of `hostName`; tokens keep naming `hostName`. */
+  readonly gatewayHostName?: string | undefined
+  readonly gatewayPort?: number | undefined
+}
+
+/** What a back end needs to reach a hub under one of its policies. Exactly one of key and signature is set. */
+export interface ServiceConnectionString {
+  readonly kind: 'service'
+  /** Host name of the hub, without port; an IPv6 address stands without brackets. */
+  readonly hostName: string
+  /** TCP port after `HostName`, 1 … 65535; `undefined` means the default of the transport. */
+  readonly port?: number | undefined
+  /** Name of the shared access policy. */
+  readonly keyName: string
+  /** Symmetric key, base64. Secret. */
+  readonly sharedAccessKey?: string | undefined
+  /** A ready-made token. Secret. */
+  readonly sharedAccessSignature?: string | undefined
+}
+
+/** Either form, told apart by `kind`. */
+export type ConnectionString = DeviceConnectionString | ServiceConnectionString
+
+/**
+ * Reads a connection string; one with a `DeviceId` is a device's, any other a service's.
+ *
+ * @param text  `HostName=…;DeviceId=…;SharedAccessKey=…` and the like; blanks around names and values are dropped
+ * @returns absent parts are `undefined`
+ * @throws {UsageError} naming the part that is missing, given twice, malformed, or in conflict with another
+ */
+export function parseConnectionString(text: string): ConnectionString {
+  const pairs = readPairs(text)
+  const host = hostAndPort(pairs, 'HostName')
+  if (host === undefined) throw fault('HostName is missing')
+  const deviceId = pairs.get('DeviceId')
+  const keyName = pairs.get('SharedAccessKeyName')
+  const sharedAccessKey = pairs.get('SharedAccessKey')
+  const sharedAccessSignature = pairs.get('SharedAccessSignature')
+  if (sharedAccessKey !== undefined && sharedAccessSignature !== undefined) {
+    throw fault('SharedAccessKey and SharedAccessSignature exclude each other')
+  }
+  const hasSecret = sharedAccessKey !== undefined || sharedAccessSignature !== undefined
+  const common = { hostName: host.name, port: host.port, sharedAccessKey, sharedAccessSignature }
+
+  if (deviceId === undefined) {
+    if (pairs.has('ModuleId')) throw fault('DeviceId is missing beside ModuleId')
+    if (keyName === undefined) throw fault('DeviceId (for a device) or SharedAccessKeyName (for a service) is missing')
+    if (!hasSecret) throw fault('SharedAccessKey or SharedAccessSignature is missing')
+    return { kind: 'service', keyName, ...common }
+  }
+
+  const x509 = flag(pairs, 'x509')
+  if (x509 && hasSecret) throw fault('x509=true excludes SharedAccessKey and SharedAccessSignature')
+  if (!x509 && !hasSecret) throw fault('SharedAccessKey, SharedAccessSignature or x509=true is missing')
+  const gateway = hostAndPort(pairs, 'GatewayHostName')
+  return {
+    kind: 'device',
+    deviceId,
+    moduleId: pairs.get('ModuleId'),
+    keyName,
+    x509,
+    gatewayHostName: gateway?.name,
+    gatewayPort: gateway?.port,
+    ...common,
+  }
+}
+
+/**
+ * Writes the connection string that parses to `fields`, in the order that the Azure portal prints.
+ *
+ * @returns text that contains the secrets of `fields`; do not log it
+ * @throws {UsageError} where {@link parseConnectionString} would refuse the result, or a value is empty, contains `;`,
+ *   or begins or ends with a blank
+ */
+export function formatConnectionString(fields: ConnectionString): string {
+  const { kind, hostName, port, sharedAccessKey, sharedAccessSignature } = fields
+  const device = kind === 'device' ? fields : undefined
+  const pairs: readonly (readonly [name: string, value: string | undefined])[] = [
+    ['HostName', withPort(hostName, port)],
+    ['DeviceId', device?.deviceId],
+    ['ModuleId', device?.moduleId],
+    ['SharedAccessKeyName', fields.keyName],
+    ['SharedAccessKey', sharedAccessKey],
+    ['SharedAccessSignature', sharedAccessSignature],
+    ['x509', device?.x509 ? 'true' : undefined],
+    ['GatewayHostName', device?.gatewayHostName && withPort(device.gatewayHostName, device.gatewayPort)],
+  ]
+  const parts: string[] = []
+  for (const [name, value] of pairs) {
+    if (value === undefined) continue
+    if (value === '' || value !== value.trim() || value.includes(';')) {
+      throw fault(`${name} must not be empty, contain ';', or begin or end with a blank`)
+    }
+    parts.push(`${name}=${value}`)
+  }
+  const text = parts.join(';')
+  parseConnectionString(text)
+  return text
+}
+
+const knownNames: readonly string[] = [
+  'HostName',
+  'DeviceId',
+  'ModuleId',
+  'SharedAccessKeyName',
+  'SharedAccessKey',
+  'SharedAccessSignature',
+  'x509',
+  'GatewayHostName',
+]
+
+function readPairs(text: string): ReadonlyMap<string, string> {
+  const pairs = new Map<string, string>()
+  let position = 0
+  for (const part of text.split(';')) {
+    position++
+    if (part.trim() === '') continue
+    const equals = part.indexOf('=')
+    if (equals < 0) throw fault(`part ${position} is not name=value`)
+    const name = part.slice(0, equals).trim()
+    const value = part.slice(equals + 1).trim()
+    if (value === '' || !knownNames.includes(name)) continue
+    if (pairs.has(name)) throw fault(`${name} is given twice`)
+    pairs.set(name, value)
+  }
+  return pairs
+}
+
+function hostAndPort(
+  pairs: ReadonlyMap<string, string>,
+  name: string,
+): { readonly name: string; readonly port: number | undefined } | undefined {
+  const value = pairs.get(name)
+  if (value === undefined) return undefined
+  const { host, port } = readHost(value) ?? {}
+  if (host === undefined) throw fault(`${name} must be a host name, optionally followed by :port`)
+  if (port !== undefined && (port < 1 || port > 65_535)) throw fault(`the port of ${name} must be 1 … 65535`)
+  return { name: host, port }
+}
+
+/**
+ * Reads a host name that may be followed by `:port`; an IPv6 address stands in brackets, which are taken off. What has a
+ * meaning of its own in a URL, or in what goes over a wire by lines, is in no name.
+ *
+ * @returns `undefined` for any other text
+ */
+export function readHost(text: string): { readonly host: string; readonly port: number | undefined } | undefined {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([^\s\p{Cc}:/?#@[\]\\]+))(?::(\d{1,5}))?$/iu.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  return host === undefined ? undefined : { host, port: match?.[3] === undefined ? undefined : Number(match[3]) }
+}
+
+function flag(pairs: ReadonlyMap<string, string>, name: string): boolean {
+  const value = pairs.get(name)?.toLowerCase()
+  if (value !== undefined && value !== 'true' && value !== 'false') throw fault(`${name} must be true or false`)
+  return value === 'true'
+}
+
+function withPort(host: string, port: number | undefined): string {
+  const bracketed = host.includes(':') ? `[${host}]` : host
+  return port === undefined ? bracketed : `${bracketed}:${port}`
+}
+
+function fault(problem: string): UsageError {
+  return new UsageError(`connection string: ${problem}`)
+}

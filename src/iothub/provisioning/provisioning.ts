@@ -1,0 +1,160 @@
+/**
+ * Device provisioning: asks the Device Provisioning Service which hub a device belongs to, and who it is there.
+ *
+ * A conversation over a pair of links with one address: a request to register, then questions as to how it goes, until
+ * the service has assigned a hub. Symmetric keys, of the device or derived from its group's, by SASL PLAIN; certificates
+ * by TLS alone. Facts: spec-notes/iothub.md, provisioning.
+ */
+
+import { connect } from '../../client/connect.ts'
+import { sasl } from '../../client/sasl.ts'
+import { SaslError, UsageError } from '../../errors.ts'
+import { hubWebSocket, type IotHubOptions } from '../connection/hub-options.ts'
+import { type HostAndPort, splitHost } from '../credentials/login.ts'
+import { createSasToken, deriveDeviceKey } from '../credentials/sas.ts'
+import { withCertificate, type X509Credential } from '../credentials/x509.ts'
+import type { DeviceCredentials } from '../device-client.ts'
+import { ProvisioningLink } from './provisioning-link.ts'
+import { type RegistrationState, textOf } from './provisioning-message.ts'
+
+/** Who asks to be provisioned, how it proves itself, and how to reach the service. One proof is needed. */
+export interface ProvisionOptions extends Omit<IotHubOptions, 'auth' | 'reconnect' | 'tokens' | 'maxQueued'> {
+  /** Of the provisioning service, e.g. `0ne00ABCDEF`. */
+  readonly idScope: string
+  /** Of the device, as enrolled. */
+  readonly registrationId: string
+  /** Proof: the key of the device's own enrolment, or one that was derived for it already; base64. Secret. */
+  readonly key?: string | undefined
+  /** Proof: the key of its group, from which its own is derived; base64. Secret, and best kept away from devices. */
+  readonly groupKey?: string | undefined
+  /** Proof: its certificate. */
+  readonly x509?: X509Credential | undefined
+  /** Handed to the service's allocation, as JSON. */
+  readonly payload?: unknown
+  /** Register although the device is assigned already. Default false. */
+  readonly force?: boolean | undefined
+  /** The service, optionally with `:port`. Default `global.azure-devices-provisioning.net`. */
+  readonly host?: string | undefined
+  /** Milliseconds that all of it may take, above 0; 2^31 − 1 at most are waited for. Default 120,000. */
+  readonly timeoutMs?: number | undefined
+}
+
+/** A device that has been assigned to a hub. */
+export interface ProvisionedDevice {
+  /** Host of the hub. */
+  readonly hub: string
+  readonly deviceId: string
+  readonly registrationId: string
+  /** What `DeviceClient.connect` takes. The proof is in it. */
+  readonly credentials: DeviceCredentials
+  /** How it was assigned, e.g. `initialAssignment`. */
+  readonly substatus: string | undefined
+  /** When it was first registered. */
+  readonly createdAt: Date | undefined
+  /** When the registration last changed. */
+  readonly updatedAt: Date | undefined
+  /** What the service's allocation has for the device, from JSON. */
+  readonly payload: unknown
+}
+
+/**
+ * Registers a device with the provisioning service and waits until it has been assigned to a hub, as often and as long
+ * as the service says. What the service cannot do just now, because it is throttled or failed, is asked again.
+ *
+ * @throws {UsageError} there is no proof, or more than one; an option is missing, a key is not base64, the payload not
+ *   JSON
+ * @throws {SaslError} the service refused the key
+ * @throws {RemoteError} it refused the registration, or has failed or disabled it. `condition` is that of the refusal;
+ *   else `amqp:not-allowed` for a registration that is disabled, otherwise after the error code. `info` has `status`
+ *   (`failed`, `disabled`, `unassigned`, …), `error-code` (HTTP status × 1000 + n, e.g. 401002) and `tracking-id`, as far
+ *   as they are known
+ * @throws {DeliveryError} it took no notice of a request: released, modified, or rejected without a reason
+ * @throws {ProtocolError} an answer that cannot be understood
+ * @throws {TransportError} the service cannot be reached, or its certificate is not trusted
+ * @throws {ClosedError} link or connection ended first
+ *
+ * After `timeoutMs` it rejects with a `TimeoutError`, as `AbortSignal.timeout` does.
+ * Cancellation drops the connection; the service may assign the device all the same.
+ */
+export async function provision(options: ProvisionOptions): Promise<ProvisionedDevice> {
+  const { registrationId, payload, force = false, timeoutMs = 120_000, trace } = options
+  const { place, address, key } = await checked(options)
+  const late = AbortSignal.timeout(Math.min(Math.ceil(timeoutMs), LONGEST_MS))
+  const signal = options.signal ? AbortSignal.any([options.signal, late]) : late
+  signal.throwIfAborted()
+  const { tls, transport, webSocket, proxy } = options
+  const security = key === undefined && !transport ? withCertificate(tls, options.x509) : (tls ?? true)
+  const connection = await connect({
+    ...place,
+    ...(transport === undefined
+      ? { tls: security, webSocket: hubWebSocket(webSocket), proxy }
+      : { transport: typeof transport === 'function' ? transport(place.host) : transport }),
+    sasl: key === undefined ? false : sasl.plain(address, await tokenFor(address, key)),
+    signal,
+    trace,
+  }).catch(error => {
+    if (!(error instanceof SaslError)) throw error
+    throw new SaslError(`registration '${registrationId}': ${error.message}`, error.outcome, error)
+  })
+  try {
+    const link = await ProvisioningLink.attach(connection, address, { signal })
+    const state = await link.register({ registrationId, payload }, force, { signal })
+    return deviceOf(options, key, state)
+  } finally {
+    connection.close().catch(() => {})
+  }
+}
+
+/** What a timer can wait. */
+const LONGEST_MS = 2 ** 31 - 1
+const GLOBAL_HOST = 'global.azure-devices-provisioning.net'
+/** What the service calls the policy of every registration. */
+const KEY_NAME = 'registration'
+const TOKEN_LIFE_MS = 3_600_000
+
+interface Checked {
+  readonly place: HostAndPort
+  readonly address: string
+  /** `undefined` for a certificate. */
+  readonly key: string | undefined
+}
+
+async function checked(options: ProvisionOptions): Promise<Checked> {
+  const { idScope, registrationId, host = GLOBAL_HOST, key, groupKey, x509, timeoutMs = 1 } = options
+  for (const [name, text] of Object.entries({ idScope, registrationId }))
+    if (typeof text !== 'string' || text === '' || text.includes('/'))
+      throw new UsageError(`provisioning: ${name} is a text without a slash, and not empty`)
+  if (typeof timeoutMs !== 'number' || !(timeoutMs > 0))
+    throw new UsageError('provisioning: timeoutMs must be greater than 0')
+  if ([key, groupKey, x509].filter(proof => proof !== undefined).length !== 1)
+    throw new UsageError('provisioning: one of `key`, `groupKey` and `x509` is the proof')
+  return {
+    place: splitHost(host),
+    address: `${idScope}/registrations/${registrationId}`,
+    key: groupKey === undefined ? key : await deriveDeviceKey(groupKey, registrationId),
+  }
+}
+
+function tokenFor(address: string, key: string): Promise<string> {
+  const expiresAt = new Date(Date.now() + TOKEN_LIFE_MS)
+  return createSasToken({ resourceUri: address, key, keyName: KEY_NAME, expiresAt })
+}
+
+function deviceOf(options: ProvisionOptions, key: string | undefined, state: RegistrationState): ProvisionedDevice {
+  const { assignedHub: hub, deviceId } = state
+  return {
+    hub,
+    deviceId,
+    registrationId: options.registrationId,
+    credentials: { hostName: hub, deviceId, ...(key === undefined ? { x509: options.x509 } : { sas: { key } }) },
+    substatus: textOf(state['substatus']),
+    createdAt: dateOf(state['createdDateTimeUtc']),
+    updatedAt: dateOf(state['lastUpdatedDateTimeUtc']),
+    payload: state['payload'],
+  }
+}
+
+function dateOf(value: unknown): Date | undefined {
+  const date = new Date(typeof value === 'string' ? value : Number.NaN)
+  return Number.isNaN(date.getTime()) ? undefined : date
+}
