@@ -115,7 +115,7 @@ export class Gateway {
     if (roles === undefined) return errors.notFound
     if (!this.#options.eventHub.isServedAt(address, this.#connection.remote.hostname)) return errors.notFound
     if (address.kind === 'cbs' && this.#cbsLinks >= MAX_CBS_LINKS) return errors.tooManyCbs
-    if (!this.#allows(address)) return errors.unauthorized
+    if (!this.#allows(address)) return this.#unauthorized()
     if ('deviceId' in address && this.#options.device(address.deviceId, address.moduleId) === undefined)
       return { condition: AmqpCondition.notFound, description: 'there is no such device or module' }
     // A module has its inputs where its telemetry goes.
@@ -179,6 +179,16 @@ export class Gateway {
     return { scope: kind === 'device' ? own : 'hub', type: 'sas' }
   }
 
+  /** Names what was shown, never the token. */
+  #unauthorized(): ErrorInit {
+    const shown = this.#authorisation.scopes.slice(0, MAX_SHOWN).map(scope => `a token for ${scope}`)
+    if (this.#certificate) shown.push(`the certificate of '${this.#certificate.commonName}'`)
+    return {
+      condition: AmqpCondition.unauthorizedAccess,
+      description: `no token or certificate covers this address; shown: ${shown.join(', ') || 'none'}`,
+    }
+  }
+
   /** By a token, or by the certificate. */
   #allows(address: HubAddress): boolean {
     if (this.#authorisation.allows(address)) return true
@@ -213,6 +223,8 @@ const HANDLE_MAX = 262_143
 const MAX_MESSAGE_SIZE = 1_048_576n
 const CREDIT = 1000
 const CBS_CREDIT = 100
+/** Scopes of tokens that a refusal names: a connection may have thousands. */
+const MAX_SHOWN = 3
 /** Clients have two for each session that asks. Peers without a token may have them, and each answer looks through them. */
 const MAX_CBS_LINKS = 64
 
@@ -239,10 +251,6 @@ const servedRoles: Readonly<Partial<Record<HubAddress['kind'], readonly Incoming
 const errors = {
   notFound: { condition: AmqpCondition.notFound, description: 'the address is none of this hub' },
   notImplemented: { condition: AmqpCondition.notImplemented, description: 'the emulator does not serve this address' },
-  unauthorized: {
-    condition: AmqpCondition.unauthorizedAccess,
-    description: 'no token or certificate covers this address',
-  },
   wrongRole: { condition: AmqpCondition.notAllowed, description: 'the address does not serve links of this role' },
   tooManyCbs: {
     condition: AmqpCondition.resourceLimitExceeded,

@@ -90,7 +90,16 @@ export function reasonOf(error: Error & { code?: unknown; reason?: unknown }): s
   if (alert) return alertText(Number(alert[1]))
   if (error.code === 'EPROTO' && typeof error.reason === 'string') return error.reason
   // Several addresses, none of which answered: the message is empty.
-  return error.message.trim() || String(error.code ?? error.name)
+  const text = error.message.trim() || String(error.code ?? error.name)
+  return UNKNOWN_AUTHORITY.test(String(error.code)) ? `${text}; trust it by tls: { ca } or NODE_EXTRA_CA_CERTS` : text
+}
+
+const UNKNOWN_AUTHORITY = /^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY))/
+
+/** Whether a socket's error is that of a certificate that is not trusted, as `node:tls` says it. */
+export function isDistrust(error: unknown): boolean {
+  const code = (error as { code?: unknown } | undefined)?.code
+  return typeof code === 'string' && (/^(ERR_TLS_CERT|CERT_)/.test(code) || UNKNOWN_AUTHORITY.test(code))
 }
 
 /** TLS alerts about certificates. RFC 8446, section 6.2 */

@@ -7,7 +7,7 @@
 
 import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
-import { AmqpCondition, DecodeError, UsageError } from '../errors.ts'
+import { AmqpCondition, ClosedError, DecodeError, UsageError } from '../errors.ts'
 import { deviceAddresses } from './addresses.ts'
 import { HubConnection } from './connection/hub-connection.ts'
 import type { IotHubOptions } from './connection/hub-options.ts'
@@ -226,8 +226,15 @@ export class DeviceClient implements AsyncDisposable {
    *
    * Cancellation stops waiting.
    */
-  twin(options: Abortable = {}): Promise<Twin> {
-    return this.#twin.get(options)
+  async twin(options: Abortable = {}): Promise<Twin> {
+    try {
+      const twin = await this.#twin.get(options)
+      // It may not have heard yet.
+      if (this.#hub.over.aborted) throw new ClosedError('the twin', 'link')
+      return twin
+    } catch (error) {
+      throw this.#hub.explained(error)
+    }
   }
 
   /** Lets the process live as long as the connection does (the default), or not. */

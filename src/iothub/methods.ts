@@ -82,7 +82,7 @@ export class MethodHandlers {
       return { closed, [Symbol.dispose]: () => this.#remove(name, handler) }
     } catch (error) {
       this.#remove(name, handler)
-      throw error
+      throw this.#hub.explained(error)
     }
   }
 

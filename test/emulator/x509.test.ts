@@ -91,6 +91,26 @@ describe('over TLS, without SASL and without CBS', () => {
     await expect(connection.sender('/devices/d1/modules/m/messages/events')).rejects.toMatchObject(unauthorized)
   })
 
+  it('a refusal says what was shown, and never a token', async () => {
+    const hub = await start({ devices: ['d3'] })
+    hub.addDevice('d1', { x509: { thumbprint: own.thumbprint } })
+    const hostName = `localhost:${hub.port}`
+    const wrong = kept(await DeviceClient.connect({ hostName, deviceId: 'd1', x509: other }, { tls: { ca: hub.ca } }))
+    await expect(wrong.sendTelemetry({ body: 'x' })).rejects.toThrow("; shown: the certificate of 'd2'")
+    const login = { host: 'localhost', port: hub.port, tls: { ca: hub.ca } }
+    const nobody = kept(await connect({ ...login, sasl: false }))
+    await expect(nobody.sender('/devices/d1/messages/events')).rejects.toThrow('; shown: none')
+    const key = /SharedAccessKey=([^;]+)/.exec(hub.connectionString({ deviceId: 'd3' }))?.[1] ?? ''
+    const token = await createSasToken({
+      resourceUri: 'localhost/devices/d3',
+      key,
+      expiresAt: new Date(Date.now() + 60_000),
+    })
+    const d3 = kept(await connect({ ...login, sasl: sasl.plain('d3@sas.localhost', token) }))
+    const error = await d3.sender('/devices/d1/messages/events').catch(error => error)
+    expect(error.message).toMatch(/; shown: a token for localhost\/devices\/d3\)?$/)
+  })
+
   it('by EXTERNAL too, and whom the peer says it is counts for nothing', async () => {
     const hub = await start({ devices: ['victim'] })
     hub.addDevice('d1', { x509: { thumbprint: own.thumbprint } })

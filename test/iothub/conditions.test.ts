@@ -98,6 +98,7 @@ describe('errors', () => {
     ['a socket broke', new ClosedError('it', 'connection', new TransportError('reset'), 'transport'), true],
     ['a link ended without a word', new ClosedError('the link', 'link', undefined, 'remote'), true],
     ['no connection', new TransportError('refused'), true],
+    ['a certificate that is not trusted', new TransportError('no', { code: 'CERT_HAS_EXPIRED' }), false],
     ['a silent peer', new IdleTimeoutError(60_000), true],
     ['a refused login', new SaslError('no', 'auth'), false],
     ['a login refused for now', new SaslError('no', 'sys-temp'), true],

@@ -10,6 +10,7 @@ import {
   TransportError,
   UsageError,
 } from '../../errors.ts'
+import { isDistrust } from '../../io/socket.ts'
 import type { RemoteOpen, RequestLink, Session } from '../api.ts'
 import type { RequestLinkOptions, SessionOptions } from '../options.ts'
 
@@ -133,9 +134,3 @@ export function isLasting(error: unknown): boolean {
 /** Whether the server was at fault for a moment, or whatever fetches the secret. */
 const isPassing = ({ outcome, cause }: SaslError): boolean =>
   outcome === 'sys' || outcome === 'sys-temp' || (!outcome && cause instanceof Error && !(cause instanceof AmqpError))
-
-/** What `node:tls` says of a certificate that it does not trust. */
-function isDistrust(cause: unknown): boolean {
-  const code = (cause as { code?: unknown } | undefined)?.code
-  return typeof code === 'string' && /^(ERR_TLS_CERT|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY))/.test(code)
-}

@@ -6,7 +6,7 @@
  * lies in the service and passes by itself. Facts: spec-notes/iothub.md, errors.
  */
 
-import { AmqpError, type AnyAmqpError } from '../../errors.ts'
+import { AmqpError, type AnyAmqpError, type ClosedError } from '../../errors.ts'
 import { QueueFullError } from './queue-full-error.ts'
 
 /** What a condition means on a hub. */
@@ -54,7 +54,8 @@ export function describeCondition(condition: string): ConditionInfo | undefined 
  *
  * @param error  what a client threw, or the condition of it. `undefined`: the peer gave no condition, as when a socket
  *   drops, which is retryable. An unknown condition is not; nor is what is no error of this package, except for a
- *   `TimeoutError` of the platform. An end that nobody gave a reason for is retryable, also where it came from this end.
+ *   `TimeoutError` of the platform. An end that nobody gave a reason for is retryable, as long as the client goes on: what
+ *   one rejects with that was closed or given up is not.
  */
 export function isRetryable(error: unknown): boolean {
   if (error === undefined) return true
@@ -62,6 +63,15 @@ export function isRetryable(error: unknown): boolean {
   if (error instanceof QueueFullError) return true
   if (error instanceof AmqpError) return isRetryableError(error as AnyAmqpError)
   return typeof error === 'object' && error !== null && 'name' in error && error.name === 'TimeoutError'
+}
+
+/** What clients that have ended for good reject with: whatever the reason was, they will not come back. */
+const finalErrors = new WeakSet<ClosedError>()
+
+/** Marks an error as that of a client, or a connection, that is not made again. */
+export function asFinal(error: ClosedError): ClosedError {
+  finalErrors.add(error)
+  return error
 }
 
 /**
@@ -77,10 +87,11 @@ export function isThrottling(error: unknown): boolean {
 function isRetryableError(error: AnyAmqpError): boolean {
   switch (error.code) {
     case 'ERR_AMQP_TRANSPORT':
+      return !isDistrust(error.cause)
     case 'ERR_AMQP_IDLE_TIMEOUT':
       return true
     case 'ERR_AMQP_CLOSED':
-      return isRetryable(error.cause)
+      return !finalErrors.has(error) && isRetryable(error.cause)
     case 'ERR_AMQP_SASL':
       return error.outcome === 'sys-temp'
     case 'ERR_AMQP_DELIVERY':
@@ -92,6 +103,12 @@ function isRetryableError(error: AnyAmqpError): boolean {
     default:
       return false
   }
+}
+
+/** Whether a host could not be reached since its certificate is not trusted: so it will be the next time. */
+function isDistrust(cause: unknown): boolean {
+  const code = (cause as { readonly code?: unknown } | undefined)?.code
+  return typeof code === 'string' && /^(ERR_TLS_CERT|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY))/.test(code)
 }
 
 /** An error whose sender gave no reason is not worth another try, unlike an end without one. */

@@ -17,7 +17,7 @@ import { Doubts } from '../credentials/doubts.ts'
 import { type HubLogin, makeToken, timelyToken } from '../credentials/login.ts'
 import { marginOf, TokenRenewal } from '../credentials/token-renewal.ts'
 import { withCertificate } from '../credentials/x509.ts'
-import { isRetryable } from './conditions.ts'
+import { asFinal, isRetryable } from './conditions.ts'
 import { type Claimant, HubLine } from './hub-line.ts'
 import { attachProperties, checkHubOptions, type IotHubOptions } from './hub-options.ts'
 import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
@@ -51,6 +51,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
   #end: (closure: Closure) => void = () => {}
   readonly #forget: () => void
   #failure: AmqpError | undefined
+  #closure: Closure | undefined
   #isClosing = false
   /** That a link was refused though the token should do. */
   readonly #doubts: Doubts
@@ -139,6 +140,8 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
       this.line.claimants.add(this)
       return this
     } catch (error) {
+      // An event hub, which has a connection of its own, is connected to anew.
+      if (this.#shared && this.withEnd(error) !== error) asFinal(error as ClosedError)
       this.close().catch(() => {})
       throw error
     }
@@ -335,10 +338,11 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
     this.#ended({ by: 'remote', error })
   }
 
-  /** An error as users get it: of what was closed because the hub refused, the reason. */
+  /** An error as users get it: of what was closed with this connection, why that has ended. */
   explained(error: unknown): unknown {
     if (!(error instanceof ClosedError)) return error
-    if (this.#failure !== undefined) return new ClosedError(this.who, 'connection', this.#failure, 'remote')
+    const known = this.withEnd(error)
+    if (known !== error) return known
     // Of the token, which is renewed, a user need not know: it is worth another try. So it is by PLAIN, by a connection.
     const isRenewed = this.#hasToken || (this.#renewal !== undefined && lostConnection(error))
     const isPassing = castsDoubt(error) && isRenewed && this.mending !== undefined && !this.#over.signal.aborted
@@ -349,12 +353,24 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
 
   // ---- its end ---------------------------------------------------------------------------------------------------
 
+  /** An error of something closed, with the reason of the end of this connection, if that has ended for good. */
+  withEnd(error: unknown): unknown {
+    if (!(error instanceof ClosedError)) return error
+    if (!this.#failure && !this.#closure && !this.isClosing) return error
+    // That it may have arrived is worth knowing still.
+    return error.scope === 'delivery' && !this.#failure ? asFinal(error) : this.#closedError()
+  }
+
   #closedError(): ClosedError {
-    return new ClosedError(this.who, 'connection', this.#failure, this.#failure ? 'remote' : 'local')
+    const { by, error } = this.#failure
+      ? { by: 'remote' as const, error: this.#failure }
+      : (this.#closure ?? { by: 'local', error: undefined })
+    return asFinal(new ClosedError(this.who, 'connection', error, by))
   }
 
   #ended(closure: Closure): void {
     if (this.#over.signal.aborted) return
+    this.#closure = closure
     this.#renewal?.stop()
     this.line.claimants.delete(this)
     this.#forget()

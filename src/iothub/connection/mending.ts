@@ -4,7 +4,7 @@
  */
 
 import type { ReconnectOptions } from '../../client/recovery/back-off.ts'
-import { AmqpCondition, ClosedError, RemoteError, type TransportError, UsageError } from '../../errors.ts'
+import { AmqpCondition, ClosedError, RemoteError, UsageError } from '../../errors.ts'
 import { describeCondition, HubCondition, isRetryable, isThrottling } from './conditions.ts'
 
 /** How a client of a hub stays up: connections and links that were lost are made again. */
@@ -72,12 +72,6 @@ export function lostConnection(error: unknown): boolean {
   let at = error
   while (at instanceof ClosedError) at = at.cause
   return at instanceof RemoteError && at.scope === 'connection'
-}
-
-/** Whether a host could not be reached since its certificate is not trusted: so it will be the next time. */
-export function isDistrust({ cause }: TransportError): boolean {
-  const code = (cause as { readonly code?: unknown } | undefined)?.code
-  return typeof code === 'string' && /^(ERR_TLS_CERT|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY))/.test(code)
 }
 
 /** Whether the hub has refused a token for good. What else may go wrong with one is tried again. */

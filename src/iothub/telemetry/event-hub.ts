@@ -24,10 +24,10 @@ import {
 import { type AmqpValue, long } from '../../types/values.ts'
 import { eventHubPartition, parseAddress, serviceAddresses } from '../addresses.ts'
 import { pause, untilAborted } from '../clock.ts'
-import { isRetryable } from '../connection/conditions.ts'
+import { asFinal, isRetryable } from '../connection/conditions.ts'
 import { HubConnection } from '../connection/hub-connection.ts'
 import type { IotHubOptions } from '../connection/hub-options.ts'
-import { castsDoubt, delayBefore, isDistrust } from '../connection/mending.ts'
+import { castsDoubt, delayBefore } from '../connection/mending.ts'
 import { readHost } from '../credentials/connection-string.ts'
 import type { HubLogin } from '../credentials/login.ts'
 import { readEvent, selectorFor, type TelemetryEvent, type TelemetryStart } from './event-mapping.ts'
@@ -151,7 +151,7 @@ export class EventHub {
   }
 
   #closedError(): ClosedError {
-    return new ClosedError(`the client of ${this.#login.who}`, 'connection', undefined, 'local')
+    return asFinal(new ClosedError(`the client of ${this.#login.who}`, 'connection', undefined, 'local'))
   }
 
   async *#read(
@@ -184,7 +184,7 @@ export class EventHub {
         if (this.#isClosing && error instanceof ClosedError) return
         // One that has lived for long was well, though nothing may have come.
         if (performance.now() - attachedAt >= this.#hub.stableMs) attempt = 1
-        if (!(await this.#mend(error, attempt, signal, used))) throw error
+        if (!(await this.#mend(error, attempt, signal, used))) throw this.#hub.withEnd(error)
       } finally {
         await receiver?.close().catch(() => {})
       }
@@ -228,9 +228,9 @@ export class EventHub {
     return used.doubt
   }
 
-  /** It has never been reached, or by no means will be: somebody has to know. */
+  /** It has never been reached: somebody has to know. */
   #isOutOfReach(error: unknown): boolean {
-    return error instanceof TransportError && (this.#last === undefined || isDistrust(error))
+    return error instanceof TransportError && this.#last === undefined
   }
 
   #attach(
@@ -320,7 +320,7 @@ export class EventHub {
       } catch (error) {
         // What is answered is the answer.
         const isAnswer = error instanceof RemoteError && error.scope === 'delivery'
-        if (isAnswer || !(await this.#mend(error, attempt, signal, used))) throw error
+        if (isAnswer || !(await this.#mend(error, attempt, signal, used))) throw this.#hub.withEnd(error)
       }
     }
   }

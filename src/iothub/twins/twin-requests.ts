@@ -5,7 +5,7 @@
  * Facts: spec-notes/iothub.md, twins.
  */
 
-import type { Delivery } from '../../client/api.ts'
+import type { Closure, Delivery } from '../../client/api.ts'
 import type { Abortable } from '../../client/options.ts'
 import { AmqpCondition, ClosedError, DecodeError, LinkCondition, RemoteError } from '../../errors.ts'
 import type { Message } from '../../message/message.ts'
@@ -44,7 +44,7 @@ export class TwinRequests {
   readonly #pair: LinkPair
   readonly #clock: HubClock
   readonly #pending = new Map<string, Pending>()
-  #isClosed = false
+  #closure: Closure | undefined
   /** The connection was lost, and is being made again. */
   #isLost = false
 
@@ -53,8 +53,9 @@ export class TwinRequests {
     this.#pair = pair
     this.#clock = clock
     void this.#receive(onNotification)
-    void pair.closed.then(({ by, error }) => {
-      this.#isClosed = true
+    void pair.closed.then(closure => {
+      const { by, error } = closure
+      this.#closure = closure
       for (const { reject } of [...this.#pending.values()]) reject(new ClosedError('the twin', 'link', error, by))
     })
   }
@@ -71,7 +72,7 @@ export class TwinRequests {
   send({ operation, resource, body }: TwinRequest, { signal }: Abortable): Promise<TwinAnswer> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted()
-      if (this.#isClosed) throw new ClosedError('the twin', 'link')
+      if (this.#closure) throw new ClosedError('the twin', 'link', this.#closure.error, this.#closure.by)
       const id = globalThis.crypto.randomUUID()
       // Requests are settled when they leave: one that the hub drops has no answer, ever.
       const late = (): void => pending.reject(new DOMException(`no answer within ${ANSWER_MS} ms`, 'TimeoutError'))

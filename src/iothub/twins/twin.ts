@@ -168,7 +168,11 @@ export class Twin {
   async #ask(request: TwinRequest, options: Abortable): Promise<TwinAnswer> {
     const { line } = this.#hub
     if (line.isHeld) await untilAborted(line.whenOpen(), options.signal)
-    return line.underway(this.#requests.send(request, options))
+    try {
+      return await line.underway(this.#requests.send(request, options))
+    } catch (error) {
+      throw this.#hub.explained(error)
+    }
   }
 
   #bind(pair: LinkPair): TwinRequests {
