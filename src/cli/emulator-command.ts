@@ -4,9 +4,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type GatewayVersion, IotHubEmulator, type WebSocketServerClass } from '../emulator.ts'
+import { IotHubEmulator, type IotHubEmulatorOptions, type WebSocketServerClass } from '../emulator.ts'
 import { UsageError } from '../index.ts'
 import { Misuse } from './misuse.ts'
+import { openStateFolder } from './state-folder.ts'
 
 /** The options of the command line, as text. */
 export interface EmulatorCommandOptions {
@@ -16,6 +17,8 @@ export interface EmulatorCommandOptions {
   readonly websocket?: boolean | undefined
   readonly 'websocket-port'?: string | undefined
   readonly 'https-port'?: string | undefined
+  readonly 'feedback-ms'?: string | undefined
+  readonly state?: string | undefined
 }
 
 /**
@@ -25,8 +28,11 @@ export interface EmulatorCommandOptions {
  * @throws {Error} a port cannot be used; with what may be done about it
  */
 export async function emulatorCommand(options: EmulatorCommandOptions): Promise<void> {
-  const { device = ['device1'], gateway = 'v1', websocket, 'websocket-port': webSocketPort } = options
+  const { device, gateway = 'v1', websocket, 'websocket-port': webSocketPort } = options
   if (gateway !== 'v1' && gateway !== 'v2') throw new Misuse(`--gateway takes v1 or v2, not "${gateway}"`)
+  const twice = device?.find((id, i) => device.indexOf(id) !== i)
+  if (twice !== undefined) throw new Misuse(`--device ${twice} is given twice`)
+  const feedbackBatchMs = millisecondsOf('--feedback-ms', options['feedback-ms'])
   const hasWebSocket = websocket === true || webSocketPort !== undefined
   const server = hasWebSocket ? webSocketServer() : undefined
   const ports: Ports = {
@@ -37,16 +43,18 @@ export async function emulatorCommand(options: EmulatorCommandOptions): Promise<
   const stopped = new Promise<void>(resolve => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
   })
-  const hub = await start(device, gateway, ports, server)
-  const folder = await mkdtemp(join(tmpdir(), 'fairlead-'))
+  const folder = options.state === undefined ? undefined : await openStateFolder(options.state)
+  const hub = await start({ devices: device, gateway, feedbackBatchMs, state: folder?.state }, ports, server)
+  const temporary = folder === undefined ? await mkdtemp(join(tmpdir(), 'fairlead-')) : undefined
   try {
-    const ca = join(folder, 'ca.pem')
-    await writeFile(ca, hub.ca ?? '')
-    console.log(summary(hub, device, ca))
+    const ca = folder?.ca ?? join(temporary ?? '', 'ca.pem')
+    if (folder === undefined) await writeFile(ca, hub.ca ?? '')
+    else await folder.save(hub.state(), hub.ca ?? '')
+    console.log(summary(hub, ca, options.state))
     await stopped
   } finally {
     await hub.close()
-    await rm(folder, { recursive: true, force: true })
+    if (temporary !== undefined) await rm(temporary, { recursive: true, force: true })
   }
 }
 
@@ -64,6 +72,11 @@ function portOf(option: string, text: string | undefined, otherwise: number): nu
   throw new Misuse(`${option} takes a number from 0 (any free port) to 65535, not "${text}"`)
 }
 
+function millisecondsOf(option: string, text: string | undefined): number | undefined {
+  if (text === undefined || /^\d{1,9}$/.test(text)) return text === undefined ? undefined : Number(text)
+  throw new Misuse(`${option} takes a number of milliseconds, 0 to 999999999, not "${text}"`)
+}
+
 /** Of the package `ws`, as the folder that the command was typed in has it, or as this package does. */
 function webSocketServer(): WebSocketServerClass {
   for (const from of [join(process.cwd(), 'package.json'), import.meta.url]) {
@@ -78,17 +91,21 @@ function webSocketServer(): WebSocketServerClass {
 }
 
 async function start(
-  devices: readonly string[],
-  gateway: GatewayVersion,
+  options: IotHubEmulatorOptions,
   ports: Ports,
   server: WebSocketServerClass | undefined,
 ): Promise<IotHubEmulator> {
   const webSocket = server && { server, port: ports['--websocket-port'] }
   const https = ports['--https-port'] === undefined ? undefined : { port: ports['--https-port'] }
   try {
-    return await IotHubEmulator.start({ devices, gateway, listen: { port: ports['--port'] }, webSocket, https })
+    return await IotHubEmulator.start({ ...options, listen: { port: ports['--port'] }, webSocket, https })
   } catch (error) {
-    if (error instanceof UsageError) throw new Misuse(error.message)
+    // Of what it was given, only ids and a state have not been looked at.
+    if (error instanceof UsageError) {
+      const [, ofState] = /^IoT Hub emulator: state: (.*)/.exec(error.message) ?? []
+      if (ofState !== undefined) throw new Misuse(`--state: ${ofState}; take another folder, or empty this one`)
+      throw new Misuse(`--device: ${error.message.replace('device registry: ', '')}`)
+    }
     const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
     const { message } = error as Error
     const option = message.includes('WebSockets')
@@ -102,8 +119,8 @@ async function start(
   }
 }
 
-function summary(hub: IotHubEmulator, devices: readonly string[], ca: string): string {
-  const rows = devices.map(deviceId => [`device ${deviceId}`, hub.connectionString({ deviceId })])
+function summary(hub: IotHubEmulator, ca: string, state: string | undefined): string {
+  const rows = hub.state().devices.map(({ deviceId }) => [`device ${deviceId}`, hub.connectionString({ deviceId })])
   rows.push(['service', hub.connectionString({ service: true })])
   if (hub.webSocketPort !== 0)
     rows.push([
@@ -115,7 +132,7 @@ function summary(hub: IotHubEmulator, devices: readonly string[], ca: string): s
   const width = Math.max(...rows.map(([name = '']) => name.length))
   const lines = rows.map(([name = '', text]) => `  ${name.padEnd(width)}  ${text}`)
   return [
-    `An IoT Hub in this process, on localhost:${hub.port}, with keys and a certificate made for this run`,
+    `An IoT Hub in this process, on localhost:${hub.port}, with keys and a certificate ${state === undefined ? 'made for this run' : `kept in ${state}`}`,
     '',
     ...lines,
     '',

@@ -30,9 +30,11 @@ options of emulator
   --port N            listen on 127.0.0.1:N (default 5671; 0: any free port)
   --device ID         a device that exists; may be given again (default device1)
   --gateway v1|v2     which kind of gateway it looks like (default v1)
+  --state DIR         keep keys and CA in this folder: started again with it, it is the same hub to its clients
   --websocket         WebSockets too; needs the package ws
   --websocket-port N  and where (default any free port; clients of Microsoft's know only 443)
   --https-port N      HTTPS too, on 127.0.0.1:N, by which back ends call methods and change twins
+  --feedback-ms N     feedback is gathered for so long before back ends get it (default 15000)
 
 options of both
   --version         prints the version
@@ -69,7 +71,16 @@ async function runEmulator(values: ReturnType<typeof parse>['values'], target: s
 }
 
 const DEMO_OPTIONS = ['ca', 'trace', 'insecure-auth', 'timeout'] as const
-const EMULATOR_OPTIONS = ['port', 'device', 'gateway', 'websocket', 'websocket-port', 'https-port'] as const
+const EMULATOR_OPTIONS = [
+  'port',
+  'device',
+  'gateway',
+  'websocket',
+  'websocket-port',
+  'https-port',
+  'feedback-ms',
+  'state',
+] as const
 
 function refuseOptions(command: string, values: Readonly<Record<string, unknown>>, options: readonly string[]): void {
   const wrong = options.find(option => values[option] !== undefined)
@@ -112,6 +123,8 @@ function parse(args: string[]) {
         websocket: { type: 'boolean' },
         'websocket-port': { type: 'string' },
         'https-port': { type: 'string' },
+        'feedback-ms': { type: 'string' },
+        state: { type: 'string' },
         version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },

@@ -75,14 +75,24 @@ export class DeviceRegistry {
   /**
    * @param hostNames  hosts that a token may name, without scheme; ports and case are left aside
    * @param eventHub   tokens for it are signed by the other key rule
-   * @throws {UsageError} if there is none
+   * @param policies   keys of policies, by name; each default is new ones
+   * @throws {UsageError} if there is no host name, or a key is not base64
    */
-  constructor(hostNames: readonly string[], eventHub?: EventHubName) {
+  constructor(
+    hostNames: readonly string[],
+    eventHub?: EventHubName,
+    policies: Readonly<Record<string, Partial<KeyPair>>> = {},
+  ) {
     if (hostNames.length === 0) throw new UsageError('device registry: at least one host name is needed')
     this.#hostNames = new Set(hostNames.map(name => splitResource(name).host))
     this.#eventHub = eventHub
     for (const [name, rights] of Object.entries(defaultPolicies))
-      this.#policies.set(name, { name, rights, ...newKeys() })
+      this.#policies.set(name, { name, rights, ...newKeys(policies[name]) })
+  }
+
+  /** All policies. */
+  policies(): IterableIterator<HubPolicy> {
+    return this.#policies.values()
   }
 
   /** All devices, in the order added. */
@@ -273,6 +283,6 @@ function randomKey(): string {
 function checkId(id: string, what: string): void {
   if (/^[\w\-:.+%#*?!(),=@$']{1,128}$/.test(id)) return
   throw new UsageError(
-    `device registry: a ${what} id has 1 … 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ $ '`,
+    `device registry: '${id}' is no ${what} id, which has 1 … 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ $ '`,
   )
 }

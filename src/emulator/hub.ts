@@ -24,6 +24,7 @@ import { checkPlain, EXTERNAL_IDENTITY } from './plain-login.ts'
 import { checkProvisioningLogin, ProvisioningNode } from './provisioning/provisioning-node.ts'
 import { ProvisioningService } from './provisioning/provisioning-service.ts'
 import { type QuotaOptions, Quotas } from './quotas.ts'
+import { type EmulatorState, logStart, registryState, restoreDevices } from './state.ts'
 import { EventLog } from './telemetry/event-log.ts'
 
 /** How a {@link Hub} behaves. Defaults and ranges: `IotHubEmulatorOptions`. */
@@ -40,6 +41,7 @@ export interface HubOptions {
   readonly consumerGroups?: readonly string[] | undefined
   readonly eventHubHostName?: string | undefined
   readonly quotas?: boolean | QuotaOptions | undefined
+  readonly state?: EmulatorState | undefined
 }
 
 /** How long a new hub keeps telemetry. */
@@ -62,6 +64,7 @@ export class Hub {
   /** Of files that devices have uploaded. */
   readonly fileNotifications: FileNotificationNode
   readonly #hubName: string
+  readonly #createdAt: number
   readonly #options: HubOptions
   readonly #clock: EmulatorClock
   readonly #tokenSkewMs: number
@@ -77,12 +80,20 @@ export class Hub {
    * @throws {UsageError} if `partitions` or a quota is out of range
    */
   constructor(hostName: string, options: HubOptions) {
-    const { clock = systemClock, partitions, tokenSkewMs = 300_000, feedbackBatchMs = 15_000, lockMs } = options
+    const { clock = systemClock, partitions, state, tokenSkewMs = 300_000, feedbackBatchMs = 15_000, lockMs } = options
     this.#hubName = hostName.split('.', 1)[0] ?? hostName
     const eventHub = { hostName: options.eventHubHostName ?? hostName, name: `iothub-ehub-${this.#hubName}` }
-    this.registry = new DeviceRegistry([hostName], eventHub)
-    this.provisioning = new ProvisioningService(hostName, this.registry, clock, tokenSkewMs)
-    this.events = new EventLog({ partitions, retentionMs: options.retentionMs ?? DAY_MS, now: () => clock.now() })
+    this.registry = new DeviceRegistry([hostName], eventHub, state?.policies)
+    this.provisioning = new ProvisioningService(hostName, this.registry, clock, tokenSkewMs, state?.idScope)
+    const begin = logStart(state, clock.now())
+    this.events = new EventLog({
+      partitions,
+      retentionMs: options.retentionMs ?? DAY_MS,
+      now: () => clock.now(),
+      begin,
+    })
+    this.#createdAt = state?.createdAt ?? clock.now()
+    if (state !== undefined) restoreDevices(this.registry, state.devices)
     this.eventHub = new EventHubNode({
       ...eventHub,
       clock,
@@ -104,6 +115,11 @@ export class Hub {
       quotas: this.#quotas,
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
     })
+  }
+
+  /** What is kept of it, but for the certificate. */
+  state(): EmulatorState {
+    return { createdAt: this.#createdAt, idScope: this.provisioning.idScope, ...registryState(this.registry) }
   }
 
   /** What the hub says of itself, as real gateways do, and whom it lets in. */

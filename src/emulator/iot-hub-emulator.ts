@@ -26,12 +26,13 @@ import type { WebSocketServerClass } from './listening/websocket-listener.ts'
 import type { DeviceNode } from './nodes/device-node.ts'
 import type { EmulatorProvisioning } from './provisioning/provisioning-service.ts'
 import type { QuotaOptions } from './quotas.ts'
+import { checkState, type EmulatorState } from './state.ts'
 import type { RecordedTelemetry } from './telemetry/event-log.ts'
 import { type TwinView, twinView, type UpdateDesiredOptions, updateDesired } from './twins/twin-view.ts'
 
 /** How an emulator is set up. */
 export interface IotHubEmulatorOptions {
-  /** Ids of the devices that exist from the start. Default `['device1']`. */
+  /** Ids of the devices that exist from the start, beside those of `state`. Default `['device1']`, with a `state` none. */
   readonly devices?: readonly string[] | undefined
   /** The host that connection strings name, without port; clients must be able to reach it. Default `'localhost'`. */
   readonly hostName?: string | undefined
@@ -81,6 +82,11 @@ export interface IotHubEmulatorOptions {
    * case. Default false.
    */
   readonly quotas?: boolean | QuotaOptions | undefined
+  /**
+   * What {@link IotHubEmulator.state} of an earlier hub gave, for clients to find the same one again: keys, certificate,
+   * id scope. Default: all are made anew.
+   */
+  readonly state?: EmulatorState | undefined
 }
 
 /** Where an emulator listens. */
@@ -130,7 +136,7 @@ export interface SendToDeviceOptions {
 
 /** A hub. Make it with {@link IotHubEmulator.start}. */
 export class IotHubEmulator implements AsyncDisposable {
-  /** Of the authority that signed the certificate of this run, PEM; `undefined` without TLS or with TLS of your own. */
+  /** Of the authority that signed the certificate, PEM; `undefined` without TLS or with TLS of your own. */
   readonly ca: string | undefined
   /** The port that is listened on; 0 for a hub in memory. */
   readonly port: number
@@ -143,7 +149,7 @@ export class IotHubEmulator implements AsyncDisposable {
   readonly #hub: Hub
 
   private constructor(hub: Hub, listening: Listening, hostName: string) {
-    this.ca = listening.ca
+    this.ca = listening.certificate?.ca
     this.port = listening.port
     this.webSocketPort = listening.webSocketPort
     this.httpsPort = listening.httpsPort
@@ -156,16 +162,19 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 
   /**
-   * Starts a hub with the given devices and the policies of a new one, all with fresh keys.
+   * Starts a hub with the given devices and the policies of a new one, all with fresh keys but for those of `state`.
    *
-   * @throws {UsageError} a device id is invalid or given twice, or an option is out of range
+   * @throws {UsageError} a device id is invalid or given twice, an option is out of range, or `state` is none, or its
+   *   certificate has ended or is for another host
    * @throws {TransportError} the port is taken or may not be used
    */
   static async start(options: IotHubEmulatorOptions = {}): Promise<IotHubEmulator> {
     const { hostName = 'localhost' } = options
     checkOptions(options)
     const hub = new Hub(hostName, options)
-    for (const deviceId of options.devices ?? ['device1']) hub.registry.addDevice(deviceId)
+    const kept = options.state?.devices.map(({ deviceId }) => deviceId)
+    for (const deviceId of options.devices ?? (kept ? [] : ['device1']))
+      if (!kept?.includes(deviceId)) hub.registry.addDevice(deviceId)
     return new IotHubEmulator(hub, await listenFor(hub, { ...options, hostName }), hostName)
   }
 
@@ -377,6 +386,11 @@ export class IotHubEmulator implements AsyncDisposable {
     this.#hub.fileNotifications.notify(upload)
   }
 
+  /** What a later hub needs for clients of this one to find it again, as it stands. A copy. Secret. */
+  state(): EmulatorState {
+    return { ...this.#hub.state(), tls: this.#listening.certificate }
+  }
+
   /** Stops listening, closes every connection and ends the iterations over telemetry. */
   async close(): Promise<void> {
     this.#hub.close()
@@ -405,6 +419,7 @@ function checkOptions(options: IotHubEmulatorOptions): void {
     if (!(value >= 0)) throw new UsageError(`IoT Hub emulator: ${name} must not be negative`)
   if (!(Number.isInteger(maxDeliveryCount) && maxDeliveryCount >= 1 && maxDeliveryCount <= 100))
     throw new UsageError('IoT Hub emulator: maxDeliveryCount must be 1 … 100')
+  if (options.state !== undefined) checkState(options.state)
   if (gateway !== 'v1' && gateway !== 'v2') throw new UsageError("IoT Hub emulator: gateway is 'v1' or 'v2'")
 }
 

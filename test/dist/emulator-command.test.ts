@@ -1,14 +1,26 @@
 /** `fairlead emulator`, installed from the tarball: what it prints serves to connect, and how it ends. Needs `npm run build`. */
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
+
 import { provision } from '../../src/iothub/provisioning/provisioning.ts'
+import { ServiceClient } from '../../src/iothub/service-client.ts'
 
 const root = new URL('../../', import.meta.url).pathname
 let folder = ''
@@ -91,6 +103,103 @@ test('prints what is needed to connect, and ends with Ctrl-C', async () => {
   expect(existsSync(file)).toBe(false)
 })
 
+test('--feedback-ms: feedback is there sooner', async () => {
+  const command = run('emulator', '--port', '0', '--feedback-ms', '50')
+  const out = await command.printed('Ctrl-C')
+  const tls = { ca: readFileSync(found(/^ +CA +(\S+)$/m, out), 'utf8') }
+  const device = await DeviceClient.connect(found(/^ +device device1 +(\S+)$/m, out), { tls })
+  const service = await ServiceClient.connect(found(/^ +service +(\S+)$/m, out), { tls })
+  await service.sendToDevice('device1', { body: 'x', messageId: 'm1', ack: 'full' })
+  for await (const message of device.messages()) {
+    await message.complete()
+    break
+  }
+  for await (const batch of service.feedback({ signal: AbortSignal.timeout(3_000) })) {
+    expect(batch.records[0]?.originalMessageId).toBe('m1')
+    await batch.complete()
+    break
+  }
+  await Promise.all([device.close(), service.close()])
+  command.child.kill('SIGINT')
+  expect(await command.ended).toMatchObject({ code: 0 })
+})
+
+test.each(['SIGINT', 'SIGKILL'] as const)('--state: clients outlive a restart, after %s', async signal => {
+  const state = join(folder, `state-${signal}`)
+  const options = ['emulator', '--device', 'd1', '--state', state]
+  const first = run(...options, '--port', '0')
+  const out = await first.printed('Ctrl-C')
+  expect(out).toContain(`kept in ${state}`)
+  const file = found(/^ +CA +(\S+)$/m, out)
+  const modes = [state, file, join(state, 'emulator.json')].map(path => statSync(path).mode & 0o777)
+  expect([file, ...modes]).toEqual([join(state, 'ca.pem'), 0o700, 0o600, 0o600])
+  const port = found(/on localhost:(\d+)/, out)
+  const tls = { ca: readFileSync(file, 'utf8') }
+  const reconnect = { initialMs: 50, maxMs: 200 }
+  const device = await DeviceClient.connect(found(/^ +device d1 +(\S+)$/m, out), { tls, reconnect })
+  const service = await ServiceClient.connect(found(/^ +service +(\S+)$/m, out), { tls, reconnect })
+  const bodies: string[] = []
+  const offsets: bigint[] = []
+  const reading = (async () => {
+    for await (const { body, offset } of service.telemetry({ from: 'start', signal: AbortSignal.timeout(20_000) })) {
+      offsets.push(BigInt(offset))
+      if (bodies.push(new TextDecoder().decode(body)) === 3) return
+    }
+  })()
+  await device.sendTelemetry({ body: 'one' })
+  await device.sendTelemetry({ body: 'two' })
+  while (bodies.length < 2) await new Promise(resolve => setTimeout(resolve, 20))
+  first.child.kill(signal)
+  await first.ended
+  const second = run(...options, '--device', 'd2', '--port', port)
+  const again = await second.printed('Ctrl-C')
+  const rowsOf = (text: string) => text.match(/^ +(device d1|service|provisioning|CA) .*$/gm)?.map(row => row.trim())
+  expect(rowsOf(again)?.map(row => row.replace(/ +/g, ' '))).toEqual(rowsOf(out)?.map(row => row.replace(/ +/g, ' ')))
+  expect(again).toContain('device d2')
+  await device.sendTelemetry({ body: 'three' })
+  await reading
+  expect(bodies).toEqual(['one', 'two', 'three'])
+  expect(offsets[2]).toBeGreaterThan(offsets[1] ?? 0n)
+  await Promise.all([device.close(), service.close()])
+  second.child.kill('SIGINT')
+  expect(await second.ended).toMatchObject({ code: 0, err: '' })
+  // Devices that it has are there without being named.
+  const third = run('emulator', '--state', state, '--port', '0')
+  expect((await third.printed('Ctrl-C')).match(/device \w+/g)).toEqual(['device d1', 'device d2'])
+  third.child.kill('SIGINT')
+  await third.ended
+})
+
+test('--state: a folder of something else, or none, is misuse, and is left as it is', async () => {
+  const at = (name: string, text?: string): string => {
+    mkdirSync(join(folder, name))
+    if (text !== undefined) writeFileSync(join(folder, name, 'emulator.json'), text)
+    return name
+  }
+  writeFileSync(join(folder, at('other'), 'notes.txt'), 'mine')
+  const foreign = 'take another folder'
+  for (const [name, said] of [
+    ['other', 'holds something else (notes.txt)'],
+    ['package.json', '--state package.json: is no folder'],
+    ['/proc/nowhere', '--state /proc/nowhere: the folder that it is to be in is not there'],
+    [at('torn', '{'), 'emulator.json is not of this command'],
+    [at('empty', 'null'), foreign],
+    [at('foreign', '{"name":"x"}'), foreign],
+    [at('keys', '{"createdAt":1,"idScope":"a","policies":{"service":{"primaryKey":"?"}},"devices":[]}'), foreign],
+    [
+      at('tls', '{"createdAt":1,"idScope":"a","policies":{},"devices":[],"tls":{"ca":"a","cert":"b","key":"c"}}'),
+      'the certificate or its key is not in PEM',
+    ],
+  ] as const) {
+    const { code, err } = await run('emulator', '--port', '0', '--state', name).ended
+    expect([name, code]).toEqual([name, 2])
+    expect(err).toContain('--state')
+    expect(err).toContain(said)
+  }
+  expect(readFileSync(join(folder, 'torn/emulator.json'), 'utf8')).toBe('{')
+  expect(readdirSync(join(folder, 'other'))).toEqual(['notes.txt'])
+})
+
 test('--websocket listens with the ws of the folder; without one it says so', async () => {
   const without = await run('emulator', '--port', '0', '--websocket').ended
   expect(without).toMatchObject({ code: 2 })
@@ -128,8 +237,9 @@ test.each([
   [['emulator', '--websocket-port', '-1'], '--websocket-port'],
   [['emulator', '--https-port', '-1'], '--https-port'],
   [['emulator', '--gateway', 'v3'], '--gateway takes v1 or v2, not "v3"'],
-  [['emulator', '--device', 'a/b', '--port', '0'], 'device id'],
-  [['emulator', '--device', 'a', '--device', 'a', '--port', '0'], "device 'a' exists"],
+  [['emulator', '--device', 'a b', '--port', '0'], "--device: 'a b' is no device id, which has 1 … 128 ASCII letters"],
+  [['emulator', '--device', 'a', '--device', 'b', '--device', 'a', '--port', '0'], '--device a is given twice'],
+  [['emulator', '--feedback-ms', '1s'], '--feedback-ms takes a number of milliseconds, 0 to 999999999, not "1s"'],
   [['emulator', 'd1'], 'a device is --device d1'],
   [['emulator', '--trace'], 'emulator has no option --trace'],
   [['demo', '--port', '1'], 'demo has no option --port'],

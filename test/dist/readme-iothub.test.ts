@@ -4,7 +4,7 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -66,6 +66,32 @@ beforeAll(() => {
 afterAll(() => {
   for (const child of children) child.kill('SIGKILL')
   rmSync(folder, { recursive: true, force: true })
+})
+
+test('a service that gets no feedback says so, and ends', { timeout: 60_000 }, async () => {
+  const emulator = run(join(root, 'dist/cli/main.js'), ['emulator', '--port', '0', '--device', 'd1'])
+  await emulator.until('Ctrl-C')
+  const printed = (what: RegExp): string => what.exec(emulator.said())?.[1] ?? ''
+  // As it is printed, but for its patience.
+  const text = readFileSync(join(folder, 'service.mjs'), 'utf8')
+  expect(text).toContain('60_000')
+  writeFileSync(join(folder, 'impatient.mjs'), text.replace('60_000', '1_000'))
+  const service = run('impatient.mjs', [], {
+    NODE_EXTRA_CA_CERTS: printed(/NODE_EXTRA_CA_CERTS=(\S+)/),
+    IOTHUB_SERVICE_CONNECTION_STRING: printed(/^ +service +(\S+)$/m),
+  })
+  expect([await service.ended, service.said()]).toEqual([
+    1,
+    'no feedback in time: the device has not taken the command, or another program has the feedback\n',
+  ])
+  emulator.child.kill('SIGINT')
+  expect(await emulator.ended).toBe(0)
+})
+
+test('the terminal blocks show connection strings as the emulator prints them, with a port', () => {
+  const shown = lines.filter(line => line.startsWith('    export IOTHUB_')).join('\n')
+  expect(shown.match(/HostName=localhost:5671;/g)).toHaveLength(2)
+  expect(shown).not.toContain('HostName=localhost;')
 })
 
 test('device, service and caller do their work, and end on their own or by Ctrl-C', { timeout: 60_000 }, async () => {

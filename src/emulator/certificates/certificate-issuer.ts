@@ -106,6 +106,29 @@ export class CertificateIssuer {
   }
 }
 
+/**
+ * Looks at a certificate that was made before.
+ *
+ * @returns what is wrong with it; `undefined` for nothing
+ */
+export async function faultOf(
+  { cert, key }: IssuedCertificate,
+  hostNames: readonly string[],
+  now: number,
+): Promise<string | undefined> {
+  const { createPrivateKey, X509Certificate } = await import('node:crypto')
+  try {
+    const certificate = new X509Certificate(cert)
+    if (!certificate.checkPrivateKey(createPrivateKey(key))) return 'the key is not that of the certificate'
+    if (Date.parse(certificate.validTo) <= now) return `the certificate ended on ${certificate.validTo}`
+    const isFor = (name: string) => (/^[\d.]+$|:/.test(name) ? certificate.checkIP(name) : certificate.checkHost(name))
+    const other = hostNames.find(name => !isFor(name))
+    return other === undefined ? undefined : `the certificate is not for ${other}`
+  } catch {
+    return 'the certificate or its key is not in PEM'
+  }
+}
+
 /** An extension of a certificate. @param value  DER */
 export function extension(id: string, isCritical: boolean, value: Uint8Array): Uint8Array {
   return sequence(objectIdentifier(id), ...(isCritical ? [booleanTrue()] : []), octetString(value))

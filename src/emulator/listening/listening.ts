@@ -8,19 +8,21 @@ import type { TlsOptions } from 'node:tls'
 import type { Listener } from '../../client/api.ts'
 import { listen } from '../../client/serving/listen.ts'
 import type { Transport } from '../../io/transport.ts'
-import { createCertificate } from '../certificates/certificate.ts'
+import { type Certificate, createCertificate } from '../certificates/certificate.ts'
+import { faultOf } from '../certificates/certificate-issuer.ts'
 import { systemClock } from '../clock.ts'
 import { withFaults } from '../faults/https-faults.ts'
 import type { Hub } from '../hub.ts'
 import type { IotHubEmulatorOptions } from '../iot-hub-emulator.ts'
+import { stateError } from '../state.ts'
 import { type HttpsListener, listenHttps } from './https-listener.ts'
 import { ServiceApi } from './service-api.ts'
 import { listenWebSockets, type WebSocketListener } from './websocket-listener.ts'
 
 /** What accepts the connections of a hub. */
 export interface Listening {
-  /** Of the authority that signed the certificate of this run, PEM; `undefined` where there is none. */
-  readonly ca: string | undefined
+  /** That made for this run, or kept from an earlier one; `undefined` where there is none. */
+  readonly certificate: Certificate | undefined
   /** 0 for a hub in memory. */
   readonly port: number
   /** 0 without. */
@@ -46,7 +48,11 @@ export async function listenFor(
   const hostNames = [hostName, ...(options.eventHubHostName === undefined ? [] : [options.eventHubHostName])]
   const given = where === 'memory' ? undefined : where.tls
   const isOwnTls = given === undefined && (where !== 'memory' || webSocket !== undefined || https !== undefined)
-  const certificate = isOwnTls ? await createCertificate({ hostNames }) : undefined
+  const certificate = isOwnTls
+    ? (options.state?.tls ?? (await createCertificate({ hostNames, validDays: 825 })))
+    : undefined
+  const fault = certificate && certificate === options.state?.tls && (await faultOf(certificate, hostNames, Date.now()))
+  if (fault) throw stateError(fault)
   const identity = given ?? { cert: certificate?.cert, key: certificate?.key }
   // Asked for, not required: devices with keys have none. Whom one proves is asked of each link.
   const tls: TlsOptions = { requestCert: true, rejectUnauthorized: false, ...identity }
@@ -68,7 +74,7 @@ export async function listenFor(
     throw error
   }
   return {
-    ca: certificate?.ca,
+    certificate,
     port: where === 'memory' ? 0 : listener.port,
     webSocketPort: webSockets?.port ?? 0,
     httpsPort: api?.port ?? 0,

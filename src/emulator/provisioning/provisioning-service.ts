@@ -100,9 +100,9 @@ export class ProvisioningService implements EmulatorProvisioning {
   readonly #operations = new Map<string, Underway>()
   readonly #createdAt = new Map<string, string>()
 
-  constructor(host: string, registry: DeviceRegistry, clock: EmulatorClock, tokenSkewMs: number) {
+  constructor(host: string, registry: DeviceRegistry, clock: EmulatorClock, tokenSkewMs: number, idScope?: string) {
     this.host = host
-    this.idScope = `0ne00${hexId(4).toUpperCase()}`
+    this.idScope = idScope ?? `0ne00${hexId(4).toUpperCase()}`
     this.#registry = registry
     this.#clock = clock
     this.#tokenSkewMs = tokenSkewMs

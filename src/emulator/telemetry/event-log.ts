@@ -46,9 +46,9 @@ export interface TelemetryInit {
 export interface RecordedTelemetry extends TelemetryInit {
   /** Which partition it is in, `'0'` to the number of partitions − 1. */
   readonly partition: string
-  /** Position in the partition, from 0, without gaps. */
+  /** Position in the partition, from 0, or from more for a hub with a state, without gaps. */
   readonly sequenceNumber: bigint
-  /** Bytes before it in the partition, as decimal text. */
+  /** Bytes before it in the partition, as decimal text; more for a hub with a state. */
   readonly offset: string
   readonly enqueuedAt: Date
 }
@@ -65,6 +65,14 @@ export interface EventLogOptions {
   readonly retentionMs?: number | undefined
   /** The time by which they age, in ms since 1970. Default: that of this machine. */
   readonly now?: (() => number) | undefined
+  /** What the first event of each partition has. Default: both 0. */
+  readonly begin?: LogStart | undefined
+}
+
+/** Both ≥ 0. */
+export interface LogStart {
+  readonly offset: bigint
+  readonly sequenceNumber: bigint
 }
 
 /** What a log says of one of its partitions. */
@@ -73,6 +81,8 @@ export interface PartitionState {
   readonly beginSequenceNumber: bigint
   /** What the next event will have. */
   readonly nextSequenceNumber: bigint
+  /** What the next event will have. */
+  readonly nextOffset: bigint
   /** The newest event; `undefined` when there never was one. */
   readonly last: RecordedTelemetry | undefined
 }
@@ -110,6 +120,7 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
       maxEvents = 100_000,
       maxBytes = 128 << 20,
       retentionMs = Number.POSITIVE_INFINITY,
+      begin = { offset: 0n, sequenceNumber: 0n },
     } = options
     if (!(Number.isInteger(partitions) && partitions >= 1 && partitions <= 32))
       throw new UsageError('event log: partitions must be 1 … 32')
@@ -118,8 +129,8 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
     if (!(retentionMs > 0)) throw new UsageError('event log: retentionMs must be greater than 0')
     this.#partitions = Array.from({ length: partitions }, (_, index) => ({
       id: `${index}`,
-      nextSequenceNumber: 0n,
-      nextOffset: 0n,
+      nextSequenceNumber: begin.sequenceNumber,
+      nextOffset: begin.offset,
       events: new Tail<RecordedTelemetry>(),
       last: undefined,
     }))
@@ -165,8 +176,8 @@ export class EventLog implements AsyncIterable<RecordedTelemetry, undefined> {
   partition(id: string): PartitionState | undefined {
     const partition = this.#partition(id)
     if (partition === undefined) return undefined
-    const { nextSequenceNumber, last } = partition
-    return { beginSequenceNumber: beginOf(partition), nextSequenceNumber, last }
+    const { nextSequenceNumber, nextOffset, last } = partition
+    return { beginSequenceNumber: beginOf(partition), nextSequenceNumber, nextOffset, last }
   }
 
   /** The first event of a partition that is numbered `sequenceNumber` or higher and still kept, if there is one. */

@@ -52,14 +52,16 @@ export function selectorOf(source: Readonly<SourceInit> | null): string | undefi
  * @returns a text that says what is wrong, for an offset or number that the partition has not come to
  */
 export function startOf(log: EventLog, partition: string, position: StartPosition | undefined): bigint | string {
-  const { beginSequenceNumber = 0n, nextSequenceNumber = 0n, last } = log.partition(partition) ?? {}
+  const { beginSequenceNumber = 0n, nextSequenceNumber = 0n, nextOffset = 0n, last } = log.partition(partition) ?? {}
   if (position === undefined) return beginSequenceNumber
   if (position.by === 'latest') return nextSequenceNumber
   const { by, value, isInclusive } = position
   const isBefore = (at: bigint): boolean => (isInclusive ? at < value : at <= value)
   switch (by) {
     case 'offset':
-      if (value > BigInt(last?.offset ?? 0)) return `the offset '${value}' is beyond the last, '${last?.offset ?? -1}'`
+      // Without an event, the offset may be of one that a hub before this one had.
+      if (value > BigInt(last?.offset ?? nextOffset))
+        return `the offset '${value}' is beyond the last, '${last?.offset ?? -1}'`
       return log.firstNot(partition, event => isBefore(BigInt(event.offset)))
     case 'sequenceNumber':
       // What has not come yet may be waited for by its number, but no further.

@@ -1,0 +1,68 @@
+/** What of an emulator outlives a restart: `state()` of one, `start({ state })` of the next. */
+
+import { expect, test } from 'vitest'
+import { createCertificate } from '../../src/emulator/certificates/certificate.ts'
+import { faultOf } from '../../src/emulator/certificates/certificate-issuer.ts'
+import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import type { EmulatorState } from '../../src/emulator/state.ts'
+import { UsageError } from '../../src/errors.ts'
+
+const thumbprint = 'AB'.repeat(32)
+
+/** As it comes out of a file. */
+async function kept(): Promise<EmulatorState> {
+  await using hub = await IotHubEmulator.start({ devices: ['d1'] })
+  hub.addModule('d1', 'm1')
+  hub.addDevice('d2', { x509: { thumbprint } })
+  return JSON.parse(JSON.stringify(hub.state()))
+}
+
+test('the next hub has the same keys, modules, certificate and id scope, and gives the same state', async () => {
+  const state = await kept()
+  await using hub = await IotHubEmulator.start({ state })
+  expect(JSON.parse(JSON.stringify(hub.state()))).toEqual(state)
+  expect(hub.ca).toBe(state.tls?.ca)
+  expect(hub.provisioning.idScope).toBe(state.idScope)
+  const keyIn = (text: string): string | undefined => /SharedAccessKey=(.*)/.exec(text)?.[1]
+  expect(keyIn(hub.connectionString({ deviceId: 'd1' }))).toBe(state.devices[0]?.primaryKey)
+  expect(keyIn(hub.connectionString({ deviceId: 'd1', moduleId: 'm1' }))).toBe(state.devices[0]?.modules[0]?.primaryKey)
+  expect(keyIn(hub.connectionString({ service: true }))).toBe(state.policies['service']?.primaryKey)
+  expect(hub.connectionString({ deviceId: 'd2' })).toContain('x509=true')
+  expect(() => hub.connectionString({ deviceId: 'device1' })).toThrow('there is no device')
+})
+
+test('devices that are named beside those of the state are added', async () => {
+  const state = await kept()
+  await using hub = await IotHubEmulator.start({ state, devices: ['d1', 'd3'], listen: 'memory' })
+  expect(hub.state().devices.map(({ deviceId }) => deviceId)).toEqual(['d1', 'd2', 'd3'])
+  expect(hub.state().devices[0]).toMatchObject({ primaryKey: state.devices[0]?.primaryKey })
+})
+
+test('what is no state, or does not serve any more, is a UsageError', async () => {
+  const state = await kept()
+  const tls = await createCertificate()
+  const [device] = state.devices
+  for (const [changed, said] of [
+    [null, 'an object is missing'],
+    [{}, 'createdAt is no time'],
+    [{ ...state, idScope: 'a/b' }, 'idScope is none'],
+    [{ ...state, tls: { ca: 'a', cert: 'b' } }, 'tls has not ca, cert and key'],
+    [{ ...state, tls: { ca: 'a', cert: 'b', key: 'c' } }, 'not in PEM'],
+    [{ ...state, tls: { ...state.tls, key: tls.key } }, 'the key is not that of the certificate'],
+    [{ ...state, policies: { service: { primaryKey: '?', secondaryKey: '?' } } }, 'a key is not base64'],
+    [{ ...state, policies: { service: 1 } }, 'an object is missing'],
+    [{ ...state, devices: {} }, 'devices is no list'],
+    [{ ...state, devices: [{ ...device, modules: undefined }] }, 'modules is no list'],
+    [{ ...state, devices: [device, device] }, "device 'd1' exists"],
+  ] as const) {
+    const started = IotHubEmulator.start({ state: changed as unknown as EmulatorState })
+    await expect(started).rejects.toThrow(UsageError)
+    await expect(started).rejects.toThrow(`IoT Hub emulator: state: `)
+    await expect(started).rejects.toThrow(said)
+  }
+  const later = Date.now() + 8 * 86_400_000
+  expect(await faultOf(tls, ['localhost', '127.0.0.1', '::1'], Date.now())).toBeUndefined()
+  expect(await faultOf(tls, [], later)).toContain('the certificate ended on')
+  const elsewhere = IotHubEmulator.start({ state, hostName: 'hub.example' })
+  await expect(elsewhere).rejects.toThrow('the certificate is not for hub.example')
+})
