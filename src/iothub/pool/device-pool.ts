@@ -9,10 +9,11 @@ import type { Closure } from '../../client/api.ts'
 import type { Abortable } from '../../client/options.ts'
 import { sasl } from '../../client/sasl.ts'
 import { UsageError } from '../../errors.ts'
+import { checkNames, type Names } from '../check-names.ts'
 import { systemClock } from '../clock.ts'
 import { HubConnection } from '../connection/hub-connection.ts'
 import { HubLine } from '../connection/hub-line.ts'
-import { checkHubOptions, type IotHubOptions } from '../connection/hub-options.ts'
+import { checkHubOptions, type IotHubOptions, STAY } from '../connection/hub-options.ts'
 import { parseConnectionString } from '../credentials/connection-string.ts'
 import { type HostAndPort, type SasCredential, splitHost } from '../credentials/login.ts'
 import { DeviceClient, type DeviceCredentials } from '../device-client.ts'
@@ -81,6 +82,7 @@ export class DevicePool implements AsyncDisposable {
    */
   static async connect(credentials: string | PoolCredentials, options: PoolOptions = {}): Promise<DevicePool> {
     const parts = typeof credentials === 'string' ? parseCredentials(credentials) : credentials
+    checkNames('option of DevicePool.connect', options, CONNECT)
     checkHubOptions(options)
     const { linksPerSession = LINKS_PER_SESSION, concurrency = CONCURRENCY, tls = true, signal } = options
     // A pair of links is one device's, and no session is to take half of it only.
@@ -115,6 +117,7 @@ export class DevicePool implements AsyncDisposable {
    * Cancellation: it does not join; the token may be there.
    */
   async device(credentials: string | PoolDevice, options: PoolDeviceOptions = {}): Promise<DeviceClient> {
+    checkNames('option of DevicePool.device', options, JOIN)
     const { signal, modelId } = options
     signal?.throwIfAborted()
     const whole = this.#completed(credentials)
@@ -183,6 +186,8 @@ export class DevicePool implements AsyncDisposable {
   }
 }
 
+const CONNECT: Names<PoolOptions> = { ...STAY, linksPerSession: 0, concurrency: 0 }
+const JOIN: Names<PoolDeviceOptions> = { signal: 0, modelId: 0 }
 const LINKS_PER_SESSION = 1_000
 const MOST_LINKS = 100_000
 const CONCURRENCY = 32

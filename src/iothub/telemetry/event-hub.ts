@@ -23,6 +23,7 @@ import {
 } from '../../errors.ts'
 import { type AmqpValue, long } from '../../types/values.ts'
 import { eventHubPartition, parseAddress, serviceAddresses } from '../addresses.ts'
+import { checkNames, type Names } from '../check-names.ts'
 import { pause, untilAborted } from '../clock.ts'
 import { isRetryable } from '../connection/conditions.ts'
 import { HubConnection } from '../connection/hub-connection.ts'
@@ -401,7 +402,18 @@ function notRedirected(address: string, problem: string, cause?: unknown): Proto
   )
 }
 
-function checkOptions({ ownerLevel, credit, from }: TelemetryOptions): void {
+const OPTIONS: Names<TelemetryOptions> = {
+  signal: 0,
+  partition: 0,
+  consumerGroup: 0,
+  from: 0,
+  ownerLevel: 0,
+  credit: 0,
+}
+
+function checkOptions(options: TelemetryOptions): void {
+  checkNames('option of telemetry', options, OPTIONS)
+  const { ownerLevel, credit, from } = options
   if (typeof from !== 'function' && from !== undefined) selectorFor(from)
   const isLevel = typeof ownerLevel === 'bigint' || Number.isSafeInteger(ownerLevel)
   if (ownerLevel !== undefined && !(isLevel && ownerLevel >= 0 && ownerLevel < 2n ** 63n))
