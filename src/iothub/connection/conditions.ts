@@ -7,7 +7,6 @@
  */
 
 import { AmqpError, type AnyAmqpError } from '../../errors.ts'
-import { QueueFullError } from './queue-full-error.ts'
 
 /** What a condition means on a hub. */
 export interface ConditionInfo {
@@ -59,7 +58,6 @@ export function describeCondition(condition: string): ConditionInfo | undefined 
 export function isRetryable(error: unknown): boolean {
   if (error === undefined) return true
   if (typeof error === 'string') return describeCondition(error)?.retryable === true
-  if (error instanceof QueueFullError) return true
   if (error instanceof AmqpError) return isRetryableError(error as AnyAmqpError)
   return typeof error === 'object' && error !== null && 'name' in error && error.name === 'TimeoutError'
 }
@@ -78,6 +76,7 @@ function isRetryableError(error: AnyAmqpError): boolean {
   switch (error.code) {
     case 'ERR_AMQP_TRANSPORT':
     case 'ERR_AMQP_IDLE_TIMEOUT':
+    case 'ERR_AMQP_QUEUE_FULL':
       return true
     case 'ERR_AMQP_CLOSED':
       return isRetryable(error.cause)
