@@ -68,6 +68,14 @@ it.each([device, service])('auth is one of two', async connect => {
   expect(await failure(connect({ auth: 'plian' }))).toBe("IoT Hub: auth is 'cbs' or 'plain'")
 })
 
+it.each([{}, { token: 'SharedAccessSignature sr=h&sig=x&se=1' }])(
+  'a pool has a key or a source of tokens',
+  async sas => {
+    const connecting = DevicePool.connect({ hostName: 'localhost:1', sas: sas as never }, { transport })
+    expect(await failure(connecting)).toContain('{ token }, a function')
+  },
+)
+
 it('tokens are not renewed before they are made', async () => {
   expect(await failure(device({ tokens: { lifeMs: 1000, marginMs: 5000 } }))).toContain('tokens.marginMs, 5000')
 })

@@ -15,7 +15,7 @@ import { HubConnection } from '../connection/hub-connection.ts'
 import { HubLine } from '../connection/hub-line.ts'
 import { checkHubOptions, type IotHubOptions, STAY } from '../connection/hub-options.ts'
 import { parseConnectionString } from '../credentials/connection-string.ts'
-import { type HostAndPort, type SasCredential, splitHost } from '../credentials/login.ts'
+import { checkSas, type HostAndPort, type SasCredential, splitHost } from '../credentials/login.ts'
 import { DeviceClient, type DeviceCredentials } from '../device-client.ts'
 import { PoolSessions } from './pool-sessions.ts'
 
@@ -90,6 +90,7 @@ export class DevicePool implements AsyncDisposable {
       throw new UsageError(`IoT Hub: linksPerSession is 2 to ${MOST_LINKS}`)
     if (!(Number.isInteger(concurrency) && concurrency >= 1)) throw new UsageError('IoT Hub: concurrency is 1 or more')
     if (typeof parts?.hostName !== 'string') throw new UsageError('IoT Hub: a pool needs the hostName of a hub')
+    if (parts.sas !== undefined) checkSas(parts.sas)
     signal?.throwIfAborted()
     const hub = splitHost(parts.hostName)
     const { host, port } = parts.gatewayHostName === undefined ? hub : splitHost(parts.gatewayHostName)
