@@ -166,7 +166,11 @@ export class EventHub {
       let attachedAt = Number.POSITIVE_INFINITY
       let used: Connected | undefined
       try {
-        start ??= fromOf(partition, options)
+        if (start === undefined) {
+          start = fromOf(partition, options)
+          // What a function gave is wrong before anything is asked for it.
+          selectorFor(start)
+        }
         if (start === 'end' && this.#hub.mending) start = await this.#endOf(partition, signal)
         used = await this.#connected(serviceAddresses.telemetry(groupOf(options), partition), signal)
         receiver = await this.#attach(used, partition, start, options, signal)
