@@ -3,6 +3,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { UsageError } from '../../src/errors.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
+import { type CloudMessage, cloudMessage, telemetryMessage } from '../../src/iothub/message-mapping.ts'
 import { DevicePool } from '../../src/iothub/pool/device-pool.ts'
 import { provision } from '../../src/iothub/provisioning/provisioning.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
@@ -78,4 +79,13 @@ it.each([{}, { token: 'SharedAccessSignature sr=h&sig=x&se=1' }])(
 
 it('tokens are not renewed before they are made', async () => {
   expect(await failure(device({ tokens: { lifeMs: 1000, marginMs: 5000 } }))).toContain('tokens.marginMs, 5000')
+})
+
+it('fields of messages that mean nothing are told', () => {
+  const slip = { body: 'x', contenttype: 'application/json' }
+  const text = 'IoT Hub: there is no field of a message named "contenttype"'
+  expect(() => telemetryMessage(slip)).toThrow(text)
+  expect(() => cloudMessage('d1', slip)).toThrow(text)
+  expect(() => cloudMessage('d1', { body: 'x', outputName: 'o' } as object as CloudMessage)).toThrow('"outputName"')
+  expect(() => telemetryMessage({ body: 'x', outputName: 'o' })).not.toThrow()
 })
