@@ -11,6 +11,8 @@ export type Scope = 'connection' | 'session' | 'link' | 'delivery'
 /** The stable `code` of each class below. Switch on it; messages may change. */
 export type AmqpErrorCode =
   | 'ERR_AMQP_USAGE'
+  /** A `UsageError` that another try may mend: `QueueFullError` of IoT Hub. */
+  | 'ERR_AMQP_QUEUE_FULL'
   | 'ERR_AMQP_ENCODE'
   | 'ERR_AMQP_DECODE'
   | 'ERR_AMQP_PROTOCOL'
@@ -63,8 +65,8 @@ export abstract class AmqpError extends Error {
 /** You broke a rule of the API or of the standard; nothing was changed and nothing was sent. */
 export class UsageError extends AmqpError {
   static override readonly code = 'ERR_AMQP_USAGE'
-  override readonly name = 'UsageError'
-  readonly code = 'ERR_AMQP_USAGE'
+  override readonly name: 'UsageError' | 'QueueFullError' = 'UsageError'
+  readonly code: 'ERR_AMQP_USAGE' | 'ERR_AMQP_QUEUE_FULL' = 'ERR_AMQP_USAGE'
   /** The section that forbids it, e.g. `2.6.7`, where one does. */
   readonly section: string | undefined
 

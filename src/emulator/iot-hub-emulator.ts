@@ -11,6 +11,7 @@ import type { TlsOptions } from 'node:tls'
 import { AmqpCondition, RemoteError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
 import { commandTo } from '../iothub/addresses.ts'
+import { checkNames, type Names } from '../iothub/check-names.ts'
 import { formatConnectionString } from '../iothub/credentials/connection-string.ts'
 import { readClientCertificate, type X509Registration } from './certificates/client-certificate.ts'
 import type { EmulatorClock } from './clock.ts'
@@ -213,8 +214,12 @@ export class IotHubEmulator implements AsyncDisposable {
     const port = options.webSocket ? this.webSocketPort : this.port
     const common = { hostName: this.#hostName, port: port === 0 ? undefined : port }
     const { registry } = this.#hub
-    if (!('deviceId' in who)) {
-      const keyName = 'service' in who ? 'service' : who.policy
+    if (!('deviceId' in who && who.deviceId !== undefined)) {
+      const keyName = 'service' in who ? 'service' : (who as { readonly policy?: unknown }).policy
+      if (typeof keyName !== 'string')
+        throw new UsageError(
+          'connectionString: needs { deviceId }, { policy }, { service: true } or { eventHub: true }',
+        )
       const policy = registry.policy(keyName)
       if (policy === undefined) throw new UsageError(`IoT Hub emulator: there is no policy '${keyName}'`)
       return formatConnectionString({ kind: 'service', keyName, sharedAccessKey: policy.primaryKey, ...common })
@@ -409,7 +414,16 @@ export class IotHubEmulator implements AsyncDisposable {
   }
 }
 
+const OPTIONS: Names<IotHubEmulatorOptions> = {
+  ...{ devices: 0, hostName: 0, partitions: 0, consumerGroups: 0, eventHubHostName: 0, listen: 0, webSocket: 0 },
+  ...{ https: 0, clock: 0, lockMs: 0, maxDeliveryCount: 0, timeToLiveMs: 0, feedbackBatchMs: 0, retentionMs: 0 },
+  ...{ tokenSkewMs: 0, gateway: 0, quotas: 0 },
+}
+const LISTEN: Names<EmulatorListenOptions> = { host: 0, port: 0, tls: 0 }
+
 function checkOptions(options: IotHubEmulatorOptions): void {
+  checkNames('option of IotHubEmulator.start', options, OPTIONS)
+  if (typeof options.listen === 'object') checkNames('option of listen', options.listen, LISTEN)
   const { lockMs = 1, maxDeliveryCount = 1, timeToLiveMs = 1, feedbackBatchMs = 0, tokenSkewMs = 0 } = options
   const { retentionMs = 1 } = options
   const { gateway = 'v1' } = options

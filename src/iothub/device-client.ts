@@ -9,8 +9,9 @@ import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, ClosedError, DecodeError, UsageError } from '../errors.ts'
 import { deviceAddresses } from './addresses.ts'
+import { checkNames } from './check-names.ts'
 import { HubConnection } from './connection/hub-connection.ts'
-import type { IotHubOptions } from './connection/hub-options.ts'
+import { HUB, type IotHubOptions } from './connection/hub-options.ts'
 import type { LinkPair } from './connection/link-pair.ts'
 import type { Outbox } from './connection/outbox.ts'
 import { SharedLink } from './connection/shared-link.ts'
@@ -112,7 +113,7 @@ export class DeviceClient implements AsyncDisposable {
    * @param credentials  a connection string with `DeviceId`, and `ModuleId` for a module, or its parts. With `x509=true`
    *   the certificate and its key are in `options.tls`: `{ cert, key }` or `{ pfx }`
    * @throws {UsageError} the connection string is not a device's, or lacks a key or token; the key is not base64; there is
-   *   no certificate
+   *   no certificate; there is no such option, or it is out of range
    * @throws {RemoteError} the hub refused the token (CBS): condition `amqp:unauthorized-access`
    * @throws {SaslError} the hub refused the token (PLAIN)
    * @throws {TransportError} the hub cannot be reached, or its certificate is not trusted
@@ -120,6 +121,7 @@ export class DeviceClient implements AsyncDisposable {
    * Cancellation drops the connection.
    */
   static async connect(credentials: string | DeviceCredentials, options: DeviceOptions = {}): Promise<DeviceClient> {
+    checkNames('option of DeviceClient.connect', options, { ...HUB, modelId: 0 })
     const identity = typeof credentials === 'string' ? parseCredentials(credentials) : readCredentials(credentials)
     return new DeviceClient(await HubConnection.open(loginOf(identity), options), identity, options)
   }

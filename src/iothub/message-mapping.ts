@@ -12,6 +12,7 @@ import type { Body, Message, MessageInit, PropertiesInit } from '../message/mess
 import type { AmqpMap } from '../types/map.ts'
 import type { AmqpValue } from '../types/values.ts'
 import { commandTo } from './addresses.ts'
+import { checkNames, type Names } from './check-names.ts'
 
 /** What any message to a hub may have. */
 export interface OutgoingMessage {
@@ -99,11 +100,11 @@ export type FeedbackStatus = 'success' | 'expired' | 'deliveryCountExceeded' | '
 /**
  * The AMQP message for telemetry.
  *
- * @throws {UsageError} if there is no body, if a user property has a system property's name or is no string, or a time
+ * @throws {UsageError} if there is no body or a field that means nothing, if a user property has a system property's name or is no string, or a time
  *   is no date
  */
 export function telemetryMessage(telemetry: Telemetry): MessageInit {
-  const { applicationProperties, ...init } = hubMessage(telemetry)
+  const { applicationProperties, ...init } = hubMessage(telemetry, TELEMETRY)
   const { outputName, component, schema, interfaceId } = telemetry
   for (const [name, value] of Object.entries({ outputName, component, schema, interfaceId }))
     if (value !== undefined && typeof value !== 'string') throw new UsageError(`message: ${name} is not a string`)
@@ -132,12 +133,30 @@ export function telemetryBatch(batch: readonly Telemetry[]): MessageInit {
 /** The message-format by which a hub knows a batch. §2.8.11 */
 export const BATCH_FORMAT = 0x80013700
 
+const FIELDS: Names<OutgoingMessage> = {
+  body: 0,
+  properties: 0,
+  messageId: 0,
+  correlationId: 0,
+  userId: 0,
+  contentType: 0,
+  contentEncoding: 0,
+  creationTime: 0,
+  expiry: 0,
+}
+const TELEMETRY: Names<Telemetry> = { ...FIELDS, outputName: 0, component: 0, schema: 0, interfaceId: 0 }
+const CLOUD: Names<CloudMessage> = { ...FIELDS, ack: 0 }
+
 /** The part that all messages have. */
-function hubMessage(message: OutgoingMessage): MessageInit & { readonly applicationProperties: Map<string, string> } {
+function hubMessage(
+  message: OutgoingMessage,
+  fields: Names<OutgoingMessage>,
+): MessageInit & { readonly applicationProperties: Map<string, string> } {
   if (typeof message !== 'object' || message === null)
     throw new UsageError('message: needs an object such as { body: … }')
   if (typeof message.body !== 'string' && !(message.body instanceof Uint8Array))
     throw new UsageError('message: needs a body, text or bytes; an object becomes one by JSON.stringify')
+  checkNames('field of a message', message, fields)
   const { body, messageId, correlationId, userId, contentType, contentEncoding, creationTime, expiry } = message
   const applicationProperties = userProperties(message.properties)
   if (creationTime !== undefined) applicationProperties.set(CREATION_TIME, isoTime(creationTime, 'creationTime'))
@@ -165,7 +184,7 @@ function hubMessage(message: OutgoingMessage): MessageInit & { readonly applicat
  *   message by, or `ack` is none of the four
  */
 export function cloudMessage(deviceId: string, message: CloudMessage, moduleId?: string): MessageInit {
-  const { properties, applicationProperties, body } = hubMessage(message)
+  const { properties, applicationProperties, body } = hubMessage(message, CLOUD)
   const { ack } = message
   if (ack !== undefined) {
     if (!acknowledgements.includes(ack))

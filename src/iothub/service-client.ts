@@ -11,8 +11,9 @@ import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, UsageError } from '../errors.ts'
 import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
+import { checkNames } from './check-names.ts'
 import { HubConnection } from './connection/hub-connection.ts'
-import type { IotHubOptions } from './connection/hub-options.ts'
+import { HUB, type IotHubOptions } from './connection/hub-options.ts'
 import type { Outbox } from './connection/outbox.ts'
 import type { SharedLink } from './connection/shared-link.ts'
 import { parseConnectionString } from './credentials/connection-string.ts'
@@ -81,7 +82,8 @@ export class ServiceClient implements AsyncDisposable {
    * connection is tried once; what is lost later is made again, see `IotHubOptions.reconnect`.
    *
    * @param credentials  a connection string with `SharedAccessKeyName` and no `DeviceId`, or its parts
-   * @throws {UsageError} the connection string is not a service's, or lacks a key or token; the key is not base64
+   * @throws {UsageError} the connection string is not a service's, or lacks a key or token; the key is not base64;
+   *   there is no such option, or it is out of range
    * @throws {RemoteError} the hub refused the token (CBS): condition `amqp:unauthorized-access`
    * @throws {SaslError} the hub refused the token (PLAIN)
    * @throws {TransportError} the hub cannot be reached, or its certificate is not trusted
@@ -89,6 +91,7 @@ export class ServiceClient implements AsyncDisposable {
    * Cancellation drops the connection.
    */
   static async connect(credentials: string | ServiceCredentials, options: IotHubOptions = {}): Promise<ServiceClient> {
+    checkNames('option of ServiceClient.connect', options, HUB)
     const login = typeof credentials === 'string' ? parseLogin(credentials) : readLogin(credentials)
     const hub = await HubConnection.open(login, options)
     return new ServiceClient(hub, new EventHub(hub, login, options))

@@ -71,6 +71,10 @@ describe('createSasToken', () => {
 
   it.each<[string, Partial<SasTokenInit>]>([
     ['an empty resource', { resourceUri: '' }],
+    ['no expiry', { expiresAt: undefined as never }],
+    ['a number for an expiry', { expiresAt: 5 as never }],
+    ['no resource', { resourceUri: undefined as never }],
+    ['no key', { key: undefined as never }],
     ['a date that is none', { expiresAt: new Date(Number.NaN) }],
     ['a date before 1970', { expiresAt: new Date(-1) }],
     ['a key that is not base64', { key: 'not-a-base64-key' }],

@@ -67,6 +67,8 @@ describe('a connection that is lost', () => {
     const refused = await device.sendTelemetry({ body: '3' }).catch(error => error)
     expect(refused).toBeInstanceOf(QueueFullError)
     expect(refused).toBeInstanceOf(UsageError)
+    expect(refused).toMatchObject({ name: 'QueueFullError', code: 'ERR_AMQP_QUEUE_FULL' })
+    expect(refused).toBeInstanceOf(UsageError)
     expect(refused.limit).toBe(2)
     expect(isRetryable(refused)).toBe(true)
     way.bar(false)

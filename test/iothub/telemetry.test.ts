@@ -224,6 +224,8 @@ describe('reading begins', () => {
     ['a negative owner level', { ownerLevel: -1 }],
     ['an owner level that is no integer', { ownerLevel: 0.5 }],
     ['no credit', { credit: 0 }],
+    ['an offset that is none', { from: { partition: '2', offset: 'zz' } as never }],
+    ['an offset that is none, of a function', { from: () => ({ offset: 'zz' }) }],
     ['an empty partition', { partition: '' }],
   ])('nowhere: %s is a UsageError', async (_, options) => {
     const { service } = await filled(0)

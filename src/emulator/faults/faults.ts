@@ -8,6 +8,7 @@
 
 import type { ErrorInit } from '../../client/options.ts'
 import { UsageError } from '../../errors.ts'
+import { checkNames } from '../../iothub/check-names.ts'
 
 /** What is to go wrong. */
 export type EmulatorFault =
@@ -238,11 +239,24 @@ export function matches(match: string | undefined, texts: Iterable<string>): boo
 }
 
 const PLACES: readonly string[] = ['connection', 'session', 'link', 'attach', 'delivery', 'token', 'expiry', 'https']
+/** What may be said of a fault beside its kind. */
+const FIELDS: Readonly<Record<string, Readonly<Record<string, 0>>>> = {
+  dropAfterBytes: { dropAfterBytes: 0, times: 0 },
+  delayMs: { delayMs: 0 },
+  connection: { on: 0, match: 0, times: 0, error: 0 },
+  session: { on: 0, match: 0, times: 0, error: 0 },
+  link: { on: 0, match: 0, times: 0, error: 0 },
+  attach: { on: 0, match: 0, times: 0, error: 0 },
+  delivery: { on: 0, match: 0, times: 0, error: 0, outcome: 0, from: 0 },
+  https: { on: 0, match: 0, times: 0, status: 0, drop: 0, delayMs: 0 },
+  token: { on: 0, times: 0 },
+  expiry: { on: 0, match: 0 },
+}
 const MAY_HAVE_ERROR: readonly string[] = ['connection', 'session', 'link']
 
 function checkFault(fault: EmulatorFault): void {
   const { dropAfterBytes, on, error, outcome, from, times = 1, ...rest } = fault as Partial<Record<string, unknown>>
-  const { status, drop, delayMs } = rest
+  const { status, drop, delayMs, match } = rest
   const isCount = (value: unknown): boolean => typeof value === 'number' && value >= 0
   const kinds = on === 'https' ? [on, dropAfterBytes] : [dropAfterBytes, delayMs, on]
   if (kinds.filter(it => it !== undefined).length !== 1)
@@ -251,8 +265,12 @@ function checkFault(fault: EmulatorFault): void {
     throw new UsageError('fault: dropAfterBytes is a number of bytes, 0 or more')
   if (delayMs !== undefined && !isCount(delayMs)) throw new UsageError('fault: delayMs is 0 or more')
   if (!(isCount(times) && (times as number) >= 1)) throw new UsageError('fault: times is 1 or more')
+  if (on !== undefined && !PLACES.includes(on as string))
+    throw new UsageError(`fault: \`on\` is one of ${PLACES.join(', ')}`)
+  const kind = (on ?? (delayMs === undefined ? 'dropAfterBytes' : 'delayMs')) as string
+  checkNames(`field of a fault with ${kind}`, fault, FIELDS[kind] ?? {})
+  if (match !== undefined && typeof match !== 'string') throw new UsageError('fault: match is a text')
   if (on === undefined) return
-  if (!PLACES.includes(on as string)) throw new UsageError(`fault: \`on\` is one of ${PLACES.join(', ')}`)
   const hasError = typeof (error as Partial<ErrorInit> | undefined)?.condition === 'string'
   const mayLack = MAY_HAVE_ERROR.includes(on as string) && error === undefined
   if ((on === 'attach' || MAY_HAVE_ERROR.includes(on as string)) && !hasError && !mayLack)

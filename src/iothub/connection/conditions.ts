@@ -7,7 +7,6 @@
  */
 
 import { AmqpError, type AnyAmqpError, type ClosedError } from '../../errors.ts'
-import { QueueFullError } from './queue-full-error.ts'
 
 /** What a condition means on a hub. */
 export interface ConditionInfo {
@@ -60,7 +59,6 @@ export function describeCondition(condition: string): ConditionInfo | undefined 
 export function isRetryable(error: unknown): boolean {
   if (error === undefined) return true
   if (typeof error === 'string') return describeCondition(error)?.retryable === true
-  if (error instanceof QueueFullError) return true
   if (error instanceof AmqpError) return isRetryableError(error as AnyAmqpError)
   return typeof error === 'object' && error !== null && 'name' in error && error.name === 'TimeoutError'
 }
@@ -89,6 +87,7 @@ function isRetryableError(error: AnyAmqpError): boolean {
     case 'ERR_AMQP_TRANSPORT':
       return !isDistrust(error.cause)
     case 'ERR_AMQP_IDLE_TIMEOUT':
+    case 'ERR_AMQP_QUEUE_FULL':
       return true
     case 'ERR_AMQP_CLOSED':
       return !finalErrors.has(error) && isRetryable(error.cause)

@@ -3,6 +3,7 @@
 import type { Abortable, ConnectionOptions, ConnectOptions, WebSocketOptions } from '../../client/options.ts'
 import { UsageError } from '../../errors.ts'
 import type { Transport } from '../../io/transport.ts'
+import { checkNames, type Names } from '../check-names.ts'
 import type { TokenOptions } from '../credentials/token-renewal.ts'
 import type { HubReconnectOptions } from './mending.ts'
 
@@ -48,13 +49,35 @@ export const hubWebSocket = (options: WebSocketOptions | undefined): WebSocketOp
     protocols: options.protocols ?? ['AMQPWSB10'],
   }
 
-/** @throws {UsageError} a number is out of range */
-export function checkHubOptions({ maxQueued = 0, tokens = {} }: IotHubOptions): void {
+/** What all who reach a hub may say. */
+export const REACH: Names<Pick<IotHubOptions, 'signal' | 'tls' | 'transport' | 'webSocket' | 'proxy' | 'trace'>> = {
+  signal: 0,
+  tls: 0,
+  transport: 0,
+  webSocket: 0,
+  proxy: 0,
+  trace: 0,
+}
+
+/** What all who stay connected to one may. */
+export const STAY: Names<Omit<IotHubOptions, 'auth'>> = { ...REACH, reconnect: 0, tokens: 0, maxQueued: 0 }
+
+export const HUB: Names<IotHubOptions> = { ...STAY, auth: 0 }
+
+const TOKENS: Names<TokenOptions> = { lifeMs: 0, marginMs: 0 }
+
+/** @throws {UsageError} `auth` is neither of the two, a number is out of range, or there is no such option of `tokens` */
+export function checkHubOptions({ auth = 'cbs', maxQueued = 0, tokens = {} }: IotHubOptions): void {
+  if (auth !== 'cbs' && auth !== 'plain') throw new UsageError("IoT Hub: auth is 'cbs' or 'plain'")
+  checkNames('option of tokens', tokens, TOKENS)
   const { lifeMs = 1_000, marginMs = 0 } = tokens
   if (!(maxQueued >= 0)) throw new UsageError('IoT Hub: maxQueued is a number of messages, 0 or more')
   if (!(lifeMs >= 1_000 && lifeMs <= 365 * 86_400_000))
     throw new UsageError('IoT Hub: tokens.lifeMs is 1 s to 365 days, in ms')
   if (!(marginMs >= 0)) throw new UsageError('IoT Hub: tokens.marginMs is 0 or more')
+  // A token that is given may live longer than one that is made.
+  if (tokens.lifeMs !== undefined && marginMs >= lifeMs)
+    throw new UsageError(`IoT Hub: tokens.marginMs, ${marginMs}, is less than tokens.lifeMs, ${lifeMs}`)
 }
 
 /** What hubs take to be the version of the client. */

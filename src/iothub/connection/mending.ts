@@ -5,6 +5,7 @@
 
 import type { ReconnectOptions } from '../../client/recovery/back-off.ts'
 import { AmqpCondition, ClosedError, RemoteError, UsageError } from '../../errors.ts'
+import { checkNames, type Names } from '../check-names.ts'
 import { describeCondition, HubCondition, isRetryable, isThrottling } from './conditions.ts'
 
 /** How a client of a hub stays up: connections and links that were lost are made again. */
@@ -31,9 +32,8 @@ export function mendingOf(options: HubReconnectOptions): Mending {
   if (typeof options !== 'object' || options === null)
     throw new UsageError('IoT Hub: reconnect is an object of options, {} for the defaults, or false')
   const { initialMs = 250, maxMs = 30_000, stableMs = 10_000, throttledMs = 5_000 } = options
-  const { attempts = Number.POSITIVE_INFINITY, resend: _, onStateChange: _tell, ...rest } = options
-  const unknown = Object.keys(rest).find(name => !(name in KNOWN))
-  if (unknown !== undefined) throw new UsageError(`IoT Hub: there is no option of reconnect named '${unknown}'`)
+  const { attempts = Number.POSITIVE_INFINITY } = options
+  checkNames('option of reconnect', options, RECONNECT)
   const mending = { initialMs, maxMs, stableMs, attempts, throttledMs }
   for (const [name, value] of Object.entries(mending))
     if (typeof value !== 'number' || !(value >= 0))
@@ -41,7 +41,15 @@ export function mendingOf(options: HubReconnectOptions): Mending {
   return mending
 }
 
-const KNOWN: Readonly<Record<string, 0>> = { initialMs: 0, maxMs: 0, stableMs: 0, throttledMs: 0 }
+const RECONNECT: Names<HubReconnectOptions> = {
+  initialMs: 0,
+  maxMs: 0,
+  stableMs: 0,
+  attempts: 0,
+  resend: 0,
+  onStateChange: 0,
+  throttledMs: 0,
+}
 
 /**
  * How long to wait before a try, in ms: anything up to a bound that doubles; after throttling no less than its wait.

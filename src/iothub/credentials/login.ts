@@ -72,7 +72,12 @@ export function checkCredentials(credentials: {
   if (sas && x509) throw new UsageError('IoT Hub: `sas` and `x509` exclude each other')
   if (x509 && (x509.cert === undefined || x509.key === undefined))
     throw new UsageError('IoT Hub: `x509` needs { cert, key }')
-  if (!x509 && !isSource(sas)) throw new UsageError('IoT Hub: credentials need `sas`: { key } or { token }')
+  if (!x509) checkSas(sas)
+}
+
+/** @throws {UsageError} it is neither a key nor a source of tokens */
+export function checkSas(sas: SasCredential | undefined): void {
+  if (!isSource(sas)) throw new UsageError('IoT Hub: credentials need `sas`: { key }, a text, or { token }, a function')
 }
 
 function isSource(sas: Partial<{ readonly key: unknown; readonly token: unknown }> | undefined): boolean {

@@ -68,7 +68,9 @@ export type SasVerdict =
  */
 export async function createSasToken(init: SasTokenInit): Promise<string> {
   const { resourceUri, key, keyName, expiresAt, keyRule = 'iothub' } = init
-  if (resourceUri === '') throw new UsageError('SAS token: the resource URI is empty')
+  if (typeof resourceUri !== 'string' || resourceUri === '')
+    throw new UsageError('SAS token: the resource URI is empty, or no text')
+  if (!(expiresAt instanceof Date)) throw new UsageError('SAS token: expiresAt must be a Date')
   const se = Math.floor(expiresAt.getTime() / 1000)
   if (!(se >= 0)) throw new UsageError('SAS token: expiresAt must be a date in 1970 or later')
   const sr = encodeStrict(resourceUri)
@@ -241,6 +243,7 @@ function decode(text: string): string | undefined {
 }
 
 function keyBytes(key: string, rule: SasKeyRule): Uint8Array {
+  if (typeof key !== 'string') throw new UsageError('SAS token: the key is no text')
   if (rule === 'eventhub') return new TextEncoder().encode(key)
   if (!isSharedAccessKey(key)) throw new UsageError('SAS token: the key is not base64')
   return Buffer.from(key, 'base64')

@@ -9,12 +9,13 @@ import type { Closure } from '../../client/api.ts'
 import type { Abortable } from '../../client/options.ts'
 import { sasl } from '../../client/sasl.ts'
 import { UsageError } from '../../errors.ts'
+import { checkNames, type Names } from '../check-names.ts'
 import { systemClock } from '../clock.ts'
 import { HubConnection } from '../connection/hub-connection.ts'
 import { HubLine } from '../connection/hub-line.ts'
-import { checkHubOptions, type IotHubOptions } from '../connection/hub-options.ts'
+import { checkHubOptions, type IotHubOptions, STAY } from '../connection/hub-options.ts'
 import { parseConnectionString } from '../credentials/connection-string.ts'
-import { type HostAndPort, type SasCredential, splitHost } from '../credentials/login.ts'
+import { checkSas, type HostAndPort, type SasCredential, splitHost } from '../credentials/login.ts'
 import { DeviceClient, type DeviceCredentials } from '../device-client.ts'
 import { PoolSessions } from './pool-sessions.ts'
 
@@ -81,6 +82,7 @@ export class DevicePool implements AsyncDisposable {
    */
   static async connect(credentials: string | PoolCredentials, options: PoolOptions = {}): Promise<DevicePool> {
     const parts = typeof credentials === 'string' ? parseCredentials(credentials) : credentials
+    checkNames('option of DevicePool.connect', options, CONNECT)
     checkHubOptions(options)
     const { linksPerSession = LINKS_PER_SESSION, concurrency = CONCURRENCY, tls = true, signal } = options
     // A pair of links is one device's, and no session is to take half of it only.
@@ -88,6 +90,7 @@ export class DevicePool implements AsyncDisposable {
       throw new UsageError(`IoT Hub: linksPerSession is 2 to ${MOST_LINKS}`)
     if (!(Number.isInteger(concurrency) && concurrency >= 1)) throw new UsageError('IoT Hub: concurrency is 1 or more')
     if (typeof parts?.hostName !== 'string') throw new UsageError('IoT Hub: a pool needs the hostName of a hub')
+    if (parts.sas !== undefined) checkSas(parts.sas)
     signal?.throwIfAborted()
     const hub = splitHost(parts.hostName)
     const { host, port } = parts.gatewayHostName === undefined ? hub : splitHost(parts.gatewayHostName)
@@ -115,6 +118,7 @@ export class DevicePool implements AsyncDisposable {
    * Cancellation: it does not join; the token may be there.
    */
   async device(credentials: string | PoolDevice, options: PoolDeviceOptions = {}): Promise<DeviceClient> {
+    checkNames('option of DevicePool.device', options, JOIN)
     const { signal, modelId } = options
     signal?.throwIfAborted()
     const whole = this.#completed(credentials)
@@ -183,6 +187,8 @@ export class DevicePool implements AsyncDisposable {
   }
 }
 
+const CONNECT: Names<PoolOptions> = { ...STAY, linksPerSession: 0, concurrency: 0 }
+const JOIN: Names<PoolDeviceOptions> = { signal: 0, modelId: 0 }
 const LINKS_PER_SESSION = 1_000
 const MOST_LINKS = 100_000
 const CONCURRENCY = 32

@@ -9,7 +9,8 @@
 import { connect } from '../../client/connect.ts'
 import { sasl } from '../../client/sasl.ts'
 import { SaslError, UsageError } from '../../errors.ts'
-import { hubWebSocket, type IotHubOptions } from '../connection/hub-options.ts'
+import { checkNames, type Names } from '../check-names.ts'
+import { hubWebSocket, type IotHubOptions, REACH } from '../connection/hub-options.ts'
 import { type HostAndPort, splitHost } from '../credentials/login.ts'
 import { createSasToken, deriveDeviceKey } from '../credentials/sas.ts'
 import { withCertificate, type X509Credential } from '../credentials/x509.ts'
@@ -61,7 +62,7 @@ export interface ProvisionedDevice {
  * Registers a device with the provisioning service and waits until it has been assigned to a hub, as often and as long
  * as the service says. What the service cannot do just now, because it is throttled or failed, is asked again.
  *
- * @throws {UsageError} there is no proof, or more than one; an option is missing, a key is not base64, the payload not
+ * @throws {UsageError} there is no proof, or more than one; an option is missing or unknown, a key is not base64, the payload not
  *   JSON
  * @throws {SaslError} the service refused the key
  * @throws {RemoteError} it refused the registration, or has failed or disabled it. `condition` is that of the refusal;
@@ -119,7 +120,21 @@ interface Checked {
   readonly key: string | undefined
 }
 
+const OPTIONS: Names<ProvisionOptions> = {
+  ...REACH,
+  idScope: 0,
+  registrationId: 0,
+  key: 0,
+  groupKey: 0,
+  x509: 0,
+  payload: 0,
+  force: 0,
+  host: 0,
+  timeoutMs: 0,
+}
+
 async function checked(options: ProvisionOptions): Promise<Checked> {
+  checkNames('option of provision', options, OPTIONS)
   const { idScope, registrationId, host = GLOBAL_HOST, key, groupKey, x509, timeoutMs = 1 } = options
   for (const [name, text] of Object.entries({ idScope, registrationId }))
     if (typeof text !== 'string' || text === '' || text.includes('/'))

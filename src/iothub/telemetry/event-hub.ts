@@ -23,6 +23,7 @@ import {
 } from '../../errors.ts'
 import { type AmqpValue, long } from '../../types/values.ts'
 import { eventHubPartition, parseAddress, serviceAddresses } from '../addresses.ts'
+import { checkNames, type Names } from '../check-names.ts'
 import { pause, untilAborted } from '../clock.ts'
 import { asFinal, isRetryable } from '../connection/conditions.ts'
 import { HubConnection } from '../connection/hub-connection.ts'
@@ -165,7 +166,11 @@ export class EventHub {
       let attachedAt = Number.POSITIVE_INFINITY
       let used: Connected | undefined
       try {
-        start ??= fromOf(partition, options)
+        if (start === undefined) {
+          start = fromOf(partition, options)
+          // What a function gave is wrong before anything is asked for it.
+          selectorFor(start)
+        }
         if (start === 'end' && this.#hub.mending) start = await this.#endOf(partition, signal)
         used = await this.#connected(serviceAddresses.telemetry(groupOf(options), partition), signal)
         receiver = await this.#attach(used, partition, start, options, signal)
@@ -401,7 +406,18 @@ function notRedirected(address: string, problem: string, cause?: unknown): Proto
   )
 }
 
-function checkOptions({ ownerLevel, credit, from }: TelemetryOptions): void {
+const OPTIONS: Names<TelemetryOptions> = {
+  signal: 0,
+  partition: 0,
+  consumerGroup: 0,
+  from: 0,
+  ownerLevel: 0,
+  credit: 0,
+}
+
+function checkOptions(options: TelemetryOptions): void {
+  checkNames('option of telemetry', options, OPTIONS)
+  const { ownerLevel, credit, from } = options
   if (typeof from !== 'function' && from !== undefined) selectorFor(from)
   const isLevel = typeof ownerLevel === 'bigint' || Number.isSafeInteger(ownerLevel)
   if (ownerLevel !== undefined && !(isLevel && ownerLevel >= 0 && ownerLevel < 2n ** 63n))

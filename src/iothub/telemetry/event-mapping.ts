@@ -73,8 +73,10 @@ export function selectorFor(start: TelemetryStart): string {
   if (start === 'end') return `${OFFSET} > '@latest'`
   if (typeof start !== 'object' || start === null) throw wrongStart()
   if ('offset' in start) {
-    if (typeof start.offset !== 'string' || !/^[\w.:@+=/-]+$/.test(start.offset))
-      throw new UsageError('telemetry: an offset is the text of one')
+    if (typeof start.offset !== 'string' || !/^(?=.*\d|@latest$)[\w.:@+=/-]+$/.test(start.offset))
+      throw new UsageError(
+        'telemetry: `offset` in `from` is the text that an event has as its offset; its number is `sequenceNumber`',
+      )
     return `${OFFSET} ${start.inclusive ? '>=' : '>'} '${start.offset}'`
   }
   if ('sequenceNumber' in start) {

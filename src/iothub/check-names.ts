@@ -1,0 +1,18 @@
+/** Names that mean nothing are told, so that a slip does not pass for a default. */
+
+import { UsageError } from '../errors.ts'
+
+/** Every name of an interface, so that one that is added to it and not here does not compile. */
+export type Names<T> = Readonly<Record<keyof T, 0>>
+
+/**
+ * One that is undefined is one that was not given, whatever its name.
+ *
+ * @param kind  of the name, e.g. `option of IotHubEmulator.start`
+ * @throws {UsageError} there is a name that is not known
+ */
+export function checkNames(kind: string, given: object, known: Readonly<Record<string, 0>>): void {
+  for (const name of Object.keys(given))
+    if (!Object.hasOwn(known, name) && (given as Readonly<Record<string, unknown>>)[name] !== undefined)
+      throw new UsageError(`IoT Hub: there is no ${kind} named ${JSON.stringify(name)}`)
+}
