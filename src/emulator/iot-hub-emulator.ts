@@ -229,6 +229,27 @@ export class IotHubEmulator implements AsyncDisposable {
     this.#hub.registry.addDevice(deviceId, {}, options.x509)
   }
 
+  /**
+   * Removes a device and its modules: its links are detached with `amqp:not-found`, its tokens count no more, and messages
+   * for it are gone. A later device of the same id is another.
+   *
+   * @throws {UsageError} there is no such device
+   */
+  removeDevice(deviceId: string): void {
+    if (!this.#hub.removeDevice(deviceId)) throw unknown(deviceId, undefined)
+  }
+
+  /**
+   * Disables a device and its modules, or enables them again: meanwhile its tokens and certificates are refused, and the
+   * links that it has are detached, with `amqp:unauthorized-access`. What is sent to it waits.
+   *
+   * @throws {UsageError} there is no such device
+   */
+  enableDevice(deviceId: string, isEnabled = true): void {
+    if (this.#hub.registry.device(deviceId) === undefined) throw unknown(deviceId, undefined)
+    this.#hub.setEnabled(deviceId, isEnabled)
+  }
+
   /** Trusts an authority to sign certificates of devices. @param ca  PEM @throws {UsageError} it is no certificate */
   async addAuthority(ca: string): Promise<void> {
     await readClientCertificate(ca)
