@@ -14,16 +14,14 @@ export type { EmulatorFault, FaultPlace, FaultSide, FaultTimes, StandingFault } 
 export type { FileUpload } from './emulator/file-notifications.ts'
 export type { GatewayVersion } from './emulator/gateway-version.ts'
 export type { InvokeMethodOptions, MethodAnswer } from './emulator/invocation.ts'
-export {
-  type EmulatorHttpsOptions,
-  type EmulatorListenOptions,
-  type EmulatorMessage,
-  type EmulatorWebSocketOptions,
-  IotHubEmulator,
-  type IotHubEmulatorOptions,
-  type SendToDeviceOptions,
-} from './emulator/iot-hub-emulator.ts'
+export { type EmulatorMessage, IotHubEmulator, type SendToDeviceOptions } from './emulator/iot-hub-emulator.ts'
 export type { WebSocketServerClass } from './emulator/listening/websocket-listener.ts'
+export type {
+  EmulatorHttpsOptions,
+  EmulatorListenOptions,
+  EmulatorWebSocketOptions,
+  IotHubEmulatorOptions,
+} from './emulator/options.ts'
 export type {
   DeviceEnrolment,
   EmulatorProvisioning,

@@ -57,6 +57,14 @@ export class Authorisation {
     this.#onLost()
   }
 
+  /** Takes back the tokens of a device and its modules. */
+  forget(deviceId: string): void {
+    for (const [key, { principal }] of this.#grants)
+      if (principal.kind === 'device' && principal.deviceId === deviceId) this.#grants.delete(key)
+    this.#setAlarm()
+    this.#onLost()
+  }
+
   /** Whether a token that holds now covers the address. */
   allows(address: HubAddress): boolean {
     return address.kind === 'cbs' || this.principalFor(address) !== undefined

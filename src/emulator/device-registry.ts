@@ -61,8 +61,11 @@ export interface EventHubName {
 /** The end of {@link DeviceRegistry.authenticate}. */
 export type Authentication =
   | { readonly ok: true; readonly principal: Principal; readonly token: SasToken }
-  /** `'unknown'`: no such policy, device or module, or `sr` names none; `'host'`: `sr` is for another host. */
-  | { readonly ok: false; readonly reason: 'malformed' | 'host' | 'unknown' | 'signature' | 'expired' }
+  /**
+   * `'unknown'`: no such policy, device or module, or `sr` names none; `'host'`: `sr` is for another host; `'disabled'`: all
+   * is well, but for that.
+   */
+  | { readonly ok: false; readonly reason: 'malformed' | 'host' | 'unknown' | 'signature' | 'expired' | 'disabled' }
 
 /** The identities and policies of one hub. It begins with no device and the five policies of a new hub. */
 export class DeviceRegistry {
@@ -70,6 +73,7 @@ export class DeviceRegistry {
   readonly #eventHub: EventHubName | undefined
   readonly #devices = new Map<string, DeviceIdentity & { readonly modules: Map<string, ModuleIdentity> }>()
   readonly #policies = new Map<string, HubPolicy>()
+  readonly #disabled = new Set<string>()
   #lastGeneration = 638_000_000_000_000_000n
 
   /**
@@ -157,7 +161,19 @@ export class DeviceRegistry {
 
   /** Removes a device and its modules; `false` if there was none. Its open links are not this class's concern. */
   removeDevice(deviceId: string): boolean {
+    this.#disabled.delete(deviceId)
     return this.#devices.delete(deviceId)
+  }
+
+  /** Lets a device and its modules in, or not. Its open links are not this class's concern. */
+  setEnabled(deviceId: string, isEnabled: boolean): void {
+    if (isEnabled) this.#disabled.delete(deviceId)
+    else this.#disabled.add(deviceId)
+  }
+
+  /** Whether a device, and its modules, are let in: unless it has been disabled. */
+  isEnabled(deviceId: string): boolean {
+    return !this.#disabled.has(deviceId)
   }
 
   /** Removes a module; `false` if there was none. */
@@ -235,7 +251,9 @@ export class DeviceRegistry {
     if (typeof principal === 'string') return { ok: false, reason: principal }
     const keyRule = options.keyRule ?? this.#keyRuleFor(token.sr)
     const verdict = await verifySasToken(text, { ...options, keyRule, keys: this.keysOf(principal) ?? [] })
-    return verdict.ok ? { ok: true, principal, token } : verdict
+    if (!verdict.ok) return verdict
+    const isEnabled = principal.kind !== 'device' || this.isEnabled(principal.deviceId)
+    return isEnabled ? { ok: true, principal, token } : { ok: false, reason: 'disabled' }
   }
 
   /** By which rule a token for `sr` is signed; `undefined` for a host that is none of ours. */

@@ -42,6 +42,8 @@ export interface GatewayOptions {
   device(deviceId: string, moduleId: string | undefined): DeviceNode | undefined
   /** The certificate that the peer showed in TLS. */
   readonly certificate: Promise<ClientCertificate | undefined> | undefined
+  /** Whether a device is let in, if there is one. */
+  isEnabled(deviceId: string): boolean
   /** Whether it proves the device of an address. */
   isProven(certificate: ClientCertificate, address: HubAddress): boolean
   /** Verifies a token. */
@@ -76,6 +78,13 @@ export class Gateway {
     this.#faults = new ConnectionFaults(connection, this.#authorisation, options.faults)
     connection.on('session', session => void this.#onSession(session))
     void connection.closed.then(() => this.#authorisation.close())
+  }
+
+  /** A device has been removed, or disabled: its links end with this, its tokens count no more. */
+  drop(deviceId: string, error: ErrorInit): void {
+    for (const [link, address] of this.#links)
+      if ('deviceId' in address && address.deviceId === deviceId) link.close({ error }).catch(() => {})
+    this.#authorisation.forget(deviceId)
   }
 
   async #onSession(incoming: IncomingSession): Promise<void> {
@@ -191,6 +200,7 @@ export class Gateway {
 
   /** By a token, or by the certificate. */
   #allows(address: HubAddress): boolean {
+    if ('deviceId' in address && !this.#options.isEnabled(address.deviceId)) return false
     if (this.#authorisation.allows(address)) return true
     return this.#certificate !== undefined && this.#options.isProven(this.#certificate, address)
   }

@@ -6,9 +6,9 @@
  */
 
 import type { Connection } from '../client/api.ts'
-import type { ListenOptions } from '../client/options.ts'
+import type { ErrorInit, ListenOptions } from '../client/options.ts'
 import { saslServer } from '../client/sasl.ts'
-import { ClosedError } from '../errors.ts'
+import { AmqpCondition, ClosedError } from '../errors.ts'
 import { type ClientCertificate, provesDevice, readClientCertificate } from './certificates/client-certificate.ts'
 import { type EmulatorClock, systemClock } from './clock.ts'
 import { type Authentication, DeviceRegistry } from './device-registry.ts'
@@ -72,6 +72,7 @@ export class Hub {
   readonly #service: ServiceNode
   readonly #devices = new Map<string, DeviceNode>()
   readonly #served = new WeakSet<Connection>()
+  readonly #gateways = new Set<Gateway>()
   readonly #onClose = new Set<() => void>()
   #isClosed = false
 
@@ -151,11 +152,12 @@ export class Hub {
     this.#served.add(connection)
     const { peerCertificate, identity } = connection
     const certificate = peerCertificate && readClientCertificate(peerCertificate).catch(() => undefined)
-    new Gateway(connection, {
+    const gateway = new Gateway(connection, {
       certificate,
       provisioning: new ProvisioningNode(this.provisioning, identity, certificate),
       isProven: (certificate, address) =>
         'deviceId' in address && address.moduleId === undefined && this.#isProven(certificate, address.deviceId),
+      isEnabled: deviceId => this.registry.isEnabled(deviceId),
       clock: this.#clock,
       faults: this.faults,
       tokenSkewMs: this.#tokenSkewMs,
@@ -165,6 +167,32 @@ export class Hub {
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
       authenticate: token => this.authenticate(token),
     })
+    this.#gateways.add(gateway)
+    void connection.closed.then(() => this.#gateways.delete(gateway))
+  }
+
+  /** Removes a device and its modules, with all that waits for them. @returns whether there was one */
+  removeDevice(deviceId: string): boolean {
+    const { modules } = this.registry.device(deviceId) ?? {}
+    if (modules === undefined || !this.registry.removeDevice(deviceId)) return false
+    for (const [key, node] of this.#devices) {
+      if (node.identity.deviceId !== deviceId) continue
+      node.close()
+      this.#devices.delete(key)
+    }
+    this.#drop(deviceId, { condition: AmqpCondition.notFound, description: 'the device has been removed' })
+    return true
+  }
+
+  /** Lets a device and its modules in, or not. */
+  setEnabled(deviceId: string, isEnabled: boolean): void {
+    this.registry.setEnabled(deviceId, isEnabled)
+    if (isEnabled) return
+    this.#drop(deviceId, { condition: AmqpCondition.unauthorizedAccess, description: 'the device is disabled' })
+  }
+
+  #drop(deviceId: string, error: ErrorInit): void {
+    for (const gateway of this.#gateways) gateway.drop(deviceId, error)
   }
 
   /** Verifies a token and tells whom it stands for. */

@@ -7,113 +7,24 @@
  * demonstrations, on loopback. Facts: spec-notes/iothub.md
  */
 
-import type { TlsOptions } from 'node:tls'
 import { AmqpCondition, RemoteError, UsageError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
 import { commandTo } from '../iothub/addresses.ts'
-import { checkNames, type Names } from '../iothub/check-names.ts'
 import { formatConnectionString } from '../iothub/credentials/connection-string.ts'
 import { readClientCertificate, type X509Registration } from './certificates/client-certificate.ts'
-import type { EmulatorClock } from './clock.ts'
 import type { FeedbackStatus } from './command-queue.ts'
 import type { EmulatorFault, StandingFault } from './faults/faults.ts'
 import type { FileUpload } from './file-notifications.ts'
-import type { GatewayVersion } from './gateway-version.ts'
 import { Hub } from './hub.ts'
 import { type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
 import { type Listening, listenFor } from './listening/listening.ts'
 import { memoryTransportPair, showing } from './listening/memory.ts'
-import type { WebSocketServerClass } from './listening/websocket-listener.ts'
 import type { DeviceNode } from './nodes/device-node.ts'
+import { checkOptions, type IotHubEmulatorOptions } from './options.ts'
 import type { EmulatorProvisioning } from './provisioning/provisioning-service.ts'
-import type { QuotaOptions } from './quotas.ts'
-import { checkState, type EmulatorState } from './state.ts'
+import type { EmulatorState } from './state.ts'
 import type { RecordedTelemetry } from './telemetry/event-log.ts'
 import { type TwinView, twinView, type UpdateDesiredOptions, updateDesired } from './twins/twin-view.ts'
-
-/** How an emulator is set up. */
-export interface IotHubEmulatorOptions {
-  /** Ids of the devices that exist from the start, beside those of `state`. Default `['device1']`, with a `state` none. */
-  readonly devices?: readonly string[] | undefined
-  /** The host that connection strings name, without port; clients must be able to reach it. Default `'localhost'`. */
-  readonly hostName?: string | undefined
-  /** Partitions of the telemetry log, 1 … 32. Default 4. */
-  readonly partitions?: number | undefined
-  /** Consumer groups that telemetry may be read in, beside `$Default`. Case is left aside. Default: none. */
-  readonly consumerGroups?: readonly string[] | undefined
-  /**
-   * The host that redirects to the built-in event hub name, without port. It must lead to this listener, and is told
-   * apart from the hub by the name that a peer opens. Default: the hub's, where one name serves for both.
-   */
-  readonly eventHubHostName?: string | undefined
-  /**
-   * Where to listen: host (default 127.0.0.1), port (default any free one) and, instead of a certificate made for the
-   * run, TLS options of your own. `'memory'`: nowhere, see {@link IotHubEmulator.transport}.
-   */
-  readonly listen?: EmulatorListenOptions | 'memory' | undefined
-  /** Where to listen for WebSockets, over TLS as above. Default: nowhere. */
-  readonly webSocket?: EmulatorWebSocketOptions | undefined
-  /**
-   * Where to listen for the HTTPS of back ends: calls of direct methods and twins, by a token with the right
-   * ServiceConnect. The certificate is that of `listen`, or made for the run. Default: nowhere.
-   */
-  readonly https?: EmulatorHttpsOptions | undefined
-  /** Default: the clock of this machine. */
-  readonly clock?: EmulatorClock | undefined
-  /** How long a receiver may keep a message, feedback batch or notification, in ms, > 0. Default 60 000. */
-  readonly lockMs?: number | undefined
-  /** Abandons after which a message is given up, 1 … 100. Default 10. */
-  readonly maxDeliveryCount?: number | undefined
-  /** How long a message without an expiry of its own waits for its device, in ms, > 0. Default 3 600 000 (1 h). */
-  readonly timeToLiveMs?: number | undefined
-  /** How long feedback is gathered into a batch of up to 64 records, in ms, ≥ 0. Default 15 000. */
-  readonly feedbackBatchMs?: number | undefined
-  /** How long telemetry is kept, in ms, > 0. Default 86 400 000 (1 day). */
-  readonly retentionMs?: number | undefined
-  /** How long after its expiry a token is still taken, in ms, ≥ 0. Default 300 000 (5 min). */
-  readonly tokenSkewMs?: number | undefined
-  /**
-   * Which of the two kinds of gateway it looks like: `'v1'`, or `'v2'`, whose flows lack a field. Rhea, and what is built on
-   * it, stalls with that in the end. Default `'v1'`.
-   */
-  readonly gateway?: GatewayVersion | undefined
-  /**
-   * Refuse messages that come too fast, with `com.microsoft:device-container-throttled`, or are too many for a day, with
-   * `amqp:resource-limit-exceeded`; `true` for the quotas of one unit. Sizes and the depth of queues are limited in any
-   * case. Default false.
-   */
-  readonly quotas?: boolean | QuotaOptions | undefined
-  /**
-   * What {@link IotHubEmulator.state} of an earlier hub gave, for clients to find the same one again: keys, certificate,
-   * id scope. Default: all are made anew.
-   */
-  readonly state?: EmulatorState | undefined
-}
-
-/** Where an emulator listens. */
-export interface EmulatorListenOptions {
-  readonly host?: string | undefined
-  readonly port?: number | undefined
-  readonly tls?: TlsOptions | undefined
-}
-
-/** Where an emulator listens for WebSockets, at `/$iothub/websocket` with the sub-protocol `AMQPWSB10`. */
-export interface EmulatorWebSocketOptions {
-  /** `WebSocketServer` of the package `ws`, or a class like it. */
-  readonly server: WebSocketServerClass
-  /** Default 127.0.0.1. */
-  readonly host?: string | undefined
-  /** Default any free one. Clients of Microsoft's know only 443. */
-  readonly port?: number | undefined
-}
-
-/** Where an emulator listens for HTTPS. */
-export interface EmulatorHttpsOptions {
-  /** Default 127.0.0.1. */
-  readonly host?: string | undefined
-  /** Default any free one. */
-  readonly port?: number | undefined
-}
 
 /** A message for a device, from behind the hub. */
 export interface EmulatorMessage {
@@ -241,6 +152,27 @@ export class IotHubEmulator implements AsyncDisposable {
    */
   addDevice(deviceId: string, options: { readonly x509?: X509Registration | undefined } = {}): void {
     this.#hub.registry.addDevice(deviceId, {}, options.x509)
+  }
+
+  /**
+   * Removes a device and its modules: its links are detached with `amqp:not-found`, its tokens count no more, and messages
+   * for it are gone. A later device of the same id is another.
+   *
+   * @throws {UsageError} there is no such device
+   */
+  removeDevice(deviceId: string): void {
+    if (!this.#hub.removeDevice(deviceId)) throw unknown(deviceId, undefined)
+  }
+
+  /**
+   * Disables a device and its modules, or enables them again: meanwhile its tokens and certificates are refused, and the
+   * links that it has are detached, with `amqp:unauthorized-access`. What is sent to it waits.
+   *
+   * @throws {UsageError} there is no such device
+   */
+  enableDevice(deviceId: string, isEnabled = true): void {
+    if (this.#hub.registry.device(deviceId) === undefined) throw unknown(deviceId, undefined)
+    this.#hub.setEnabled(deviceId, isEnabled)
   }
 
   /** Trusts an authority to sign certificates of devices. @param ca  PEM @throws {UsageError} it is no certificate */
@@ -412,29 +344,6 @@ export class IotHubEmulator implements AsyncDisposable {
     if (node === undefined) throw unknown(deviceId, moduleId)
     return node
   }
-}
-
-const OPTIONS: Names<IotHubEmulatorOptions> = {
-  ...{ devices: 0, hostName: 0, partitions: 0, consumerGroups: 0, eventHubHostName: 0, listen: 0, webSocket: 0 },
-  ...{ https: 0, clock: 0, lockMs: 0, maxDeliveryCount: 0, timeToLiveMs: 0, feedbackBatchMs: 0, retentionMs: 0 },
-  ...{ tokenSkewMs: 0, gateway: 0, quotas: 0 },
-}
-const LISTEN: Names<EmulatorListenOptions> = { host: 0, port: 0, tls: 0 }
-
-function checkOptions(options: IotHubEmulatorOptions): void {
-  checkNames('option of IotHubEmulator.start', options, OPTIONS)
-  if (typeof options.listen === 'object') checkNames('option of listen', options.listen, LISTEN)
-  const { lockMs = 1, maxDeliveryCount = 1, timeToLiveMs = 1, feedbackBatchMs = 0, tokenSkewMs = 0 } = options
-  const { retentionMs = 1 } = options
-  const { gateway = 'v1' } = options
-  for (const [name, value] of Object.entries({ lockMs, timeToLiveMs, retentionMs }))
-    if (!(value > 0)) throw new UsageError(`IoT Hub emulator: ${name} must be greater than 0`)
-  for (const [name, value] of Object.entries({ feedbackBatchMs, tokenSkewMs }))
-    if (!(value >= 0)) throw new UsageError(`IoT Hub emulator: ${name} must not be negative`)
-  if (!(Number.isInteger(maxDeliveryCount) && maxDeliveryCount >= 1 && maxDeliveryCount <= 100))
-    throw new UsageError('IoT Hub emulator: maxDeliveryCount must be 1 … 100')
-  if (options.state !== undefined) checkState(options.state)
-  if (gateway !== 'v1' && gateway !== 'v2') throw new UsageError("IoT Hub emulator: gateway is 'v1' or 'v2'")
 }
 
 /** The first certificate of a PEM text. */

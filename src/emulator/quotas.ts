@@ -15,6 +15,10 @@ export interface QuotaOptions {
   readonly telemetryPerSecond?: number | undefined
   /** To all devices. Default 100, as of one unit. */
   readonly commandsPerMinute?: number | undefined
+  /** By all devices. Default 100, as of any hub. */
+  readonly twinReadsPerSecond?: number | undefined
+  /** By all devices. Default 50, as of one unit. */
+  readonly twinUpdatesPerSecond?: number | undefined
   /** Both ways. Default 400 000, as of one unit of S1. */
   readonly messagesPerDay?: number | undefined
 }
@@ -23,6 +27,8 @@ export interface QuotaOptions {
 export class Quotas {
   readonly #telemetry: Rate
   readonly #commands: Rate
+  readonly #twinReads: Rate
+  readonly #twinUpdates: Rate
   readonly #perDay: number
   #day = 0
   #today = 0
@@ -30,10 +36,14 @@ export class Quotas {
   /** @throws {UsageError} if a number is less than 1 */
   constructor(options: QuotaOptions) {
     const { telemetryPerSecond = 100, commandsPerMinute = 100, messagesPerDay = 400_000 } = options
-    for (const [name, value] of Object.entries({ telemetryPerSecond, commandsPerMinute, messagesPerDay }))
+    const { twinReadsPerSecond = 100, twinUpdatesPerSecond = 50 } = options
+    const all = { telemetryPerSecond, commandsPerMinute, messagesPerDay, twinReadsPerSecond, twinUpdatesPerSecond }
+    for (const [name, value] of Object.entries(all))
       if (!(value >= 1)) throw new UsageError(`IoT Hub emulator: ${name} must be at least 1`)
     this.#telemetry = newRate(telemetryPerSecond, 1000, 'second')
     this.#commands = newRate(commandsPerMinute, 60_000, 'minute')
+    this.#twinReads = newRate(twinReadsPerSecond, 1000, 'second')
+    this.#twinUpdates = newRate(twinUpdatesPerSecond, 1000, 'second')
     this.#perDay = messagesPerDay
   }
 
@@ -45,6 +55,11 @@ export class Quotas {
   /** Counts a message to a device. @returns why it is refused, if it is */
   takeCommand(now: number): ErrorInit | undefined {
     return this.#take(this.#commands, now)
+  }
+
+  /** Counts a request of a device to its twin. @returns whether there were too many */
+  throttlesTwin(kind: 'read' | 'update', now: number): boolean {
+    return !passes(kind === 'read' ? this.#twinReads : this.#twinUpdates, now)
   }
 
   #take(rate: Rate, now: number): ErrorInit | undefined {

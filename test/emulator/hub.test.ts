@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
+import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import type { IotHubEmulatorOptions } from '../../src/emulator/options.ts'
 import { DeliveryError, RemoteError, SaslError } from '../../src/errors.ts'
 import type { IotHubOptions } from '../../src/iothub/connection/hub-options.ts'
 import { type CloudToDeviceMessage, DeviceClient } from '../../src/iothub/device-client.ts'

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import type { IotHubEmulatorOptions } from '../../src/emulator/options.ts'
 import { Quotas } from '../../src/emulator/quotas.ts'
 import { UsageError } from '../../src/errors.ts'
 import { isRetryable, isThrottling } from '../../src/iothub/connection/conditions.ts'
@@ -59,13 +60,14 @@ it('the day counts both ways, only what was taken, and ends at midnight UTC', ()
 })
 
 it('numbers below 1 are a UsageError', async () => {
-  for (const name of ['telemetryPerSecond', 'commandsPerMinute', 'messagesPerDay'])
+  const twins = ['twinReadsPerSecond', 'twinUpdatesPerSecond']
+  for (const name of ['telemetryPerSecond', 'commandsPerMinute', 'messagesPerDay', ...twins])
     for (const value of [0, -1, Number.NaN]) expect(() => new Quotas({ [name]: value })).toThrow(UsageError)
   await expect(IotHubEmulator.start({ listen: 'memory', quotas: { messagesPerDay: 0 } })).rejects.toThrow(UsageError)
 })
 
 describe('a hub', () => {
-  async function start(quotas: boolean | undefined) {
+  async function start(quotas: IotHubEmulatorOptions['quotas']) {
     const clock = new ManualClock()
     const hub = await IotHubEmulator.start({ listen: 'memory', clock, quotas })
     const transport = () => hub.transport()
@@ -93,6 +95,20 @@ describe('a hub', () => {
     expect(sent.slice(50)).toMatchObject(Array(10).fill({ condition: 'amqp:resource-limit-exceeded' }))
     const more = await conditions(Array.from({ length: 41 }, () => service.sendToDevice(to, { body: 'x' })))
     expect(more[40]).toMatchObject({ condition: THROTTLED })
+  })
+
+  it('refuses requests to twins that come too fast, each kind by itself', async () => {
+    await using setup = await start({ twinReadsPerSecond: 3, twinUpdatesPerSecond: 2 })
+    const { clock, device } = setup
+    const twin = await device.twin()
+    for (let i = 0; i < 2; i++) await twin.refresh()
+    const refused = { condition: THROTTLED, info: new Map([['status', 429]]) }
+    await expect(twin.refresh()).rejects.toMatchObject(refused)
+    for (let i = 0; i < 2; i++) await twin.update({ i })
+    await expect(twin.update({ i: 2 })).rejects.toMatchObject(refused)
+    clock.advance(500)
+    await twin.update({ i: 2 })
+    await twin.refresh()
   })
 
   it('refuses nothing unless it is told to', async () => {

@@ -1,7 +1,8 @@
 /** Messages to devices, and what services hear of them, at the emulator. */
 
 import { afterEach, describe, expect, it } from 'vitest'
-import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
+import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import type { IotHubEmulatorOptions } from '../../src/emulator/options.ts'
 import { DeliveryError, UsageError } from '../../src/errors.ts'
 import { isRetryable } from '../../src/iothub/connection/conditions.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'

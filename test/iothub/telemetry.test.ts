@@ -1,7 +1,8 @@
 /** Telemetry as services read it: by the redirect of a hub, at the emulator, over memory and TLS. */
 
 import { afterEach, describe, expect, it } from 'vitest'
-import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
+import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import type { IotHubEmulatorOptions } from '../../src/emulator/options.ts'
 import { ClosedError, RemoteError, UsageError } from '../../src/errors.ts'
 import type { IotHubOptions } from '../../src/iothub/connection/hub-options.ts'
 import { createSasToken } from '../../src/iothub/credentials/sas.ts'

@@ -1,6 +1,7 @@
 /** A hub over memory, clients of it that stay up, and ways to get between them. */
 
-import { IotHubEmulator, type IotHubEmulatorOptions } from '../../src/emulator/iot-hub-emulator.ts'
+import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import type { IotHubEmulatorOptions } from '../../src/emulator/options.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import type { IotHubOptions } from '../../src/iothub/connection/hub-options.ts'
 import { DeviceClient, type DeviceOptions } from '../../src/iothub/device-client.ts'

@@ -102,6 +102,7 @@ const failures: Readonly<Record<Extract<Authentication, { ok: false }>['reason']
   unknown: { status: 401, description: 'the token names no known device, module or policy' },
   signature: { status: 401, description: 'the signature matches neither the primary nor the secondary key' },
   expired: { status: 401, description: 'the token has expired' },
+  disabled: { status: 401, description: 'the device is disabled' },
 }
 
 /** `undefined` for bytes that are no message. */

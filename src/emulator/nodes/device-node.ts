@@ -67,7 +67,7 @@ export class DeviceNode {
     this.identity = identity
     this.#options = options
     this.methods = new MethodNode(options.clock)
-    this.twin = new TwinNode(options.clock)
+    this.twin = new TwinNode(options.clock, options.quotas)
     const queue = (): OutgoingNode<Command> =>
       new OutgoingNode({
         clock: options.clock,

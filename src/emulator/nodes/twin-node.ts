@@ -14,6 +14,7 @@ import { type AmqpValue, int, long } from '../../types/values.ts'
 import type { EmulatorClock } from '../clock.ts'
 import { lockTokenBytes, newLockToken } from '../lock-token.ts'
 import { argumentError, receiveAll } from '../message-content.ts'
+import type { Quotas } from '../quotas.ts'
 import { type TwinChange, TwinDocument, type TwinPatch } from '../twins/twin-document.ts'
 import { LinkPair } from './link-pair.ts'
 
@@ -33,14 +34,16 @@ const MAX_HELD = 100
 export class TwinNode {
   readonly document: TwinDocument
   readonly #clock: EmulatorClock
+  readonly #quotas: Quotas | undefined
   readonly #links: LinkPair
   /** Whether the device wants to be told of changes. */
   #isSubscribed = false
   #sender: Sender | undefined
   #held: MessageInit[] = []
 
-  constructor(clock: EmulatorClock) {
+  constructor(clock: EmulatorClock, quotas?: Quotas) {
     this.#clock = clock
+    this.#quotas = quotas
     this.document = new TwinDocument(clock.now())
     this.#links = new LinkPair(() => this.#onLinks())
   }
@@ -90,9 +93,9 @@ export class TwinNode {
     const wanted = typeof operation === 'string' ? `${operation.toUpperCase()} ${resource ?? ''}`.trim() : ''
     switch (wanted) {
       case 'GET':
-        return { status: 200, body: this.document.forDevice() }
+        return this.#throttled('read') ?? { status: 200, body: this.document.forDevice() }
       case 'PATCH /properties/reported':
-        return this.#patchReported(message)
+        return this.#throttled('update') ?? this.#patchReported(message)
       case 'PUT /notifications/twin/properties/desired':
         this.#isSubscribed = true
         return { status: 200 }
@@ -102,6 +105,11 @@ export class TwinNode {
       default:
         return { status: 400, body: 'the twin has no such operation or resource' }
     }
+  }
+
+  #throttled(kind: 'read' | 'update'): Answer | undefined {
+    if (!this.#quotas?.throttlesTwin(kind, this.#clock.now())) return undefined
+    return { status: 429, body: 'ThrottlingException: there are too many requests to twins' }
   }
 
   #patchReported(message: Message): Answer {
