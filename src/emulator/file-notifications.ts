@@ -24,7 +24,6 @@ export interface FileUpload {
 
 /** The queue of notifications and its links. */
 export class FileNotificationNode {
-  readonly #clock: EmulatorClock
   readonly #queue: OutgoingNode<FileUpload>
 
   constructor(options: {
@@ -33,7 +32,6 @@ export class FileNotificationNode {
     readonly queue: CommandQueueOptions
   }) {
     const { clock, hubName, queue } = options
-    this.#clock = clock
     this.#queue = new OutgoingNode({
       clock,
       queue: { maxDeliveryCount: 100, ...queue, maxDepth: Number.POSITIVE_INFINITY },
@@ -44,7 +42,7 @@ export class FileNotificationNode {
 
   /** Tells of an upload. */
   notify(upload: FileUpload): void {
-    this.#queue.enqueue({ ...upload, lastUpdatedTime: upload.lastUpdatedTime ?? new Date(this.#clock.now()) })
+    this.#queue.enqueue(upload)
   }
 
   /** Sends notifications on a link until it ends. */
@@ -65,7 +63,7 @@ function notification(upload: LockedCommand<FileUpload>, hubName: string): Messa
     deviceId,
     blobUri,
     blobName,
-    lastUpdatedTime: lastUpdatedTime?.toISOString(),
+    lastUpdatedTime: (lastUpdatedTime ?? enqueued).toISOString(),
     blobSizeInBytes,
     enqueuedTimeUtc: enqueued.toISOString(),
   }
