@@ -112,7 +112,7 @@ export class Hub {
       clock,
       hubName: this.#hubName,
       feedbackBatchMs,
-      queue: { lockMs },
+      queue: { lockMs, maxDeliveryCount: options.maxDeliveryCount },
       quotas: this.#quotas,
       device: (deviceId, moduleId) => this.device(deviceId, moduleId),
     })

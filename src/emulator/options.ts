@@ -40,7 +40,7 @@ export interface IotHubEmulatorOptions {
   readonly clock?: EmulatorClock | undefined
   /** How long a receiver may keep a message, feedback batch or notification, in ms, > 0. Default 60 000. */
   readonly lockMs?: number | undefined
-  /** Abandons after which a message is given up, 1 … 100. Default 10. */
+  /** Abandons after which a message, or a feedback batch, is given up, 1 … 100. Default 10. */
   readonly maxDeliveryCount?: number | undefined
   /** How long a message without an expiry of its own waits for its device, in ms, > 0. Default 3 600 000 (1 h). */
   readonly timeToLiveMs?: number | undefined

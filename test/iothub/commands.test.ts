@@ -192,23 +192,29 @@ describe('feedback', () => {
     expect(() => hub.purgeMessages('nobody')).toThrow(UsageError)
   })
 
-  it('that nobody settles comes again after its lock; abandoned ten times, it is dropped', async () => {
-    const clock = new ManualClock()
-    const { device, service } = await start({ clock, feedbackBatchMs: 0 })
-    await service.sendToDevice('device1', { body: 'x', messageId: 'm', ack: 'full' })
-    await (await next(device.messages())).complete()
-    // Received, and left unsettled.
-    await next(service.feedback())
-    clock.advance(60_000)
-    let count = 0
-    for await (const batch of service.feedback()) {
-      expect(batch.records).toMatchObject([{ originalMessageId: 'm' }])
-      await batch.abandon()
-      if (++count === 10) break
-    }
-    await service.sendToDevice('device1', { body: 'barrier' })
-    clock.advance(60_000)
-    const again = next(service.feedback({ signal: AbortSignal.timeout(50) })).catch(() => 'nothing')
-    expect(await again).toBe('nothing')
-  })
+  it.each([
+    [10, undefined],
+    [12, 12],
+  ])(
+    'that nobody settles comes again after its lock; abandoned %d times, it is dropped',
+    async (most, maxDeliveryCount) => {
+      const clock = new ManualClock()
+      const { device, service } = await start({ clock, feedbackBatchMs: 0, maxDeliveryCount })
+      await service.sendToDevice('device1', { body: 'x', messageId: 'm', ack: 'full' })
+      await (await next(device.messages())).complete()
+      // Received, and left unsettled.
+      await next(service.feedback())
+      clock.advance(60_000)
+      let count = 0
+      for await (const batch of service.feedback()) {
+        expect(batch.records).toMatchObject([{ originalMessageId: 'm' }])
+        await batch.abandon()
+        if (++count === most) break
+      }
+      await service.sendToDevice('device1', { body: 'barrier' })
+      clock.advance(60_000)
+      const again = next(service.feedback({ signal: AbortSignal.timeout(50) })).catch(() => 'nothing')
+      expect(await again).toBe('nothing')
+    },
+  )
 })
