@@ -2,7 +2,7 @@
 
 import { afterEach, describe, expect, test } from 'vitest'
 import { type AmqpError, RemoteError, TransportError, UsageError } from '../../src/errors.ts'
-import { type Reconnecting, type Reconnection, reconnecting, until } from './reconnecting.ts'
+import { type Reconnecting, type Reconnection, reconnecting } from './reconnecting.ts'
 
 const opened: AsyncDisposable[] = []
 afterEach(async () => {
@@ -53,10 +53,10 @@ describe('retry', () => {
   })
 
   test('undefined leaves it to the default', async () => {
-    const { near, far, cut, state } = await world({ reconnect: { retry: () => undefined } })
+    const { near, farEnd, cut, state } = await world({ reconnect: { retry: () => undefined } })
     cut()
     await state('restored')
-    void far[1]?.close({ error: unauthorized })
+    void (await farEnd(1)).close({ error: unauthorized })
     expect(await near.closed).toMatchObject({ error: unauthorized })
   })
 
@@ -67,7 +67,7 @@ describe('retry', () => {
 
 describe('reconnect()', () => {
   test('makes the connection anew, and links go on', async () => {
-    const { near, far, receivers, state } = await world()
+    const { near, far, receiver, state } = await world()
     const sender = await near.sender('q')
     near.reconnect()
     const waits = sender.send({ body: 'x' })
@@ -75,9 +75,9 @@ describe('reconnect()', () => {
     // While it is being made it is not dropped again.
     near.reconnect()
     await state('restored')
-    await until(() => receivers.length === 2)
+    const received = await (await receiver(1)).receive()
     expect(far).toHaveLength(2)
-    await (await receivers[1]?.receive())?.accept()
+    await received?.accept()
     expect(await waits).toEqual({ outcome: 'accepted' })
   })
 

@@ -16,6 +16,10 @@ export interface Reconnecting extends AsyncDisposable {
   /** Far ends of links, the latest last. */
   readonly receivers: Receiver[]
   readonly senders: Sender[]
+  /** The far end, receiver or sender of this number, as soon as it is there: the near end may be told before. */
+  farEnd(index: number): Promise<Connection>
+  receiver(index: number): Promise<Receiver>
+  sender(index: number): Promise<Sender>
   /** Drops the transport. */
   cut(): void
   /** Has attempts fail from now on, or not. */
@@ -42,6 +46,11 @@ export const until = async (what: () => boolean, ms = 5000): Promise<void> => {
     if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 1))
   }
+}
+
+async function at<T>(all: readonly T[], index: number): Promise<T> {
+  await until(() => all.length > index)
+  return all[index] as T
 }
 
 export async function reconnecting(how: Reconnection = {}): Promise<Reconnecting> {
@@ -82,6 +91,9 @@ export async function reconnecting(how: Reconnection = {}): Promise<Reconnecting
     states,
     receivers,
     senders,
+    farEnd: index => at(far, index),
+    receiver: index => at(receivers, index),
+    sender: index => at(senders, index),
     cut: () => last?.destroy(),
     refuse: refused => {
       isRefused = refused

@@ -16,10 +16,10 @@ describe('sends', () => {
     const sends = [1, 2, 3].map(value => sender.send(body(value)))
     await turn(5)
     world.cut()
-    await until(() => world.receivers.length === 2)
-    world.receivers[1]?.addCredit(10)
+    const again = await world.receiver(1)
+    again.addCredit(10)
     for (const value of [1, 2, 3]) {
-      const delivery = (await world.receivers[1]?.receive()) as Delivery
+      const delivery = (await again.receive()) as Delivery
       expect(said(delivery)).toBe(value)
       await delivery.accept()
     }
@@ -43,9 +43,9 @@ describe('sends', () => {
     cancel.abort('enough')
     expect([await cancelled, sender.pending]).toEqual(['enough', 2])
     world.refuse(false)
-    await until(() => world.receivers.length === 2)
-    world.receivers[1]?.addCredit(10)
-    const deliveries = [await world.receivers[1]?.receive(), await world.receivers[1]?.receive()] as Delivery[]
+    const again = await world.receiver(1)
+    again.addCredit(10)
+    const deliveries = [await again.receive(), await again.receive()] as Delivery[]
     expect(deliveries.map(said)).toEqual([1, 5])
     for (const delivery of deliveries) await delivery.accept()
     expect(await Promise.all([queued, held])).toHaveLength(2)
@@ -55,15 +55,15 @@ describe('sends', () => {
     await using world = await reconnecting()
     const sender = await world.near.sender('q')
     const sent = settled(sender.send(body(1)))
-    const first = await world.receivers[0]?.receive()
+    const first = await (await world.receiver(0)).receive()
     world.cut()
     const error = (await sent) as ClosedError
     expect(error).toBeInstanceOf(ClosedError)
     expect([error.scope, error.message]).toEqual(['delivery', expect.stringContaining('may have arrived or not')])
     expect(error.cause).toBeInstanceOf(ClosedError)
-    await until(() => world.receivers.length === 2)
+    const again = await world.receiver(1)
     const next = sender.send(body(2))
-    const delivery = (await world.receivers[1]?.receive()) as Delivery
+    const delivery = (await again.receive()) as Delivery
     expect(said(delivery)).toBe(2)
     // One of unknown fate may still be there under its tag.
     expect([...delivery.deliveryTag]).not.toEqual([...(first?.deliveryTag ?? [])])
@@ -75,15 +75,15 @@ describe('sends', () => {
     await using world = await reconnecting({ reconnect: { resend: true } })
     const sender = await world.near.sender('q')
     const first = sender.send(body(1), { deliveryTag: Uint8Array.of(7) })
-    await world.receivers[0]?.receive()
+    await (await world.receiver(0)).receive()
     world.refuse(true)
     world.cut()
     await world.state('waiting', 2)
     const second = sender.send(body(2))
     expect(await settled(sender.send(body(3), { deliveryTag: Uint8Array.of(7) }))).toBeInstanceOf(UsageError)
     world.refuse(false)
-    await until(() => world.receivers.length === 2)
-    const deliveries = [await world.receivers[1]?.receive(), await world.receivers[1]?.receive()] as Delivery[]
+    const again = await world.receiver(1)
+    const deliveries = [await again.receive(), await again.receive()] as Delivery[]
     expect(deliveries.map(delivery => [said(delivery), ...delivery.deliveryTag])).toEqual([
       [1, 7],
       [2, 0, 0, 0, 0],
@@ -121,9 +121,9 @@ describe('sends', () => {
     const sender = await world.near.sender('q')
     expect(await sender.send(body(1), { settled: true })).toEqual({ outcome: 'accepted' })
     world.cut()
-    await until(() => world.receivers.length === 2)
+    const again = await world.receiver(1)
     const next = sender.send(body(2))
-    const delivery = (await world.receivers[1]?.receive()) as Delivery
+    const delivery = (await again.receive()) as Delivery
     expect(said(delivery)).toBe(2)
     await delivery.accept()
     await next
@@ -164,7 +164,7 @@ describe('deliveries', () => {
   test('that were sent settled and not taken are kept', async () => {
     await using world = await reconnecting()
     const receiver = await world.near.receiver('q')
-    await world.senders[0]?.send(body(1), { settled: true })
+    await (await world.sender(0)).send(body(1), { settled: true })
     sendFrom(world.senders[0], 2)
     await turn(5)
     world.cut()
@@ -184,9 +184,10 @@ describe('deliveries', () => {
     receiver.addCredit(2)
     expect(() => receiver.addCredit(0)).toThrow(UsageError)
     world.refuse(false)
-    await until(() => world.senders[1]?.linkCredit === 5)
+    const far = await world.sender(1)
+    await until(() => far.linkCredit === 5)
     await turn(5)
-    expect(world.senders[1]?.linkCredit).toBe(5)
+    expect(far.linkCredit).toBe(5)
   })
 
   test('drain, get and stop are asked again', async () => {
@@ -219,10 +220,10 @@ describe('deliveries', () => {
     const done = settled(
       receiver.process(delivery => handled.push(said(delivery)), { signal: stop.signal, concurrency: 2 }),
     )
-    expect(await world.senders[0]?.send(body(1))).toEqual({ outcome: 'accepted' })
+    expect(await (await world.sender(0)).send(body(1))).toEqual({ outcome: 'accepted' })
     world.cut()
     await until(() => world.senders.length === 2)
-    expect(await world.senders[1]?.send(body(2))).toEqual({ outcome: 'accepted' })
+    expect(await (await world.sender(1)).send(body(2))).toEqual({ outcome: 'accepted' })
     expect(handled).toEqual([1, 2])
     stop.abort('enough')
     expect(await done).toBe('enough')
@@ -286,13 +287,13 @@ describe('links', () => {
   test('§2.6.4 detach-forced: attached again on the same connection', async () => {
     await using world = await reconnecting()
     const sender = await world.near.sender('q')
-    await world.receivers[0]?.close({ error: { condition: 'amqp:link:detach-forced' } })
+    await (await world.receiver(0)).close({ error: { condition: 'amqp:link:detach-forced' } })
     await until(() => world.receivers.length === 2)
     const sent = sender.send(body(1))
-    await (await world.receivers[1]?.receive())?.accept()
+    await (await (await world.receiver(1)).receive())?.accept()
     expect(await sent).toEqual({ outcome: 'accepted' })
     expect(world.far).toHaveLength(1)
-    await world.receivers[1]?.close({ error: { condition: 'amqp:resource-deleted' } })
+    await (await world.receiver(1)).close({ error: { condition: 'amqp:resource-deleted' } })
     expect(await sender.closed).toMatchObject({ error: { condition: 'amqp:resource-deleted' } })
   })
 
@@ -307,7 +308,7 @@ describe('links', () => {
       on('restored', () => told.push(`${name} restored`))
       on('closed', ({ by }) => told.push(`${name} closed ${by}`))
     }
-    await world.receivers[0]?.close({ error: { condition: 'amqp:link:detach-forced' } })
+    await (await world.receiver(0)).close({ error: { condition: 'amqp:link:detach-forced' } })
     await until(() => told.length === 2)
     expect(told.splice(0)).toEqual(['sender suspended remote amqp:link:detach-forced', 'sender restored'])
     // However many attempts it takes, once.
@@ -328,7 +329,7 @@ describe('links', () => {
   test('§2.8.18 detach-forced: an end like any other, where that is asked for', async () => {
     await using world = await reconnecting({ reconnect: { reattach: false } })
     const sender = await world.near.sender('q')
-    await world.receivers[0]?.close({ error: { condition: 'amqp:link:detach-forced' } })
+    await (await world.receiver(0)).close({ error: { condition: 'amqp:link:detach-forced' } })
     expect(await sender.closed).toMatchObject({ by: 'remote', error: { condition: 'amqp:link:detach-forced' } })
     await world.near.sender('q')
   })
@@ -380,16 +381,16 @@ describe('the end', () => {
 
   test('an error that lasts is the end', async () => {
     await using world = await reconnecting()
-    await world.far[0]?.close({ error: { condition: 'amqp:not-allowed' } })
+    await (await world.farEnd(0)).close({ error: { condition: 'amqp:not-allowed' } })
     expect(await world.near.closed).toMatchObject({ by: 'remote', error: expect.any(RemoteError) })
     expect(world.states.map(({ state }) => state)).toEqual(['connected', 'closed'])
   })
 
   test('a peer that closes politely, or is forced to, is met again', async () => {
     await using world = await reconnecting()
-    await world.far[0]?.close()
+    await (await world.farEnd(0)).close()
     await until(() => world.far.length === 2)
-    await world.far[1]?.close({ error: { condition: 'amqp:connection:forced' } })
+    await (await world.farEnd(1)).close({ error: { condition: 'amqp:connection:forced' } })
     await world.state('connected', 3)
   })
 })

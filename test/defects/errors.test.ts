@@ -4,7 +4,7 @@
  */
 
 import { afterEach, describe, expect, test } from 'vitest'
-import type { Connection, IncomingLink, Listener, Receiver } from '../../src/client/api.ts'
+import type { Connection, IncomingLink, IncomingSession, Listener, Receiver } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, RemoteError, UsageError } from '../../src/errors.ts'
@@ -207,20 +207,15 @@ describe('what a peer begins and takes back in one piece is no exception of whoe
 
   test('accepting it later is a ClosedError as well', async () => {
     listener = await listen({})
-    const errors: unknown[] = []
-    const session = new Promise<void>(resolve =>
-      listener?.on('connection', connection =>
-        connection.on('session', async incoming => {
-          await pause(30)
-          await incoming.accept().catch(error => errors.push(error))
-          incoming.refuse({ condition: 'amqp:not-allowed' })
-          resolve()
-        }),
-      ),
+    const opened = new Promise<Connection>(resolve => listener?.on('connection', resolve))
+    const announced = opened.then(
+      connection => new Promise<IncomingSession>(resolve => connection.on('session', resolve)),
     )
-    await talk(listener.port, OPEN, concat(BEGIN, END), CLOSE)
-    await session
-    expect(errors).toMatchObject([{ code: 'ERR_AMQP_CLOSED' }])
+    const rest = opened.then(() => concat(BEGIN, END, CLOSE))
+    await talk(listener.port, OPEN, rest)
+    const incoming = await announced
+    await expect(incoming.accept()).rejects.toMatchObject({ code: 'ERR_AMQP_CLOSED' })
+    incoming.refuse({ condition: 'amqp:not-allowed' })
   })
 })
 

@@ -28,12 +28,12 @@ test('rhea-promise 3.0.3: delivery-ids that begin anew; every send across a reco
   await using world = await reconnecting()
   const sender = await world.near.sender('q')
   const old = settled(sender.send({ body: { value: 1 } }))
-  await world.receivers[0]?.receive()
+  await (await world.receiver(0)).receive()
   world.cut()
   await until(() => world.receivers.length === 2)
   const answers: unknown[] = []
   const fresh = sender.send({ body: { value: 2 } }).then(outcome => answers.push(outcome))
-  const delivery = await world.receivers[1]?.receive()
+  const delivery = await (await world.receiver(1)).receive()
   expect(delivery && said(delivery)).toBe(2)
   // It has the same delivery-id as the one before.
   expect(await old).toMatchObject({ code: 'ERR_AMQP_CLOSED', scope: 'delivery' })
@@ -92,13 +92,13 @@ test('rhea 3.0.5: an exception in the handler of a message costs no connection, 
     throw new Error('a bug of the application')
   }
   const done = settled(receiver.process(fail, { signal: stop.signal, onError: error => failures.push(error) }))
-  const outcome = await world.senders[0]?.send({ body: { value: 1 } })
+  const outcome = await (await world.sender(0)).send({ body: { value: 1 } })
   expect(outcome).toMatchObject({ outcome: 'modified', deliveryFailed: true })
   const loop = (async () => {
     for await (const _ of await world.near.receiver('r')) fail()
   })()
   await until(() => world.senders.length === 2)
-  void settled(world.senders[1]?.send({ body: { value: 2 } }) as Promise<unknown>)
+  void settled((await world.sender(1)).send({ body: { value: 2 } }) as Promise<unknown>)
   await expect(loop).rejects.toThrow('a bug of the application')
   stop.abort('enough')
   await done
@@ -110,7 +110,7 @@ test('rhea 3.0.5, rhea-promise 3.0.3: sends in flight across a reconnect are eac
   await using world = await reconnecting()
   const sender = await world.near.sender('q')
   const sends = [1, 2, 3].map(value => settled(sender.send({ body: { value } })))
-  await world.receivers[0]?.receive()
+  await (await world.receiver(0)).receive()
   world.refuse(true)
   world.cut()
   expect(await Promise.all(sends)).toEqual(
