@@ -92,7 +92,7 @@ test('§2.6.13 a delivery in hand stays live; its decision goes out when the lin
     const [before, during, after] = [await receiver.receive(), await receiver.receive(), await receiver.receive()]
     const first = before.accept()
     // In mode first a decision that is lost makes a duplicate, as it must.
-    await turn(10)
+    await until(() => peer.outcomes.length === 1)
     ends[0]?.destroy()
     await turn(5)
     expect(during.state).toBe('live')
