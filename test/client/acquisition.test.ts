@@ -5,10 +5,11 @@ import type { Receiver, Sender } from '../../src/client/api.ts'
 import type { CoordinatedTransaction } from '../../src/client/api-transactions.ts'
 import { UsageError } from '../../src/errors.ts'
 import { symbol } from '../../src/types/values.ts'
-import { joined, settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { joined, settled } from './joined.ts'
 
 const open = Symbol('open')
-const now = (promise: Promise<unknown>): Promise<unknown> => Promise.race([promise, turn(5).then(() => open)])
+const now = (promise: Promise<unknown>): Promise<unknown> => Promise.race([promise, pause(5).then(() => open)])
 
 async function both() {
   const over: [string, CoordinatedTransaction][] = []

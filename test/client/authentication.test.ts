@@ -10,7 +10,8 @@ import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import { build, type Fields, read } from '../peer/composites.ts'
 import { amqpHeader, concat, frame, parseFrames, saslHeader, type Wire } from '../peer/wire.ts'
-import { settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { settled } from './joined.ts'
 
 /** A peer of raw frames: what it has read, and a way to write. */
 class Peer {
@@ -149,11 +150,11 @@ describe('§5.3 the server', () => {
     peer.write(saslHeader)
     peer.frame('saslInit', { mechanism: 'PLAIN', initialResponse: bytes('\0u\0p') })
     await peer.hear('saslMechanisms')
-    await turn(10)
+    await pause(10)
     a.destroy()
     expect(await accepted).toMatchObject({ code: 'ERR_AMQP_TRANSPORT' })
     decide(answer)
-    await turn(10)
+    await pause(10)
     expect(peer.heard.map(({ name }) => name)).toEqual(['saslMechanisms'])
   })
 

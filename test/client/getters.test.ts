@@ -4,7 +4,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Connection, Sender } from '../../src/client/api.ts'
 import { ClosedError } from '../../src/errors.ts'
 import type { AmqpValue } from '../../src/types/values.ts'
-import { type Joined, joined, settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { type Joined, joined, settled } from './joined.ts'
 
 let ends: Joined
 let near: Connection
@@ -78,7 +79,7 @@ describe('while a message is being written', { timeout: 3000 }, () => {
     ['the link is closed', () => sender.close({ error: { condition: 'a:b' } })],
   ])('%s: send rejects, and nothing is queued', async (_name, act) => {
     const sent = settled(sender.send(meanwhile(act)))
-    expect(await Promise.race([sent, turn(1000)])).toBeInstanceOf(ClosedError)
+    expect(await Promise.race([sent, pause(1000)])).toBeInstanceOf(ClosedError)
     expect(sender.pending).toBe(0)
   })
 })

@@ -69,5 +69,3 @@ export const settled = (promise: Promise<unknown>): Promise<unknown> =>
     value => value,
     error => error,
   )
-
-export const turn = (ms = 0): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))

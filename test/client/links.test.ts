@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest'
 import type { IncomingLink, Receiver, Sender } from '../../src/client/api.ts'
 import { ClosedError, RemoteError, UsageError } from '../../src/errors.ts'
 import { AmqpSymbol } from '../../src/types/values.ts'
-import { joined, settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { joined, settled } from './joined.ts'
 
 const entries = (map: ReadonlyMap<unknown, unknown> | undefined): unknown[] =>
   [...(map ?? [])].map(([key, value]) => [key instanceof AmqpSymbol ? `:${key.name}` : key, value])
@@ -200,10 +201,10 @@ describe('§2.6.4 §2.6.6 leaving', () => {
     const controller = new AbortController()
     const why = new Error('no time')
     const closing = settled(sender.close({ signal: controller.signal, error: { condition: 'amqp:internal-error' } }))
-    await turn(5)
+    await pause(5)
     controller.abort(why)
     expect(await closing).toBe(why)
-    expect([sender.pending, await Promise.race([queued, turn(50)])]).toEqual([0, undefined])
+    expect([sender.pending, await Promise.race([queued, pause(50)])]).toEqual([0, undefined])
     ends.cut()
     expect(await queued).toBeInstanceOf(ClosedError)
   })
@@ -245,7 +246,7 @@ describe('§2.6.4 §2.6.6 leaving', () => {
     for (const link of [...accepted, ...accepted]) link.refuse({ condition: 'amqp:not-found' })
     expect(accepted).toHaveLength(1)
     expect(sender.target?.address).toBe('q')
-    expect(await Promise.race([sender.closed, turn(20)])).toBeUndefined()
+    expect(await Promise.race([sender.closed, pause(20)])).toBeUndefined()
   })
 
   test('§2.8.14 an error to be sent needs a condition', async () => {

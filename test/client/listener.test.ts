@@ -9,7 +9,8 @@ import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, TransportError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import { fromHex } from '../peer/wire.ts'
-import { joined, settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { joined, settled } from './joined.ts'
 
 afterEach(() => {
   vi.unstubAllEnvs()
@@ -35,7 +36,7 @@ describe('a listener', () => {
   test('connections that came before anybody listened are handed over', async () => {
     await using listener = await listen()
     const near = await connect({ host: '127.0.0.1', port: listener.port })
-    await turn(20)
+    await pause(20)
     const seen: Connection[] = []
     listener.on('connection', connection => seen.push(connection))
     await expect.poll(() => seen.length).toBe(1)
@@ -156,7 +157,7 @@ describe('a connection', () => {
     ends.mute()
     const controller = new AbortController()
     const closing = settled(ends.near.close({ signal: controller.signal }))
-    await turn(5)
+    await pause(5)
     const why = new Error('no time')
     controller.abort(why)
     expect(await closing).toBe(why)

@@ -10,7 +10,8 @@ import { listen } from '../../src/client/serving/listen.ts'
 import { createCertificate } from '../../src/emulator/certificates/certificate.ts'
 import { AmqpError, ClosedError, SaslError, TransportError, UsageError } from '../../src/errors.ts'
 import type { Transport, TransportSink } from '../../src/io/transport.ts'
-import { settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { settled } from './joined.ts'
 
 const opened: (() => unknown)[] = []
 afterEach(async () => {
@@ -219,7 +220,7 @@ describe('§2.4.2 a connection that is not open yet', () => {
     const { port } = await collecting(() => count++)
     const connection = await connect({ host: '127.0.0.1', port, pipeline: true, limits: { closeMs: 30 } })
     const sender = settled(connection.sender('q'))
-    await turn(20)
+    await pause(20)
     await connection.close()
     expect(await sender).toBeInstanceOf(AmqpError)
     expect(await connection.closed).toEqual({ by: 'local', error: undefined })
@@ -300,7 +301,7 @@ describe('§2.4.2 a peer that does not take it', () => {
     const how = { host: '127.0.0.1', port, pipeline: true, allowInsecureAuth: true }
     const connection = await connect({ ...how, sasl: sasl.plain('ann', 'x') })
     expect(await settled(connection.opened)).toMatchObject({ code: 'ERR_AMQP_SASL', outcome: 'auth' })
-    await turn(50)
+    await pause(50)
     expect(checks).toBe(1)
   })
 
@@ -322,7 +323,7 @@ describe('§2.4.2 a peer that does not take it', () => {
   test('a transport that was given has no second try', async () => {
     const near = new LineEnd()
     const connection = await connect({ host: 'far', transport: near, pipeline: true })
-    await turn()
+    await pause()
     near.sink?.end(new Error('gone'))
     expect(await settled(connection.opened)).toBeInstanceOf(TransportError)
     expect(await connection.closed).toMatchObject({ by: 'transport' })

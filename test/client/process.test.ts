@@ -7,13 +7,12 @@ import type { ReceiverOptions } from '../../src/client/options.ts'
 import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
+import { pause } from '../waiting.ts'
 
 const open: { close(): Promise<void> }[] = []
 afterEach(async () => {
   await Promise.all(open.splice(0).map(what => what.close()))
 })
-
-const tick = (ms = 10): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 async function linked(options: ReceiverOptions = {}): Promise<{ near: Connection; receiver: Receiver; far: Sender }> {
   const [a, b] = memoryPair()
@@ -54,22 +53,22 @@ describe.each<[string, ReceiverOptions]>([
       async delivery => {
         most = Math.max(most, ++running)
         seen.push(delivery.message.body)
-        await tick(1)
+        await pause(1)
         running--
       },
       { concurrency: 3, signal: stop.signal },
     )
-    await tick()
+    await pause(10)
     expect(far.linkCredit).toBe(3)
     const sends = Array.from({ length: 20 }, (_, i) => far.send({ body: `m${i}` }))
-    await tick(1)
+    await pause(1)
     // Credit comes back with settlement only.
     expect(far.pending).toBeGreaterThan(10)
     expect(await outcomes(sends)).toEqual(Array(20).fill('accepted'))
     expect([most, seen]).toEqual([3, Array.from({ length: 20 }, (_, i) => `m${i}`)])
     stop.abort(new Error('done'))
     await expect(processing).rejects.toThrow('done')
-    await tick()
+    await pause(10)
     expect(far.linkCredit).toBe(0)
   })
 
@@ -78,7 +77,7 @@ describe.each<[string, ReceiverOptions]>([
     let running = 0
     const processing = receiver.process(async delivery => {
       expect(++running).toBe(1)
-      await tick(1)
+      await pause(1)
       if (delivery.message.body === 'reject') await delivery.reject({ condition: 'amqp:not-allowed' })
       if (delivery.message.body === 'release') void delivery.release()
       running--
@@ -122,17 +121,17 @@ describe.each<[string, ReceiverOptions]>([
 test('what a window had brought before is worked off first, and no more comes meanwhile', async () => {
   const { receiver, far } = await linked({ credit: { window: 20 } })
   const sends = Array.from({ length: 15 }, (_, i) => far.send({ body: `m${i}` }))
-  await tick()
+  await pause(10)
   const credit: number[] = []
   const processing = receiver.process(
     async () => {
-      await tick(2)
+      await pause(2)
       credit.push(far.linkCredit)
     },
     { concurrency: 2 },
   )
   expect(await outcomes(sends)).toEqual(Array(15).fill('accepted'))
-  await tick()
+  await pause(10)
   expect(credit.slice(0, 13)).toEqual(Array(13).fill(0))
   expect(far.linkCredit).toBe(2)
   await receiver.close()
@@ -155,13 +154,13 @@ describe('its end', () => {
       { signal: stop.signal },
     )
     const sends = [far.send({ body: 'a' }), far.send({ body: 'b' })]
-    await tick()
+    await pause(10)
     stop.abort(new Error('stop'))
     let over = false
     processing.catch(() => {
       over = true
     })
-    await tick()
+    await pause(10)
     expect([over, handlerSignal?.aborted]).toEqual([false, false])
     finish()
     await expect(processing).rejects.toThrow('stop')
@@ -190,7 +189,7 @@ describe('its end', () => {
       )
       const sends = [far.send({ body: 'a' }), far.send({ body: 'b' })]
       for (const send of sends) send.catch(() => {})
-      await tick()
+      await pause(10)
       const result = processing.then(
         () => 'normal',
         error => error,
@@ -222,7 +221,7 @@ describe('its end', () => {
     expect(await far.send({ body: 'a' })).toMatchObject({ outcome: 'modified' })
     await rejecting
     far.send({ body: 'b' }).catch(() => {})
-    await tick()
+    await pause(10)
     expect(far.pending).toBe(1)
   })
 

@@ -5,7 +5,8 @@ import type { Delivery, Receiver, Sender } from '../../src/client/api.ts'
 import type { ReceiverOptions } from '../../src/client/options.ts'
 import type { ClientReceiver } from '../../src/client/receiver.ts'
 import { ClosedError, UsageError } from '../../src/errors.ts'
-import { type Joined, joined, settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { type Joined, joined, settled } from './joined.ts'
 
 /** A receiver here and its sender there. */
 async function linked(options: ReceiverOptions = {}): Promise<{ ends: Joined; receiver: Receiver; sender: Sender }> {
@@ -39,7 +40,7 @@ describe('§2.6.7 taking', () => {
     // A loop that was left gives nothing more, though there is more.
     expect(await rest.return?.()).toEqual({ done: true, value: undefined })
     void settled(sender.send({ body: '4' }))
-    await turn(10)
+    await pause(10)
     expect(await rest.next()).toEqual({ done: true, value: undefined })
     expect((await receiver.receive()).message.body).toBe('4')
   })
@@ -61,7 +62,7 @@ describe('§2.6.7 taking', () => {
     await using _ends = ends
     void settled(sender.send({ body: '1' }))
     await expect.poll(() => sender.pending).toBe(0)
-    await turn(10)
+    await pause(10)
     await sender.close({ error: { condition: 'a:b' } })
     await receiver.closed
     expect(await settled(receiver.receive())).toMatchObject({ code: 'ERR_AMQP_CLOSED', condition: 'a:b' })
@@ -99,10 +100,10 @@ describe('§2.6.8 draining', () => {
     const { ends, receiver } = await linked({ credit: 'manual' })
     await using _ends = ends
     receiver.addCredit(5)
-    await turn(5)
+    await pause(5)
     ends.mute()
     const draining = settled(receiver.drain())
-    await turn(5)
+    await pause(5)
     ends.cut()
     expect(await draining).toBeInstanceOf(ClosedError)
   })
@@ -155,7 +156,7 @@ describe('§3.4 deciding', () => {
     expect(first.state).toBe('settled')
     ends.mute()
     const waiting = settled(second.release())
-    await turn(5)
+    await pause(5)
     ends.cut()
     expect(await waiting).toBeInstanceOf(ClosedError)
   })

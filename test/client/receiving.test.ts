@@ -8,13 +8,12 @@ import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
+import { pause } from '../waiting.ts'
 
 const open: { close(): Promise<void> }[] = []
 afterEach(async () => {
   await Promise.all(open.splice(0).map(what => what.close()))
 })
-
-const tick = (ms = 10): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 /** What a frame is, in short: `flow credit=1 drain`. */
 const short = ({ body }: TracedFrame): string => {
@@ -51,7 +50,7 @@ async function linked(
     })
   })
   const receiver = await near.receiver('q', options)
-  await tick()
+  await pause(10)
   frames.length = 0
   return { receiver, far: links[0] as Sender, near, frames, links }
 }
@@ -83,13 +82,13 @@ describe('§2.6.8 get', () => {
   test('with a window: what waits here first, then what the sender has; the window opens again', async () => {
     const { receiver, far, frames } = await linked({ credit: { window: 10 } })
     for (const body of ['a', 'b']) far.send({ body }, { settled: true })
-    await tick()
+    await pause(10)
     expect((await receiver.get())?.message.body).toBe('a')
     expect((await receiver.get())?.message.body).toBe('b')
     expect(frames.filter(frame => frame.includes('drain'))).toEqual([])
     expect(await receiver.get()).toBeUndefined()
     expect(frames.filter(frame => frame.includes('drain'))).toHaveLength(1)
-    await tick()
+    await pause(10)
     expect(far.linkCredit).toBe(10)
   })
 
@@ -109,7 +108,7 @@ describe('§2.6.8 get', () => {
     far.send({ body: 'a' }, { settled: true })
     controller.abort(new Error('later'))
     await expect(getting).rejects.toThrow('later')
-    await tick()
+    await pause(10)
     expect((await receiver.get())?.message.body).toBe('a')
   })
 
@@ -129,7 +128,7 @@ describe('§2.6.10 stop', () => {
     expect(frames.filter(frame => frame.startsWith('flow'))).toEqual(['flow credit=0 echo'])
     const behind = far.send({ body: 'behind' }, { settled: true })
     for (let i = 0; i < 3; i++) expect((await receiver.receive()).message.body).toEqual({ value: i })
-    await tick()
+    await pause(10)
     expect([far.pending, far.linkCredit]).toEqual([1, 0])
     receiver.addCredit(1)
     expect((await receiver.receive()).message.body).toBe('behind')
@@ -229,7 +228,7 @@ describe('closing a receiver', () => {
     for (const end of [(c: Connection) => c.close(), (_: Connection, r: Receiver) => r.session.end()]) {
       const { receiver, far, near } = await linked({ credit: { window: 10 } })
       const sends = Array.from({ length: 3 }, () => far.send({ body: 'x' }))
-      await tick()
+      await pause(10)
       await end(near, receiver)
       expect((await Promise.all(sends)).map(({ outcome }) => outcome)).toEqual(Array(3).fill('released'))
     }
@@ -252,7 +251,7 @@ describe('closing a receiver', () => {
       return wrapped.transport
     })
     const sends = [far.send({ body: 'x' })]
-    await tick()
+    await pause(10)
     deafen()
     const began = performance.now()
     await receiver.close()

@@ -9,8 +9,9 @@ import type { ReopenedConnection } from '../../src/client/recovery/back-off.ts'
 import { ClosedError, RemoteError } from '../../src/errors.ts'
 import { int } from '../../src/types/values.ts'
 import { uncaught } from '../defects/uncaught.ts'
-import { settled, turn } from './joined.ts'
-import { type Reconnecting, reconnecting, until } from './reconnecting.ts'
+import { pause, until } from '../waiting.ts'
+import { settled } from './joined.ts'
+import { type Reconnecting, reconnecting } from './reconnecting.ts'
 
 const body = (value: string | number) => ({ body: { value } })
 
@@ -71,7 +72,7 @@ describe('onReopened', () => {
     await using world = await reconnecting({
       reconnect: {
         onReopened: async () => {
-          await turn(1)
+          await pause(1)
           if (++count < 3) throw new Error(`not yet ${count}`)
           if (count > 3) throw new RemoteError('cbs', 'link', { condition: 'amqp:unauthorized-access' })
         },
@@ -104,7 +105,7 @@ describe('onReopened', () => {
     await world.near.sender('q')
     world.cut()
     await until(() => world.receivers.length === 2)
-    await turn(5)
+    await pause(5)
     expect([count, caught.errors]).toEqual([3, []])
   })
 
@@ -123,7 +124,7 @@ describe('onReopened', () => {
     await until(() => given.length === 1)
     const waiting = world.near.receiver('r')
     const session = await given[0]?.connection.session()
-    await turn(5)
+    await pause(5)
     expect([world.receivers.length, world.senders.length]).toEqual([1, 0])
     world.cut()
     await until(() => given.length === 2)
@@ -183,12 +184,12 @@ describe('requests', () => {
     const { link, ask } = await request(world, 'me')
     const taken = ask()
     await until(() => asked.length === 1)
-    await turn(5)
+    await pause(5)
     world.refuse(true)
     world.cut()
     expect(await taken).toBeInstanceOf(ClosedError)
     const waits = ask()
-    await turn(5)
+    await pause(5)
     world.refuse(false)
     await until(() => asked.length === 2)
     asked[1]?.answer()

@@ -14,8 +14,9 @@ import { ConnectionCondition, SaslError, TransportError, UsageError } from '../.
 import { memoryPair } from '../../src/io/memory.ts'
 import { webSocketTransport } from '../../src/io/websocket.ts'
 import { ushort } from '../../src/types/values.ts'
-import { settled, turn } from './joined.ts'
-import { QUICK, until } from './reconnecting.ts'
+import { pause, until } from '../waiting.ts'
+import { settled } from './joined.ts'
+import { QUICK } from './reconnecting.ts'
 
 const opened: (() => unknown)[] = []
 afterEach(async () => {
@@ -120,7 +121,7 @@ describe('hosts', () => {
     const [one, two] = [await serving({ sasl: [saslServer.plain(() => false)] }), await serving()]
     const options = { allowInsecureAuth: true, sasl: sasl.plain('ann', 'x'), hosts: [`127.0.0.1:${two.port}`] }
     expect(await settled(connect({ host: '127.0.0.1', port: one.port, ...options }))).toBeInstanceOf(SaslError)
-    await turn(20)
+    await pause(20)
     expect(two.connections).toEqual([])
   })
 })
@@ -135,7 +136,7 @@ describe('§5.3 credentials', () => {
       allowInsecureAuth: true,
       sasl: async host => {
         asked.push(host)
-        await turn(2)
+        await pause(2)
         if (asked.length === 2) throw new Error('the token service is away')
         return sasl.plain('ann', `token ${asked.length}`)
       },
@@ -185,7 +186,7 @@ describe('§5.3 credentials', () => {
     expect(await error).toMatchObject({ name: 'TimeoutError' })
     await server.cut()
     await lost()
-    await turn(10)
+    await pause(10)
     await near.close()
     expect(await near.closed).toEqual({ by: 'local', error: undefined })
   })

@@ -7,6 +7,7 @@ import type { ConnectionState, ReconnectOptions } from '../../src/client/recover
 import { listen } from '../../src/client/serving/listen.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
+import { until } from '../waiting.ts'
 
 export interface Reconnecting extends AsyncDisposable {
   readonly near: Connection
@@ -39,14 +40,6 @@ export interface Reconnection {
 
 /** Waits short enough for a test. */
 export const QUICK: ReconnectOptions = { initialMs: 1, maxMs: 2, stableMs: 60_000 }
-
-export const until = async (what: () => boolean, ms = 5000): Promise<void> => {
-  const end = performance.now() + ms
-  while (!what()) {
-    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 1))
-  }
-}
 
 async function at<T>(all: readonly T[], index: number): Promise<T> {
   await until(() => all.length > index)

@@ -7,8 +7,9 @@ import { listen } from '../../src/client/serving/listen.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import { random } from '../fuzz/mutations.ts'
-import { settled, turn } from './joined.ts'
-import { QUICK, said, until } from './reconnecting.ts'
+import { pause, until } from '../waiting.ts'
+import { settled } from './joined.ts'
+import { QUICK, said } from './reconnecting.ts'
 import { ResumingPeer } from './resuming-peer.ts'
 
 const SEED = Number(process.env.FC_SEED ?? Date.now() & 0x7fffffff)
@@ -94,7 +95,7 @@ test('§2.6.13 a delivery in hand stays live; its decision goes out when the lin
     // In mode first a decision that is lost makes a duplicate, as it must.
     await until(() => peer.outcomes.length === 1)
     ends[0]?.destroy()
-    await turn(5)
+    await pause(5)
     expect(during.state).toBe('live')
     const second = during.accept()
     await until(() => ends.length === 2)
@@ -160,7 +161,7 @@ test(`with resume and settle second: nothing lost, nothing twice, seed ${SEED}`,
   for (let i = 0; i < MESSAGES; i++) {
     sends.push(sender.send({ body: { value: i } }))
     peer.send(i)
-    if (below(20) === 0) await turn(below(3))
+    if (below(20) === 0) await pause(below(3))
   }
   const all = Array.from({ length: MESSAGES }, (_, i) => i)
   expect(await Promise.all(sends)).toEqual(all.map(() => ({ outcome: 'accepted' })))
@@ -199,7 +200,7 @@ test.each([true, false])(`resend %s: every send settles once, seed ${SEED}`, { t
   const sends: Promise<unknown>[] = []
   for (let i = 0; i < MESSAGES; i++) {
     sends.push(settled(sender.send({ body: { value: i } })))
-    if (below(20) === 0) await turn(below(3))
+    if (below(20) === 0) await pause(below(3))
   }
   const ends = (await Promise.all(sends)) as { outcome?: string; code?: string; scope?: string }[]
   const unknown = ends.filter(({ outcome }) => outcome !== 'accepted')

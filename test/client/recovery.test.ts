@@ -4,8 +4,9 @@ import { describe, expect, test } from 'vitest'
 import type { Delivery, Sender } from '../../src/client/api.ts'
 import type { Emits, LinkEvents } from '../../src/client/api-events.ts'
 import { ClosedError, RemoteError, TransactionError, TransportError, UsageError } from '../../src/errors.ts'
-import { settled, turn } from './joined.ts'
-import { reconnecting, said, until } from './reconnecting.ts'
+import { pause, until } from '../waiting.ts'
+import { settled } from './joined.ts'
+import { reconnecting, said } from './reconnecting.ts'
 
 const body = (value: string | number) => ({ body: { value } })
 
@@ -14,7 +15,7 @@ describe('sends', () => {
     await using world = await reconnecting({ receiving: { credit: 'manual' } })
     const sender = await world.near.sender('q')
     const sends = [1, 2, 3].map(value => sender.send(body(value)))
-    await turn(5)
+    await pause(5)
     world.cut()
     const again = await world.receiver(1)
     again.addCredit(10)
@@ -103,7 +104,7 @@ describe('sends', () => {
     const posted = settled(sender.send(body(1), { transaction }))
     const never = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => {}) })
     const streamed = settled(sender.send({ body: never }))
-    await turn(5)
+    await pause(5)
     world.refuse(true)
     world.cut()
     expect(await posted).toBeInstanceOf(TransactionError)
@@ -166,7 +167,7 @@ describe('deliveries', () => {
     const receiver = await world.near.receiver('q')
     await (await world.sender(0)).send(body(1), { settled: true })
     sendFrom(world.senders[0], 2)
-    await turn(5)
+    await pause(5)
     world.cut()
     await world.state('connected', 2)
     expect(said(await receiver.receive())).toBe(1)
@@ -177,7 +178,7 @@ describe('deliveries', () => {
     const receiver = await world.near.receiver('q', { credit: 'manual' })
     receiver.addCredit(3)
     sendFrom(world.senders[0], 1)
-    await turn(5)
+    await pause(5)
     world.refuse(true)
     world.cut()
     await world.state('waiting', 2)
@@ -186,7 +187,7 @@ describe('deliveries', () => {
     world.refuse(false)
     const far = await world.sender(1)
     await until(() => far.linkCredit === 5)
-    await turn(5)
+    await pause(5)
     expect(far.linkCredit).toBe(5)
   })
 
@@ -347,7 +348,7 @@ describe('links', () => {
     expect(await receiver.closed).toEqual({ by: 'local', error: undefined })
     world.refuse(false)
     await world.state('connected', 2)
-    await turn(5)
+    await pause(5)
     expect([world.receivers.length, world.senders.length]).toEqual([1, 1])
   })
 })
@@ -399,7 +400,7 @@ test('a connection that was unref’ed holds no process while it waits, and hold
   const timers = (): number => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
   await using world = await reconnecting({ reconnect: { initialMs: 1_000_000, maxMs: 1_000_000 } })
   world.near.unref()
-  await turn(5)
+  await pause(5)
   const before = timers()
   world.cut()
   await world.state('waiting')

@@ -7,7 +7,8 @@ import { ClosedError, DeliveryError, ProtocolError, RemoteError, UsageError } fr
 import { EncodedMessage } from '../../src/message/encode.ts'
 import type { Message, MessageInit } from '../../src/message/message.ts'
 import { Uuid } from '../../src/types/values.ts'
-import { type Joined, joined, settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { type Joined, joined, settled } from './joined.ts'
 
 type Answer = (message: MessageInit | EncodedMessage) => void
 type Serve = (request: Message, answer: Answer, delivery: Delivery) => unknown
@@ -119,7 +120,7 @@ describe('a request', () => {
 
   test('with the id of one that waits is a UsageError; afterwards the id is free', async () => {
     await using at = await node(async (request, answer, delivery) => {
-      await turn(10)
+      await pause(10)
       echo(request, answer, delivery)
     })
     await using link = await at.ends.near.request('q')
@@ -180,7 +181,7 @@ describe('patience', () => {
     await using link = await at.ends.near.request('q', { timeoutMs: 30 })
     expect(await settled(link.send({}))).toMatchObject({ name: 'TimeoutError' })
     const patient = link.send({ body: 'b' }, { timeoutMs: 20_000 })
-    await turn(60)
+    await pause(60)
     for (const go of answers) go()
     expect((await patient).body).toBe('b back')
     expect(link.unmatched).toBe(1)
@@ -210,7 +211,7 @@ describe('the end', () => {
     await using at = await node(() => {})
     const link = await at.ends.near.request('q')
     const waiting = [settled(link.send({})), settled(link.send({}))]
-    await turn(10)
+    await pause(10)
     void at.links[index]?.close({ error: { condition: 'amqp:resource-deleted' } })
     for (const error of await Promise.all(waiting)) {
       expect(error).toBeInstanceOf(ClosedError)

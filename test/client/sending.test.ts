@@ -5,7 +5,8 @@ import type { Receiver, Sender } from '../../src/client/api.ts'
 import type { SenderOptions } from '../../src/client/options.ts'
 import { ClosedError, UsageError } from '../../src/errors.ts'
 import { EncodedMessage, encodeMessage } from '../../src/message/encode.ts'
-import { type Joined, joined, settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { type Joined, joined, settled } from './joined.ts'
 
 /** A sender here and its receiver there. */
 async function linked(options: SenderOptions = {}): Promise<{ ends: Joined; sender: Sender; receiver: Receiver }> {
@@ -129,7 +130,7 @@ describe('ready', () => {
     controller.abort(why)
     expect(await cancelled).toBe(why)
     expect(await settled(sender.ready({ signal: controller.signal }))).toBe(why)
-    await turn(5)
+    await pause(5)
     ends.cut()
     expect(await waiting).toBeInstanceOf(ClosedError)
   })
@@ -144,7 +145,7 @@ describe('ready', () => {
     })
     receiver.addCredit(1)
     await expect.poll(() => sender.pending).toBe(3)
-    await turn(5)
+    await pause(5)
     expect(ready).toBe(false)
     receiver.addCredit(2)
     await expect.poll(() => ready).toBe(true)

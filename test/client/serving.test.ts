@@ -9,7 +9,8 @@ import { listen } from '../../src/client/serving/listen.ts'
 import { createCertificate } from '../../src/emulator/certificates/certificate.ts'
 import { RemoteError, TransportError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
-import { settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { settled } from './joined.ts'
 
 const opened: AsyncDisposable[] = []
 afterEach(async () => {
@@ -45,7 +46,7 @@ describe('links and their handlers', () => {
     expect(await settled(near.receiver('toString'))).toMatchObject({ condition: 'amqp:not-found' })
     await near.receiver('q')
     await near.sender(null)
-    await turn(1_200)
+    await pause(1_200)
     expect(await sender.send({ body: 'still there' })).toEqual({ outcome: 'accepted' })
   })
 
@@ -109,7 +110,7 @@ describe('close({ graceMs })', () => {
     expect(await settled(near.sender('late'))).toMatchObject({ condition: 'amqp:link:detach-forced' })
     expect(await settled(connect({ host: '127.0.0.1', port: listener.port }))).toBeInstanceOf(TransportError)
     expect(busy.linkCredit).toBe(0)
-    await turn(60)
+    await pause(60)
     for (const accept of held) accept()
     expect(await outcome).toEqual({ outcome: 'accepted' })
     expect(await busy.closed).toMatchObject({ error: { condition: 'amqp:link:detach-forced' } })
@@ -129,12 +130,12 @@ describe('close({ graceMs })', () => {
     })
     const sender = await near.sender('q')
     const [one, two] = [sender.send({ body: '1' }), sender.send({ body: '2' })]
-    await turn(30)
+    await pause(30)
     const closing = listener.close({ graceMs: 60_000 })
-    await turn(30)
+    await pause(30)
     const three = settled(sender.send({ body: '3' }))
     const taken = [await receiver?.receive(), await receiver?.receive()]
-    await turn(30)
+    await pause(30)
     expect(sender.pending).toBe(1)
     for (const delivery of taken) await delivery?.accept()
     expect(await Promise.all([one, two])).toEqual([{ outcome: 'accepted' }, { outcome: 'accepted' }])
@@ -148,7 +149,7 @@ describe('close({ graceMs })', () => {
     })
     const sender = await near.sender('q')
     const outcome = settled(sender.send({ body: 'never settled' }))
-    await turn(20)
+    await pause(20)
     await listener.close({ graceMs: 50 })
     expect(await outcome).toMatchObject({ code: 'ERR_AMQP_CLOSED' })
   })
@@ -165,7 +166,7 @@ describe('how many', () => {
     expect(await settled(connect({ host: 'memory', transport: a }))).toBeInstanceOf(TransportError)
     expect(await given).toBeInstanceOf(TransportError)
     await near.close()
-    await turn(50)
+    await pause(50)
     await (await connect(how)).close()
     expect(await settled(listen({ maxConnections: 0 }))).toBeInstanceOf(UsageError)
   })

@@ -3,7 +3,8 @@
 import { describe, expect, test } from 'vitest'
 import type { IncomingSession, Session } from '../../src/client/api.ts'
 import { ClosedError, RemoteError, UsageError } from '../../src/errors.ts'
-import { joined, settled, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { joined, settled } from './joined.ts'
 
 describe('§2.5.1 what the peer begins', () => {
   test('iterated: sessions of a connection, links of a session; each loop ends with what carries it', async () => {
@@ -33,14 +34,14 @@ describe('§2.5.1 what the peer begins', () => {
     await using ends = await joined({ onLink: null })
     const taken: IncomingSession[] = []
     const beginning = ends.near.session()
-    await turn(20)
+    await pause(20)
     ends.far.on('session', incoming => taken.push(incoming))
     await expect.poll(() => taken.length).toBe(1)
     expect(taken[0]?.connection).toBe(ends.far)
     const far = (await taken[0]?.accept()) as Session
     const near = await beginning
     const attaching = near.sender('q', { name: 'early' })
-    await turn(20)
+    await pause(20)
     const links: string[] = []
     far.on('link', link => {
       links.push(link.name)
@@ -153,7 +154,7 @@ describe('§2.5.2 §2.5.4 ending', () => {
     ends.mute()
     const controller = new AbortController()
     const ending = settled(session.end({ signal: controller.signal }))
-    await turn(5)
+    await pause(5)
     const why = new Error('no time')
     controller.abort(why)
     expect(await ending).toBe(why)
@@ -177,7 +178,7 @@ describe('§2.5.2 §2.5.4 ending', () => {
     await using ends = await joined({ onLink: null })
     ends.far.on('session', () => {})
     const beginning = settled(ends.near.session())
-    await turn(5)
+    await pause(5)
     await settled(ends.far.close())
     const error = await beginning
     expect(error).toBeInstanceOf(ClosedError)

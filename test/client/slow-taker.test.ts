@@ -4,7 +4,8 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import type { IncomingLink, Receiver } from '../../src/client/api.ts'
-import { joined, turn } from './joined.ts'
+import { pause } from '../waiting.ts'
+import { joined } from './joined.ts'
 
 const SIZE = 10_000
 const COUNT = 200
@@ -40,7 +41,7 @@ async function takeAll(receiver: Receiver): Promise<number> {
   for await (const delivery of receiver) {
     expect(delivery.bytes.length).toBeGreaterThan(SIZE)
     await delivery.accept()
-    if (++taken % 10 === 0) await turn()
+    if (++taken % 10 === 0) await pause()
     if (taken === COUNT) break
   }
   return taken
@@ -49,7 +50,7 @@ async function takeAll(receiver: Receiver): Promise<number> {
 test('the sender waits when the limit is reached, and goes on as deliveries are taken', async () => {
   const { ends, receiver, untaken, sent } = await slow({ settled: true })
   await using _ = ends
-  await turn(100)
+  await pause(100)
   const before = sent()
   expect(before).toBeGreaterThan(2)
   expect(before).toBeLessThan(30)
@@ -63,7 +64,7 @@ test('the sender waits when the limit is reached, and goes on as deliveries are 
 test('links of other sessions go on meanwhile', async () => {
   const { ends } = await slow()
   await using _ = ends
-  await turn(50)
+  await pause(50)
   const other = await (await ends.near.session()).receiver('small')
   expect((await other.receive()).message.body).toBe('small')
 })
@@ -76,7 +77,7 @@ test('with process, what waits for a handler is counted until it has one', async
   const done = receiver.process(
     async () => {
       most = Math.max(most, untaken.bytes)
-      await turn()
+      await pause()
       if (++handled === COUNT) void receiver.close()
     },
     { concurrency: 50 },
@@ -90,7 +91,7 @@ test('with process, what waits for a handler is counted until it has one', async
 test.each(['close', 'detach'])('nothing is counted after %s', async verb => {
   const { ends, receiver, untaken } = await slow()
   await using _ = ends
-  await turn(50)
+  await pause(50)
   expect(untaken.bytes).toBeGreaterThan(100_000)
   await receiver[verb as 'close']()
   expect(untaken.bytes).toBe(0)
@@ -99,7 +100,7 @@ test.each(['close', 'detach'])('nothing is counted after %s', async verb => {
 test('what was not settled is dropped when the sender has ended the link', async () => {
   const { ends, receiver, untaken } = await slow()
   await using _ = ends
-  await turn(50)
+  await pause(50)
   await ends.sessions[0]?.end({ error: { condition: 'amqp:internal-error' } })
   await receiver.closed
   expect(untaken.bytes).toBe(0)
@@ -108,7 +109,7 @@ test('what was not settled is dropped when the sender has ended the link', async
 /** What a sender has settled can be taken when its link has ended. */
 async function left() {
   const { ends, receiver, untaken } = await slow({ settled: true })
-  await turn(50)
+  await pause(50)
   await ends.sessions[0]?.end({ error: { condition: 'amqp:internal-error' } })
   await receiver.closed
   expect(untaken.bytes).toBeGreaterThan(100_000)
@@ -131,7 +132,7 @@ test('or until its owner has dropped it', async () => {
   const gc: () => void = runInNewContext('gc')
   for (let i = 0; i < 100 && untaken.bytes > 0; i++) {
     gc()
-    await turn(10)
+    await pause(10)
   }
   expect(untaken.bytes).toBe(0)
 })

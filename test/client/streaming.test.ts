@@ -17,13 +17,12 @@ import type { ConnectionOptions, ReceiverOptions } from '../../src/client/option
 import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, DecodeError, DeliveryError, EncodeError, UsageError } from '../../src/errors.ts'
 import { EncodedMessage, encodeMessage } from '../../src/message/encode.ts'
+import { pause } from '../waiting.ts'
 
 const closing: { close(): Promise<void> }[] = []
 afterEach(async () => {
   await Promise.all(closing.splice(0).map(what => what.close()))
 })
-
-const tick = (ms = 20): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 /** A listener on loopback whose links go to `onLink`. */
 async function server(
@@ -157,7 +156,7 @@ describe('sending a message while it is made', () => {
     // Another link of the same session does not wait.
     const other = await near.sender('plain', { name: 'plain' })
     const passing = other.send({ body: 'passing' })
-    while (others.length === 0) await tick(1)
+    while (others.length === 0) await pause(1)
     const passed = await (others[0] as Receiver).receive()
     expect(passed.message.body).toBe('passing')
     await passed.accept()
@@ -184,7 +183,7 @@ describe('sending a message while it is made', () => {
     const second = counted(10)
     const behind = sender.send({ body: second }, { signal: signal.signal })
     behind.catch(() => {})
-    await tick()
+    await pause(20)
     expect(body.pulled).toBeGreaterThan(20)
     expect(body.pulled).toBeLessThan(30)
     // Not the next of its link: not asked at all.
@@ -192,12 +191,12 @@ describe('sending a message while it is made', () => {
     receiver.addCredit(1)
     const delivery = await receiver.receive()
     const reader = delivery.body.getReader()
-    await tick()
+    await pause(20)
     // A window of eight frames of 4 KiB more, and that is all.
     const before = body.pulled
     expect(before).toBeLessThan(40)
     for (let i = 0; i < 30; i++) await reader.read()
-    await tick()
+    await pause(20)
     expect(body.pulled).toBeGreaterThan(before)
     signal.abort(new Error('enough'))
     await expect(sending).rejects.toThrow('enough')
@@ -212,7 +211,7 @@ describe('sending a message while it is made', () => {
     body.feed(new Uint8Array(20_000))
     const delivery = await receiver.receive()
     const reading = all(delivery.body)
-    await tick()
+    await pause(20)
     body.end(new RangeError('out of data'))
     await expect(sending).rejects.toThrow(RangeError)
     await expect(reading).rejects.toThrow(DeliveryError)
@@ -240,7 +239,7 @@ describe('sending a message while it is made', () => {
     const stream = new ReadableStream<Uint8Array>({ cancel: () => void cancelled.push(1) })
     const again = AbortSignal.timeout(30)
     await expect(sender.send({ body: stream }, { signal: again })).rejects.toThrow('timeout')
-    await tick(1)
+    await pause(1)
     expect(cancelled).toEqual([1])
   })
 
@@ -293,7 +292,7 @@ describe('sending a message while it is made', () => {
     const reader = second.body.getReader()
     await reader.read()
     await second.accept()
-    await tick()
+    await pause(20)
     await receiver.close({ error: { condition: 'amqp:link:detach-forced' } })
     expect(await cut).toEqual({ outcome: 'accepted' })
     expect(endless.left).toBe(true)
@@ -406,7 +405,7 @@ describe('reading a message while it arrives', () => {
     const body = counted(1000)
     const sending = (far[0] as Sender).send({ body })
     const delivery = await big.receive()
-    await tick(50)
+    await pause(50)
     const before = body.pulled
     expect(before).toBeLessThan(80)
     for (let i = 0; i < 100; i++) {
@@ -420,7 +419,7 @@ describe('reading a message while it arrives', () => {
     await sending
     await big.close()
     await big.session.closed
-    expect(await Promise.race([small.session.closed, tick().then(() => 'open')])).toBe('open')
+    expect(await Promise.race([small.session.closed, pause(20).then(() => 'open')])).toBe('open')
   })
 })
 

@@ -8,6 +8,7 @@ import type { CoordinatorOptions } from '../../src/client/options.ts'
 import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, RemoteError, TransactionError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
+import { pause, until } from '../waiting.ts'
 
 /** A broker of one message a link: what is posted, by address, and what is sent, by hand. */
 interface Broker {
@@ -86,16 +87,10 @@ const settled = (promise: Promise<unknown>): Promise<unknown> =>
     value => value,
     error => error,
   )
-const turn = (ms = 5): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 /** A send whose transaction was rolled back: the coordinator's word, or the transaction's end, whichever came first. */
 const isUndone = (result: unknown): boolean =>
   (result as { outcome?: string }).outcome === 'released' || (result as TransactionError).fate === 'rolled-back'
-
-/** Waits until a condition holds; the test's own time limit ends the wait. */
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await turn(1)
-}
 
 describe('§4.4.1 posting', () => {
   test('committed: provisional outcomes first, then it counts', async () => {
@@ -222,7 +217,7 @@ describe('§4.4.2 retirement', () => {
     await four?.modify({ deliveryFailed: true }, { transaction })
     expect(await settled(one?.release({ transaction }) as Promise<void>)).toBeInstanceOf(UsageError)
     expect(one?.state).toBe('live')
-    await turn()
+    await pause(5)
     expect(outcomes).toEqual([])
     await transaction.commit()
     await until(() => outcomes.length === 4)
@@ -384,7 +379,7 @@ describe('§4.3 the end', () => {
         declared++
         return gate
       },
-      commit: () => turn(20),
+      commit: () => pause(20),
     })
     const abort = new AbortController()
     const declaring = settled(b.near.transaction({ signal: abort.signal }))
@@ -436,7 +431,7 @@ describe('§4.1 what is lost is rolled back', () => {
   })
 
   test('the connection, with the discharge under way: nobody knows', async () => {
-    await using b = await broker({ commit: () => turn(50) })
+    await using b = await broker({ commit: () => pause(50) })
     const sender = await b.near.sender('q')
     const transaction = await b.near.transaction()
     await sender.send({ body: 'a' }, { transaction })

@@ -9,8 +9,9 @@ import { ClosedError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import { random } from '../fuzz/mutations.ts'
-import { settled, turn } from './joined.ts'
-import { said, until } from './reconnecting.ts'
+import { pause, until } from '../waiting.ts'
+import { settled } from './joined.ts'
+import { said } from './reconnecting.ts'
 import { ResumingPeer } from './resuming-peer.ts'
 
 const SEED = Number(process.env.FC_SEED ?? Date.now() & 0x7fffffff)
@@ -45,7 +46,7 @@ async function started(peer: ResumingPeer): Promise<Process> {
     kill: async () => {
       b.destroy()
       await connection.closed
-      await turn()
+      await pause()
     },
   }
 }
@@ -125,7 +126,7 @@ describe('a sender', () => {
     const whole = settled(sender.send({ body: pieces() }))
     await until(() => peer.undecided.size === 1)
     const partly = settled(sender.send({ body: never }))
-    await turn(5)
+    await pause(5)
     await first.kill()
     await Promise.all([whole, partly])
     const left = kept(sender.unsettled())
@@ -202,7 +203,7 @@ describe('a receiver', () => {
     const [one, , three] = [await receiver.receive(), await receiver.receive(), await receiver.receive()]
     first.mute()
     void settled(one?.reject({ condition: 'amqp:not-allowed' }) as Promise<unknown>)
-    await turn(5)
+    await pause(5)
     expect(receiver.unsettled()).toHaveLength(3)
     await first.kill()
     const left: readonly UnsettledDelivery[] = kept(receiver.unsettled())
@@ -283,9 +284,9 @@ test(`§2.6.13 across restarts at random nothing is lost and nothing comes twice
     for (let n = below(60); n > 0 && made < total; n--) {
       void settled(sender.send(body(made)))
       peer.send(made++)
-      if (below(10) === 0) await turn()
+      if (below(10) === 0) await pause()
     }
-    if (runs > 40) await turn(20)
+    if (runs > 40) await pause(20)
     else for (let n = below(4); n > 0; n--) await new Promise(setImmediate)
     await kill()
     await receiving

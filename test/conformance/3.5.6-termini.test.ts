@@ -9,6 +9,7 @@ import { settled } from '../support/controller.ts'
 import { type Asked, attachReceiver, attachSender, Keeping, one, type Peer, tag } from '../support/reattaching.ts'
 import { unsettledMap } from '../support/resuming.ts'
 import { quiet } from '../support/scripted-connection.ts'
+import { pause } from '../waiting.ts'
 
 const open: Keeping[] = []
 const keeping = (termini: boolean | TerminusOptions = true): Keeping => {
@@ -23,7 +24,6 @@ afterEach(async () => {
 const still = Symbol('still open')
 const now = (promise: Promise<unknown> | undefined): Promise<unknown> =>
   Promise.race([promise, quiet().then(() => still)])
-const wait = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 const LINK_DETACH: Asked = { expiryPolicy: 'link-detach' }
 const CLOSE: Asked = { expiryPolicy: 'connection-close', timeout: 60 }
@@ -374,13 +374,13 @@ describe('§3.5.6 when it expires', () => {
     const first = await k.connected()
     const { outcome } = await sentOne(k, first, terms)
     first.cut()
-    await wait(600)
+    await pause(600)
     const next = await k.connected()
     await attachReceiver(next, terms, terms, { unsettled: map() }, { unsettled: map() })
-    await wait(600)
+    await pause(600)
     expect(await now(outcome)).toBe(still)
     next.peer.sendDetach({ handle: 0, closed: false })
-    await wait(700)
+    await pause(700)
     expect(await now(outcome)).toBe(still)
     expect(await outcome).toMatchObject({ code: 'ERR_AMQP_CLOSED' })
     // Nothing is left of it.
@@ -400,7 +400,7 @@ describe('§3.5.6 when it expires', () => {
     at.cut()
     await quiet()
     const accepting = settled(a?.accept() as Promise<unknown>)
-    await wait(1100)
+    await pause(1100)
     expect(await accepting).toMatchObject({ code: 'ERR_AMQP_CLOSED' })
     expect(b?.state).toBe('lost')
     expect(await settled(b?.accept() as Promise<unknown>)).toMatchObject({ code: 'ERR_AMQP_CLOSED' })
@@ -416,7 +416,7 @@ describe('§3.5.6 when it expires', () => {
     const again = await sentOne(k, await k.connected(), NEVER)
     expect(k.links[1]?.resumes).toBe(false)
     void k.senders[1]?.close({ error: { condition: 'x:y' } }).catch(() => {})
-    await wait(0)
+    await pause(0)
     await k.close()
     expect(await again.outcome).toMatchObject({ code: 'ERR_AMQP_CLOSED' })
   })

@@ -10,13 +10,12 @@ import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, RemoteError, UsageError } from '../../src/errors.ts'
 import { attach, begin, detach, end, flow, open, source, target } from '../peer/composites.ts'
 import { amqpHeader, concat, frame, fromHex } from '../peer/wire.ts'
+import { pause } from '../waiting.ts'
 import { talk } from './talk.ts'
 import { uncaught } from './uncaught.ts'
 
 let listener: Listener | undefined
 afterEach(() => listener?.close())
-
-const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 /** A connection to a listener that hands every link to `onLink`. */
 async function served(

@@ -9,12 +9,11 @@ import { connect } from '../../src/client/connect.ts'
 import type { Outcome } from '../../src/client/outcome.ts'
 import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, EncodeError } from '../../src/errors.ts'
+import { pause } from '../waiting.ts'
 import { uncaught } from './uncaught.ts'
 
 let listener: Listener | undefined
 afterEach(() => listener?.close())
-
-const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 async function served(onLink: (link: IncomingLink) => unknown): Promise<{ near: Connection; drop: () => void }> {
   listener = await listen({})

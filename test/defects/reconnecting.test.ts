@@ -4,8 +4,9 @@ import { expect, test } from 'vitest'
 import type { Connection } from '../../src/client/api.ts'
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/serving/listen.ts'
-import { settled, turn } from '../client/joined.ts'
-import { reconnecting, said, until } from '../client/reconnecting.ts'
+import { settled } from '../client/joined.ts'
+import { reconnecting, said } from '../client/reconnecting.ts'
+import { pause, until } from '../waiting.ts'
 import { uncaught } from './uncaught.ts'
 
 test('rhea 3.0.5: a peer that closes right after open is not met 164 times in two seconds', async () => {
@@ -17,7 +18,7 @@ test('rhea 3.0.5: a peer that closes right after open is not met 164 times in tw
   })
   const near = await connect(`amqp://127.0.0.1:${listener.port}`, { reconnect: { initialMs: 10 } })
   await until(() => connections > 1)
-  await turn(1000)
+  await pause(1000)
   // Some eight waits of growing bounds fit into a second.
   expect(connections).toBeLessThan(20)
   await near.close()
@@ -69,7 +70,7 @@ test('a listener that is killed and started again on its port; further hosts; no
   expect(await sender.send({ body: 'one' })).toEqual({ outcome: 'accepted' })
   await first.close()
   const held = sender.send({ body: 'two' })
-  await turn(50)
+  await pause(50)
   const second = await listen({ host: '127.0.0.1', port })
   serve(second)
   expect(await held).toEqual({ outcome: 'accepted' })
@@ -125,7 +126,7 @@ test('rhea-promise 3.0.3: close() and end() settle when the connection is lost m
     const session = await world.near.session()
     const [sender, receiver] = [await session.sender('q'), await world.near.receiver('r')]
     void settled(sender.send({ body: { value: 1 } }))
-    await turn(5)
+    await pause(5)
     world.refuse(true)
     const close = (): Promise<unknown>[] =>
       [sender.close(), receiver.close(), session.end(), world.near.close()].map(settled)

@@ -12,12 +12,12 @@ import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { EncodedMessage } from '../../src/message/encode.ts'
 import type { MessageInit, PropertiesInit } from '../../src/message/message.ts'
 import { Uuid, uint } from '../../src/types/values.ts'
+import { pause } from '../waiting.ts'
 import { ManualClock } from './manual-clock.ts'
 
 const text = (bytes: unknown): string => new TextDecoder().decode(bytes as Uint8Array)
 const utf8 = (string: string): Uint8Array => new TextEncoder().encode(string)
 const TYPE = 'servicebus.windows.net:sastoken'
-const pause = (ms = 20): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 const clock = new ManualClock()
 let hub: IotHubEmulator
@@ -221,7 +221,7 @@ describe('$cbs', () => {
       applicationProperties: { operation: 'delete-token', type: TYPE, name: 'localhost%2Fdevices%2Fd1' },
     })
     expect(await one?.closed).toMatchObject({ by: 'remote', error: { condition: 'amqp:unauthorized-access' } })
-    expect(await Promise.race([two?.closed, pause().then(() => 'open')])).toBe('open')
+    expect(await Promise.race([two?.closed, pause(20).then(() => 'open')])).toBe('open')
     expect(await refused(connection.sender('/devices/d1/messages/events'))).toBe('amqp:unauthorized-access')
   })
 
@@ -262,7 +262,7 @@ describe('$cbs', () => {
       ])
       await sender.send(request(await tokenOf({ deviceId: 'd1' }), 'x'))
       const answer = receiver.receive()
-      expect(await Promise.race([answer, pause().then(() => 'waiting')])).toBe('waiting')
+      expect(await Promise.race([answer, pause(20).then(() => 'waiting')])).toBe('waiting')
       receiver.addCredit(1)
       expect((await answer).message.properties?.correlationId).toBe('x')
     })
@@ -271,7 +271,7 @@ describe('$cbs', () => {
       const session = await (await open()).session()
       const sender = await session.sender('$cbs')
       await sender.send(request(await tokenOf({ deviceId: 'd1' }), 'x'))
-      await pause()
+      await pause(20)
       expect((await (await session.receiver('$cbs')).receive()).message.properties?.correlationId).toBe('x')
     })
 

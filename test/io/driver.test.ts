@@ -11,12 +11,11 @@ import { TransportError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport, TransportSink } from '../../src/io/transport.ts'
 import { amqpHeader } from '../peer/wire.ts'
+import { pause } from '../waiting.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
 })
-
-const turn = (ms = 0): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 /** A pair of connections over memory, the accepting end's transport wrapped. */
 async function linked(
@@ -142,7 +141,7 @@ describe('a peer that does not read its answers', () => {
     const flood = (async () => {
       for (let i = 0; i < 150 && pauses === 0; i++) {
         for (let j = 0; j < 100; j++) session.sender('q').catch(() => refused++)
-        await turn()
+        await pause()
       }
     })()
     await expect.poll(() => pauses, { timeout: 15_000 }).toBe(1)
@@ -151,7 +150,7 @@ describe('a peer that does not read its answers', () => {
     const held = far.engine.writer.pending
     expect(held).toBeGreaterThan(1 << 20)
     for (let j = 0; j < 1000; j++) session.sender('q').catch(() => refused++)
-    await turn(50)
+    await pause(50)
     // What was in one chunk already was read; nothing after it.
     expect(far.engine.writer.pending).toBe(held)
     deaf = false
@@ -179,7 +178,7 @@ describe('a peer that does not read its answers', () => {
     near.start({ data: () => {}, drain: () => {}, end: () => {} })
     far.pause?.()
     near.write([new Uint8Array(10)])
-    await turn(30)
+    await pause(30)
     expect(transports).toEqual([])
     far.resume?.()
     await expect.poll(() => transports).toEqual(['data 10'])

@@ -6,8 +6,8 @@ import { TransportError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import { connectSocket, type SocketTarget, socketTransport } from '../../src/io/socket.ts'
 import type { Transport } from '../../src/io/transport.ts'
+import { pause } from '../waiting.ts'
 
-const turn = (ms = 0): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 const settled = (promise: Promise<unknown>): Promise<unknown> =>
   promise.then(
     value => value,
@@ -34,7 +34,7 @@ describe('a memory pair', () => {
   test('what is written before anybody has started waits', async () => {
     const [a, b] = memoryPair()
     a.write(chunks(1, 2))
-    await turn()
+    await pause()
     const log = heard(b)
     await expect.poll(() => log).toEqual(['data 1', 'data 2'])
   })
@@ -53,7 +53,7 @@ describe('a memory pair', () => {
     heard(b)
     await expect.poll(() => log).toEqual(['drain'])
     expect(a.write(chunks(3))).toBe(true)
-    await turn(5)
+    await pause(5)
     expect(log).toEqual(['drain'])
   })
 
@@ -66,7 +66,7 @@ describe('a memory pair', () => {
     })
     a.write(chunks(1, 2, 3))
     await expect.poll(() => log.length).toBeGreaterThan(0)
-    await turn(5)
+    await pause(5)
     expect(log).toEqual(['data 1'])
     expect(a.write(chunks(5))).toBe(false)
     b.resume?.()
@@ -78,7 +78,7 @@ describe('a memory pair', () => {
     const log = heard(b)
     a.write(chunks(1))
     b.pause?.()
-    await turn(5)
+    await pause(5)
     expect(log).toEqual([])
     b.resume?.()
     await expect.poll(() => log).toEqual(['data 1'])
@@ -98,7 +98,7 @@ describe('a memory pair', () => {
     await expect.poll(() => logA).toEqual(['data 3', 'end'])
     a.destroy()
     b.destroy()
-    await turn(5)
+    await pause(5)
     expect([logA, logB]).toEqual([
       ['data 3', 'end'],
       ['data 1', 'end'],
@@ -113,7 +113,7 @@ describe('a memory pair', () => {
     a.destroy(new Error('again'))
     await expect.poll(() => [logA, logB]).toEqual([['end why'], ['end']])
     expect(b.write(chunks(2))).toBe(true)
-    await turn(5)
+    await pause(5)
     expect(logA).toEqual(['end why'])
   })
 
@@ -211,7 +211,7 @@ describe('a socket', () => {
     expect(near.write(chunks(1))).toBe(true)
     near.end()
     near.destroy()
-    await turn(5)
+    await pause(5)
     expect(log).toHaveLength(1)
   })
 
@@ -219,7 +219,7 @@ describe('a socket', () => {
     const port = await serving()
     const near = await connectSocket(to(port))
     near.destroy(new Error('why'))
-    await turn(5)
+    await pause(5)
     const log = heard(near)
     await expect.poll(() => log).toEqual(['end why'])
   })

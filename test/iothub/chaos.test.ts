@@ -15,8 +15,9 @@ import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { DevicePool } from '../../src/iothub/pool/device-pool.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 import { random } from '../fuzz/mutations.ts'
+import { pause, until } from '../waiting.ts'
 import { watchLeaks } from './leaks.ts'
-import { text, until } from './world.ts'
+import { text } from './world.ts'
 
 const MESSAGES = Number(process.env.CHAOS_MESSAGES ?? 2000)
 const SEED = Number(process.env.CHAOS_SEED ?? Date.now() & 0x7fffffff)
@@ -62,8 +63,6 @@ function faultOf(below: (n: number) => number): EmulatorFault {
   ]
   return faults[below(faults.length)] as EmulatorFault
 }
-
-const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 it(`${MESSAGES} messages, seed ${SEED}`, async () => {
   console.log(`chaos: ${MESSAGES} messages, CHAOS_SEED=${SEED}`)

@@ -9,6 +9,7 @@ import { DeviceClient } from '../../src/iothub/device-client.ts'
 import type { CloudMessage, FeedbackRecord } from '../../src/iothub/message-mapping.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 import { ManualClock } from '../emulator/manual-clock.ts'
+import { pause } from '../waiting.ts'
 
 const opened: AsyncDisposable[] = []
 
@@ -20,8 +21,6 @@ function kept<T extends AsyncDisposable>(resource: T): T {
   opened.push(resource)
   return resource
 }
-
-const pause = (ms = 30): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 async function start(options: IotHubEmulatorOptions = {}) {
   const hub = kept(await IotHubEmulator.start({ listen: 'memory', feedbackBatchMs: 10, ...options }))
@@ -146,7 +145,7 @@ describe('feedback', () => {
     )
     const rest = records(service)
     clock.advance(14_999)
-    expect(await Promise.race([rest, pause().then(() => 'waiting')])).toBe('waiting')
+    expect(await Promise.race([rest, pause(30).then(() => 'waiting')])).toBe('waiting')
     clock.advance(1)
     expect((await rest).map(({ originalMessageId }) => originalMessageId)).toEqual(
       Array.from({ length: 6 }, (_, i) => `${64 + i}`),

@@ -11,7 +11,8 @@ import type { DeviceClient } from '../../src/iothub/device-client.ts'
 import { DevicePool, type PoolOptions } from '../../src/iothub/pool/device-pool.ts'
 import { PoolSessions } from '../../src/iothub/pool/pool-sessions.ts'
 import { joined } from '../client/joined.ts'
-import { keyOf, text, until, Way, World } from './world.ts'
+import { until } from '../waiting.ts'
+import { keyOf, text, Way, World } from './world.ts'
 
 const world = new World()
 afterEach(() => world.close())

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { merge } from '../../src/iothub/telemetry/merge.ts'
-
-const pause = (ms = 5): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
+import { pause } from '../waiting.ts'
 
 async function* counting(name: string, count: number, ms = 0, onLeft = () => {}): AsyncGenerator<string> {
   try {
@@ -40,10 +39,10 @@ describe('merge', () => {
     }
     const merged = merge([eager()], () => {})
     await merged.next()
-    await pause()
+    await pause(5)
     expect(made).toBe(1)
     await merged.next()
-    await pause()
+    await pause(5)
     expect(made).toBe(2)
     await merged.return(undefined)
   })

@@ -12,6 +12,7 @@ import { DeviceClient } from '../../src/iothub/device-client.ts'
 import type { Message, MessageInit } from '../../src/message/message.ts'
 import { Uuid } from '../../src/types/values.ts'
 import { ManualClock } from '../emulator/manual-clock.ts'
+import { pause } from '../waiting.ts'
 
 const opened: AsyncDisposable[] = []
 
@@ -23,8 +24,6 @@ function kept<T extends AsyncDisposable>(resource: T): T {
   opened.push(resource)
   return resource
 }
-
-const pause = (ms = 20): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 /** The warnings of the process that a test causes on purpose. */
 function warnings(): string[] {
@@ -169,7 +168,7 @@ describe('a method', () => {
     first[Symbol.dispose]()
     const second = await device.onMethod('m', () => ({ status: 2 }))
     await first.closed
-    await pause()
+    await pause(20)
     const third = await device.onMethod('n', () => ({ status: 3 }))
     expect(third.closed).toBe(second.closed)
     expect(await hub.invokeMethod('device1', 'n')).toMatchObject({ status: 3 })
@@ -239,7 +238,7 @@ describe('the hub', () => {
     const registration = await device.onMethod('m', () => new Promise<never>(() => {}))
     const call = hub.invokeMethod('device1', 'm')
     call.catch(() => {})
-    await pause()
+    await pause(20)
     registration[Symbol.dispose]()
     await expect(call).rejects.toMatchObject({ condition: 'amqp:not-found' })
   })
@@ -253,7 +252,7 @@ describe('the hub', () => {
     const second = await setUp()
     await second.device.onMethod('m', () => new Promise<never>(() => {}))
     const call = expect(second.hub.invokeMethod('device1', 'm')).rejects.toMatchObject({ code: 'ERR_AMQP_CLOSED' })
-    await pause()
+    await pause(20)
     await second.hub.close()
     await call
   })

@@ -6,7 +6,8 @@ import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { ClosedError, RemoteError, SaslError, UsageError } from '../../src/errors.ts'
 import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import { keyOf, telemetryOf, until, Way, World } from './world.ts'
+import { until } from '../waiting.ts'
+import { keyOf, telemetryOf, Way, World } from './world.ts'
 
 const world = new World()
 afterEach(() => world.close())

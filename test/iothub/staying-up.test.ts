@@ -10,12 +10,12 @@ import type { Transport } from '../../src/io/transport.ts'
 import { isRetryable } from '../../src/iothub/connection/conditions.ts'
 import { QueueFullError } from '../../src/iothub/connection/queue-full-error.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import { QUICK, telemetryOf, text, until, World } from './world.ts'
+import { pause, until } from '../waiting.ts'
+import { QUICK, telemetryOf, text, World } from './world.ts'
 
 const world = new World()
 afterEach(() => world.close())
 
-const turn = (ms = 20): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 const throttled = { condition: 'com.microsoft:device-container-throttled' }
 const internal = { condition: 'amqp:internal-error' }
 
@@ -40,7 +40,7 @@ describe('a connection that is lost', () => {
     await device.sendTelemetry({ body: '0' })
     hub.fault({ on: 'delivery', outcome: 'none' })
     const lost = device.sendTelemetry({ body: '1' }).catch(error => error)
-    await turn()
+    await pause(20)
     way.cut()
     expect(await lost).toMatchObject({ code: 'ERR_AMQP_CLOSED', scope: 'delivery' })
     expect(isRetryable(await lost)).toBe(true)
@@ -52,7 +52,7 @@ describe('a connection that is lost', () => {
     await device.sendTelemetry({ body: '0' })
     hub.fault({ on: 'delivery', outcome: 'none' })
     const again = device.sendTelemetry({ body: '1' })
-    await turn()
+    await pause(20)
     way.cut()
     await again
   })
@@ -148,7 +148,7 @@ describe('a connection that is lost', () => {
     const twin = await device.twin()
     hub.fault({ on: 'delivery', match: '/twin', outcome: 'none' })
     const lost = twin.update({ a: 1 }).catch(error => error)
-    await turn()
+    await pause(20)
     way.cut()
     expect(await lost).toBeInstanceOf(ClosedError)
     expect(await twin.update({ a: 2 })).toBeGreaterThan(1)
@@ -176,9 +176,9 @@ describe('a connection that is lost', () => {
     await device.sendTelemetry({ body: 'old' })
     const reading = service.telemetry({ partition: '0', from: 'end' }).next()
     await until(() => way.dialled.length === 2)
-    await turn(50)
+    await pause(50)
     way.bar(true)
-    await turn()
+    await pause(20)
     await device.sendTelemetry({ body: 'new' })
     way.bar(false)
     expect(text((await reading).value?.body ?? new Uint8Array())).toBe('new')
@@ -252,7 +252,7 @@ describe('a link that is lost', () => {
     const loop = device.messages().next()
     await device.sendTelemetry({ body: '0' })
     hub.fault({ on: 'link', match: 'deviceBound', error: internal })
-    await turn()
+    await pause(20)
     const status = hub.sendToDevice('d1', { body: 'x' })
     await (await loop).value?.complete()
     expect(await status).toBe('success')
@@ -371,7 +371,7 @@ describe('a link that is lost', () => {
     const sends = ['0', '1', '2'].map(body =>
       device.sendTelemetry({ body }, body === '1' ? { signal: cancel.signal } : {}),
     )
-    await turn()
+    await pause(20)
     cancel.abort(new Error('enough'))
     await expect(sends[1]).rejects.toThrow('enough')
     const ends = Promise.allSettled(sends)
@@ -415,7 +415,7 @@ describe('a link that is lost', () => {
         expect(answer.status).toBe(201)
         break
       }
-      await turn(1)
+      await pause(1)
     }
     expect(way.dialled).toHaveLength(1)
   })
@@ -427,7 +427,7 @@ describe('a link that is lost', () => {
     const changes = twin.changes()
     const fault = hub.fault({ on: 'link', match: '/twin', error: { condition: 'amqp:link:detach-forced' }, times: 1 })
     expect(fault.strikes).toBe(1)
-    await turn(100)
+    await pause(100)
     hub.updateDesired('d1', { a: 1 })
     expect((await changes.next()).value).toMatchObject({ patch: { a: 1 }, desired: { a: 1 } })
     expect(await twin.update({ b: 1 })).toBe(2)
@@ -478,7 +478,7 @@ describe('a link that is lost', () => {
     const loop = device.messages().next()
     await device.sendTelemetry({ body: '0' })
     hub.fault({ on: 'session', match: 'messages/events', error: internal })
-    await turn()
+    await pause(20)
     const status = hub.sendToDevice('d1', { body: 'x' })
     await (await loop).value?.complete()
     expect(await status).toBe('success')

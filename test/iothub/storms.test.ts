@@ -6,12 +6,11 @@ import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { ClosedError } from '../../src/errors.ts'
 import { isRetryable } from '../../src/iothub/connection/conditions.ts'
 import { QueueFullError } from '../../src/iothub/connection/queue-full-error.ts'
-import { text, until, World } from './world.ts'
+import { pause, until } from '../waiting.ts'
+import { text, World } from './world.ts'
 
 const world = new World()
 afterEach(() => world.close())
-
-const turn = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 /** Ends each link whose address has this in it as soon as it is there. */
 const endAtOnce = (hub: IotHubEmulator, match: string, condition: string): StandingFault =>
@@ -24,7 +23,7 @@ describe('a link that ends as soon as it is attached', () => {
     const ends = endAtOnce(hub, 'devicebound', 'amqp:internal-error')
     const reading = device.messages().next()
     reading.catch(() => {})
-    await turn(400)
+    await pause(400)
     expect(ends.strikes).toBeGreaterThan(1)
     expect(ends.strikes).toBeLessThan(40)
     await device.close()
@@ -54,7 +53,7 @@ describe('a link that ends as soon as it is attached', () => {
     await device.sendTelemetry({ body: '0' })
     hub.fault({ on: 'delivery', outcome: 'none' })
     const lost = device.sendTelemetry({ body: '1' }).catch(error => error)
-    await turn(20)
+    await pause(20)
     hub.fault({ on: 'connection', error: { condition: 'amqp:unauthorized-access' } })
     expect(isRetryable(await lost)).toBe(true)
     await device.sendTelemetry({ body: '2' })
@@ -75,7 +74,7 @@ describe('a link that ends as soon as it is attached', () => {
     const { closed } = await device.onMethod('m', () => ({ status: 200 }))
     expect((await closed).error?.condition).toBe('amqp:internal-error')
     await until(() => methods.strikes >= 4)
-    await turn(50)
+    await pause(50)
     expect(methods.strikes).toBeLessThan(10)
   })
 })
@@ -110,7 +109,7 @@ describe('a link that the hub detaches by force', () => {
     const twin = await device.twin()
     hub.fault({ on: 'delivery', match: 'twin', outcome: 'none' })
     const update = twin.update({ a: 1 }).catch(error => error)
-    await turn(20)
+    await pause(20)
     hub.fault({ on: 'link', match: 'twin', error: forced })
     const error = await update
     expect(error).toBeInstanceOf(ClosedError)
@@ -124,7 +123,7 @@ describe('a link that the hub detaches by force', () => {
     await device.sendTelemetry({ body: '0' })
     using _ = hub.fault({ on: 'attach', match: 'messages/events', error: forced, times: Number.POSITIVE_INFINITY })
     hub.fault({ on: 'link', match: 'messages/events', error: forced })
-    await turn(20)
+    await pause(20)
     const sends = Array.from({ length: 5 }, (_, i) => device.sendTelemetry({ body: `${i}` }).catch(error => error))
     const refused = await Promise.all(sends.slice(2))
     for (const error of refused) expect(error).toBeInstanceOf(QueueFullError)

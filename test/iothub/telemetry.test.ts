@@ -10,9 +10,9 @@ import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 import type { TelemetryOptions } from '../../src/iothub/telemetry/event-hub.ts'
 import type { TelemetryEvent, TelemetryPosition } from '../../src/iothub/telemetry/event-mapping.ts'
+import { pause } from '../waiting.ts'
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
-const pause = (ms = 30): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 const opened: AsyncDisposable[] = []
 
@@ -293,13 +293,13 @@ describe('readers', () => {
     const hub = await startHub({ listen: 'memory' })
     const [one, other] = [await serviceOf(hub), await serviceOf(hub)]
     const losing = one.telemetry({ ownerLevel: 1 }).next()
-    await pause()
+    await pause(30)
     const winning = other.telemetry({ ownerLevel: 2, partition: '3' }).next()
     await expect(losing).rejects.toMatchObject({ condition: 'amqp:link:stolen' })
     await other.close()
     expect(await winning).toEqual({ done: true, value: undefined })
     const again = one.telemetry({ ownerLevel: 0 }).next()
-    await pause()
+    await pause(30)
     await one.close()
     expect(await again).toEqual({ done: true, value: undefined })
   })
@@ -309,7 +309,7 @@ describe('readers', () => {
     for (const partition of ['0', undefined]) {
       const abort = new AbortController()
       const reading = service.telemetry({ partition, signal: abort.signal }).next()
-      await pause()
+      await pause(30)
       abort.abort(new Error('enough'))
       await expect(reading).rejects.toThrow('enough')
     }

@@ -6,6 +6,7 @@ import type { Transport } from '../../src/io/transport.ts'
 import type { IotHubOptions } from '../../src/iothub/connection/hub-options.ts'
 import { DeviceClient, type DeviceOptions } from '../../src/iothub/device-client.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
+import { until } from '../waiting.ts'
 
 /** Waits short enough for a test. */
 export const QUICK = { initialMs: 1, maxMs: 5, throttledMs: 30 } as const
@@ -105,15 +106,6 @@ export class World {
 }
 
 export const text = (body: Uint8Array): string => new TextDecoder().decode(body)
-
-/** Waits for something that is looked at. */
-export async function until(what: () => boolean, ms = 5000): Promise<void> {
-  const end = performance.now() + ms
-  while (!what()) {
-    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 1))
-  }
-}
 
 /** The key in a connection string. */
 export const keyOf = (connectionString: string): string => /SharedAccessKey=([^;]+)/.exec(connectionString)?.[1] ?? ''
