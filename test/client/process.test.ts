@@ -7,7 +7,7 @@ import type { ReceiverOptions } from '../../src/client/options.ts'
 import { listen } from '../../src/client/serving/listen.ts'
 import { ClosedError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
-import { pause } from '../waiting.ts'
+import { pause, until } from '../waiting.ts'
 
 const open: { close(): Promise<void> }[] = []
 afterEach(async () => {
@@ -177,9 +177,11 @@ describe('its end', () => {
     for (const end of ['here', 'there', 'connection'] as const) {
       const { near, receiver, far } = await linked()
       const told: unknown[] = []
+      let handled = 0
       const processing = receiver.process(
         (_, signal) =>
           new Promise<void>(resolve => {
+            handled++
             signal.addEventListener('abort', () => {
               told.push(signal.reason)
               setTimeout(resolve, 20)
@@ -189,7 +191,7 @@ describe('its end', () => {
       )
       const sends = [far.send({ body: 'a' }), far.send({ body: 'b' })]
       for (const send of sends) send.catch(() => {})
-      await pause(10)
+      await until(() => handled === 2)
       const result = processing.then(
         () => 'normal',
         error => error,
