@@ -266,14 +266,8 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
     return ['closed', 'session']
   }
 
-  override on<K extends keyof ConnectionEvents>(
-    type: K,
-    listener: (event: ConnectionEvents[K]) => unknown,
-    options?: Abortable,
-  ): Disposable {
-    const subscription = super.on(type, listener, options)
+  protected override onListener(type: keyof ConnectionEvents): void {
     if (type === 'session') this.#incoming.offer()
-    return subscription
   }
 
   /** @throws {ClosedError} nothing can be begun any more; the engine knows before listeners have heard */

@@ -21,8 +21,12 @@ export class Emitter<Events> implements Emits<Events> {
     if (options.signal?.aborted) return { [Symbol.dispose]: off }
     this.#listeners = [...(this.#listeners ?? []), entry]
     options.signal?.addEventListener('abort', off, { once: true })
+    this.onListener(type)
     return { [Symbol.dispose]: off }
   }
+
+  /** A listener was added: what has waited for one is to be told now. */
+  protected onListener(_type: keyof Events): void {}
 
   /** What there is to listen to; `undefined`: anything. */
   protected get eventNames(): readonly string[] | undefined {

@@ -325,14 +325,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
     return ['closed', 'link']
   }
 
-  override on<K extends keyof SessionEvents>(
-    type: K,
-    listener: (event: SessionEvents[K]) => unknown,
-    options?: Abortable,
-  ): Disposable {
-    const subscription = super.on(type, listener, options)
+  protected override onListener(type: keyof SessionEvents): void {
     if (type === 'link') this.#incoming.offer()
-    return subscription
   }
 
   /** The peer's attach: the answer to ours, or a link to be answered. */

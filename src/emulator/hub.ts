@@ -16,33 +16,20 @@ import { Faults } from './faults/faults.ts'
 import { faultyTransport } from './faults/faulty-transport.ts'
 import { FileNotificationNode } from './file-notifications.ts'
 import { Gateway } from './gateway.ts'
-import { type GatewayVersion, gatewayListenOptions } from './gateway-version.ts'
+import { gatewayListenOptions } from './gateway-version.ts'
 import { DeviceNode } from './nodes/device-node.ts'
 import { EventHubNode } from './nodes/event-hub-node.ts'
 import { ServiceNode } from './nodes/service-node.ts'
+import type { IotHubEmulatorOptions } from './options.ts'
 import { checkPlain, EXTERNAL_IDENTITY } from './plain-login.ts'
 import { checkProvisioningLogin, ProvisioningNode } from './provisioning/provisioning-node.ts'
 import { ProvisioningService } from './provisioning/provisioning-service.ts'
-import { type QuotaOptions, Quotas } from './quotas.ts'
+import { Quotas } from './quotas.ts'
 import { type EmulatorState, logStart, registryState, restoreDevices } from './state.ts'
 import { EventLog } from './telemetry/event-log.ts'
 
-/** How a {@link Hub} behaves. Defaults and ranges: `IotHubEmulatorOptions`. */
-export interface HubOptions {
-  readonly partitions?: number | undefined
-  readonly clock?: EmulatorClock | undefined
-  readonly lockMs?: number | undefined
-  readonly maxDeliveryCount?: number | undefined
-  readonly timeToLiveMs?: number | undefined
-  readonly feedbackBatchMs?: number | undefined
-  readonly retentionMs?: number | undefined
-  readonly tokenSkewMs?: number | undefined
-  readonly gateway?: GatewayVersion | undefined
-  readonly consumerGroups?: readonly string[] | undefined
-  readonly eventHubHostName?: string | undefined
-  readonly quotas?: boolean | QuotaOptions | undefined
-  readonly state?: EmulatorState | undefined
-}
+/** How a {@link Hub} behaves: what is not about where it listens. */
+export type HubOptions = Omit<IotHubEmulatorOptions, 'devices' | 'hostName' | 'listen' | 'webSocket' | 'https'>
 
 /** How long a new hub keeps telemetry. */
 const DAY_MS = 86_400_000

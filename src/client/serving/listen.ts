@@ -13,7 +13,7 @@ import { Emitter, warn } from '../emitter.ts'
 import { keepTermini } from '../keeping/keeper.ts'
 import { checkTermini, SuspendedLinks } from '../keeping/suspended-links.ts'
 import { handled, throwIfAborted, within } from '../operation.ts'
-import type { Abortable, ListenOptions } from '../options.ts'
+import type { ListenOptions } from '../options.ts'
 import { anonymousServer } from '../sasl/anonymous.ts'
 import { decodeFault } from '../termini.ts'
 import { Coordinator, checkCoordinator } from '../transactions/coordinator.ts'
@@ -166,14 +166,8 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     return ['connection', 'error']
   }
 
-  override on<K extends keyof ListenerEvents>(
-    type: K,
-    listener: (event: ListenerEvents[K]) => unknown,
-    options?: Abortable,
-  ): Disposable {
-    const subscription = super.on(type, listener, options)
+  protected override onListener(type: keyof ListenerEvents): void {
     if (type === 'connection') this.#incoming.offer()
-    return subscription
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Connection, undefined> {
