@@ -114,6 +114,12 @@ export abstract class ClientLink<Events extends LinkEvents> extends Emitter<Even
     return this.#closure !== undefined || (!this.survives && !this.isUsable)
   }
 
+  /** This end has said its last word: on the link, or on what carries it. §2.5.5 */
+  protected get isLeft(): boolean {
+    const { session } = this.endpoint
+    return this.isClosing || this.#isLeaving || (!this.isDown && (session.isEnding || session.connection.isClosing))
+  }
+
   /** Whether the endpoint and what carries it are there. */
   protected get isUsable(): boolean {
     const { hasEnded, session } = this.endpoint
@@ -357,7 +363,7 @@ export abstract class ClientLink<Events extends LinkEvents> extends Emitter<Even
 
   /** The error for using the link after its end. */
   protected closedError(): AmqpError {
-    if (!this.#closure && this.isClosing) return new ClosedError(this.endpoint.label, 'link', undefined, 'local')
+    if (!this.#closure && this.isLeft) return new ClosedError(this.endpoint.label, 'link', undefined, 'local')
     const { label, session } = this.endpoint
     const cause = this.#closure ? this.#closure.error : session.connection.cause
     return new ClosedError(label, 'link', cause, this.#closure?.by)

@@ -90,7 +90,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
     let stream: StreamedSend | undefined
     let transaction: ClientTransaction | undefined
     try {
-      if (this.isOver || this.isClosing) throw this.closedError()
+      if (this.isOver || this.isLeft) throw this.closedError()
       throwIfAborted(options)
       if (this.pending >= this.#maxPending)
         throw new UsageError(
@@ -122,7 +122,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
   relays = false
   /** Sends what a coordinator is to answer, of which the answer is the state itself. @throws as `send` rejects §4.2 */
   request(message: EncodedMessage): { delivery: OutgoingDelivery; answer: Promise<DeliveryState | undefined> } {
-    if (this.closure || this.isClosing) throw this.closedError()
+    if (this.closure || this.isLeft) throw this.closedError()
     const delivery = this.endpoint.transfer(message.bytes)
     const answer = this.#answer<DeliveryState | undefined>(delivery, true)
     this.owner.touch()

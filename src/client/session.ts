@@ -311,9 +311,8 @@ export class ClientSession extends Emitter<SessionEvents> implements Session, Li
   checkOpen(options: Abortable): void {
     throwIfAborted(options)
     // The engine knows first: what it tells in one turn, listeners hear in order.
-    const { label, connection, state } = this.endpoint
-    const isEnding = !this.isSuspended && (state === 'END_SENT' || state === 'DISCARDING')
-    if (this.hasEnded || isEnding)
+    const { label, connection, isEnding } = this.endpoint
+    if (this.hasEnded || (isEnding && !this.isSuspended))
       throw new ClosedError(label, 'session', this.#closure ? this.#closure.error : connection.cause, this.#closure?.by)
   }
 

@@ -6,7 +6,8 @@
  * enqueue ─► waiting ─ take ─► locked ─ complete ─► success
  *              │  ▲              ├────── reject ───► rejected
  *              │  └─ abandon ────┤ (+1; at the limit deliveryCountExceeded)
- *              │  └─ lock ends ──┘ (not counted)
+ *              │  └─ lock ends ──┤ (not counted)
+ *              │  └─ release ────┘ (not counted)
  *              └─ time to live ─► expired                         purge ─► purged, from either
  * ```
  *
@@ -136,6 +137,14 @@ export class CommandQueue<M> {
     if (counted.expiresAt <= now) return { result: 'ended', end: { command: counted, status: 'expired' } }
     this.#requeue(counted)
     return { result: 'requeued' }
+  }
+
+  /** The message was locked for a receiver that it did not leave for: it waits as if it had not been taken. */
+  release(lockToken: string): void {
+    const locked = this.#locked.get(lockToken)
+    if (locked === undefined) return
+    this.#locked.delete(lockToken)
+    this.#requeue(unlocked(locked))
   }
 
   /** Lets time pass: ends locks, then removes what has expired. @returns the expired, oldest first */

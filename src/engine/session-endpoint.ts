@@ -95,6 +95,11 @@ export class SessionEndpoint {
     return (state === 'MAPPED' || state === 'BEGIN_SENT' || state === 'END_RCVD') && !this.connection.hasEnded
   }
 
+  /** Whether our end was sent, and the peer's is not here yet. §2.5.5 */
+  get isEnding(): boolean {
+    return this.state === 'END_SENT' || this.state === 'DISCARDING'
+  }
+
   /** Begins the session, or answers the peer's begin. @throws {UsageError} §2.5.1 */
   begin(init: Partial<BeginInit> = {}): void {
     const next = this.#check('S:BEGIN', 'begin')
@@ -275,7 +280,7 @@ export class SessionEndpoint {
   /** A frame on the peer's channel; `payload` and `left` belong to a transfer. */
   receive(body: Performative, payload: Uint8Array | undefined, left: number): void {
     if (body.type === 'end') return this.#onEnd(body)
-    if (this.state === 'DISCARDING' || this.state === 'END_SENT') return
+    if (this.isEnding) return
     switch (body.type) {
       case 'transfer':
         return this.#onTransfer(body, payload, left)
@@ -360,7 +365,7 @@ export class SessionEndpoint {
   }
 
   #onEnd(end: End): void {
-    const mine = this.state === 'END_SENT' || this.state === 'DISCARDING'
+    const mine = this.isEnding
     const next = advance(sessionTransitions, this.state, 'R:END')
     if (next === undefined)
       return this.connection.fail(AmqpCondition.illegalState, `end for ${this.label} in state ${this.state}`, '2.5.5')

@@ -85,6 +85,17 @@ describe('verdicts', () => {
     expect([1, 2, 3, 4].map(() => taken(queue, 0).message)).toEqual(['a', 'b', 'c', 'd'])
   })
 
+  it('puts what is released back where it was, uncounted, and what is not locked nowhere', () => {
+    const queue = queueOf()
+    for (const message of ['a', 'b']) queue.enqueue(message, 0)
+    const { lockToken } = taken(queue, 0)
+    queue.release(lockToken)
+    queue.release(lockToken)
+    expect(queue).toMatchObject({ depth: 2, waiting: 2 })
+    expect(taken(queue, 0)).toMatchObject({ message: 'a', deliveryCount: 0 })
+    expect(endOf(queue.complete(lockToken, 0))).toBe('lost')
+  })
+
   it('ignores a lock that is settled, ended or unknown', () => {
     const queue = queueOf()
     queue.enqueue('a', 0)

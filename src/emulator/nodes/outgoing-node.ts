@@ -3,12 +3,12 @@
  * into verdicts. Cloud-to-device messages and feedback batches both leave the hub through one of these.
  *
  * A message is locked when a link has credit for it, not before, so its lock does not run while it waits here. When a
- * link ends, the locks of what it carried run on. §2.6.7, §3.4
+ * link ends, the locks of what it carried run on; what it could not carry any more waits for another. §2.6.7, §3.4
  */
 
 import type { Sender } from '../../client/api.ts'
 import type { Outcome } from '../../client/outcome.ts'
-import { EncodeError } from '../../errors.ts'
+import { ClosedError, EncodeError } from '../../errors.ts'
 import type { MessageInit } from '../../message/message.ts'
 import { Alarm, type EmulatorClock } from '../clock.ts'
 import {
@@ -107,8 +107,15 @@ export class OutgoingNode<M> {
     const { lockToken } = command
     link.send(this.#options.encode(command), { deliveryTag: lockTokenBytes(lockToken) }).then(
       outcome => this.#settle(lockToken, outcome.outcome),
-      // Without an outcome the lock runs out; but what cannot be encoded would fail every time.
-      error => error instanceof EncodeError && this.#settle(lockToken, 'rejected'),
+      error => {
+        // What cannot be encoded would fail every time.
+        if (error instanceof EncodeError) return this.#settle(lockToken, 'rejected')
+        // One that never left the hub waits, but not for this link. Of any other the lock runs on.
+        if (!(error instanceof ClosedError) || error.scope === 'delivery') return
+        this.#links.delete(link)
+        this.#queue.release(lockToken)
+        this.#pump()
+      },
     )
   }
 
