@@ -6,9 +6,10 @@
  */
 
 import type { Sender } from '../../client/api.ts'
-import type { SendOptions } from '../../client/options.ts'
+import type { Abortable } from '../../client/options.ts'
 import { assertAccepted, type Outcome } from '../../client/outcome.ts'
 import { ClosedError } from '../../errors.ts'
+import { EncodedMessage, encodeMessage } from '../../message/encode.ts'
 import type { MessageInit } from '../../message/message.ts'
 import type { HubLine } from './hub-line.ts'
 import { QueueFullError } from './queue-full-error.ts'
@@ -31,8 +32,8 @@ export interface OutboxOwner {
 interface Entry {
   /** The order of the calls. */
   readonly turn: number
-  readonly message: MessageInit
-  readonly options: SendOptions
+  readonly message: EncodedMessage
+  readonly options: Abortable
   /** Links that were lost with it. */
   losses: number
   resolve(outcome: Outcome): void
@@ -55,21 +56,25 @@ export class Outbox {
   }
 
   /**
-   * Sends a message. While the link, or the connection, is not there it waits, in order.
+   * Sends a message, as it is at the call. While the link, or the connection, is not there it waits, in order.
    *
+   * @param messageFormat  as of any message, §2.8.11. Default 0
+   * @throws {EncodeError} a value does not fit its field
    * @throws {DeliveryError} the hub did not take it
    * @throws {QueueFullError} too many wait
    * @throws {ClosedError} the link was lost with the message under way, or the client has ended
    *
    * Cancellation: a message that waits is not sent; for one that was, the outcome is unknown.
    */
-  async send(message: MessageInit, options: SendOptions = {}): Promise<void> {
+  async send(message: MessageInit, options: Abortable = {}, messageFormat = 0): Promise<void> {
     const { who, line, maxQueued } = this.#owner
     if ((this.#link.isDown || !line.isUp) && this.#count >= maxQueued) throw new QueueFullError(who, maxQueued)
     options.signal?.throwIfAborted()
+    // Now: who has called may change what it was made of.
+    const encoded = new EncodedMessage(encodeMessage(message), messageFormat)
     this.#count++
     try {
-      assertAccepted(await this.#outcomeOf(message, options))
+      assertAccepted(await this.#outcomeOf(encoded, options))
     } catch (error) {
       throw this.#owner.explained(error)
     } finally {
@@ -77,14 +82,13 @@ export class Outbox {
     }
   }
 
-  #outcomeOf(message: MessageInit, options: SendOptions): Promise<Outcome> {
-    const { signal } = options
+  #outcomeOf(message: EncodedMessage, { signal }: Abortable): Promise<Outcome> {
     return new Promise<Outcome>((resolve, reject) => {
       const done = (): void => signal?.removeEventListener('abort', onAbort)
       const entry: Entry = {
         turn: ++this.#lastTurn,
         message,
-        options,
+        options: { signal },
         losses: 0,
         resolve: outcome => {
           done()
