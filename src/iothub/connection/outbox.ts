@@ -21,6 +21,8 @@ export interface OutboxOwner {
   readonly line: Pick<HubLine, 'isUp' | 'isHeld' | 'whenOpen' | 'underway'>
   /** Messages that may wait while there is no link. */
   readonly maxQueued: number
+  /** It is being closed from this end: nothing new is taken. */
+  readonly isClosing: boolean
   /** Whether what may have arrived is sent again. */
   readonly resends: boolean
   /** Whether another link is asked for when one has ended with this. */
@@ -48,7 +50,7 @@ export class Outbox {
   #lastTurn = 0
   /** Messages that are not answered. */
   #count = 0
-  #isHanding = false
+  #handing: Promise<void> | undefined
 
   constructor(owner: OutboxOwner, link: SharedLink<Sender>) {
     this.#owner = owner
@@ -67,9 +69,10 @@ export class Outbox {
    * Cancellation: a message that waits is not sent; for one that was, the outcome is unknown.
    */
   async send(message: MessageInit, options: Abortable = {}, messageFormat = 0): Promise<void> {
-    const { who, line, maxQueued } = this.#owner
-    if ((this.#link.isDown || !line.isUp) && this.#count >= maxQueued) throw new QueueFullError(who, maxQueued)
+    const { who, line, maxQueued, isClosing } = this.#owner
     options.signal?.throwIfAborted()
+    if (isClosing) throw this.#owner.explained(new ClosedError(who, 'connection'))
+    if ((this.#link.isDown || !line.isUp) && this.#count >= maxQueued) throw new QueueFullError(who, maxQueued)
     // Now: who has called may change what it was made of.
     const encoded = new EncodedMessage(encodeMessage(message), messageFormat)
     this.#count++
@@ -115,13 +118,16 @@ export class Outbox {
     let index = this.#waiting.length
     while (index > 0 && (this.#waiting[index - 1] as Entry).turn > entry.turn) index--
     this.#waiting.splice(index, 0, entry)
-    void this.#hand()
+    this.#handing ??= this.#hand()
+  }
+
+  /** Resolves when nothing waits for a link any more. */
+  async handed(): Promise<void> {
+    while (this.#handing) await this.#handing
   }
 
   /** Hands over what waits, as soon as there is a link. */
   async #hand(): Promise<void> {
-    if (this.#isHanding) return
-    this.#isHanding = true
     const { line } = this.#owner
     while (this.#waiting.length > 0) {
       try {
@@ -133,7 +139,7 @@ export class Outbox {
         for (const { reject } of this.#waiting.splice(0)) reject(error)
       }
     }
-    this.#isHanding = false
+    this.#handing = undefined
   }
 
   #sendOn(sender: Sender, entry: Entry): void {
