@@ -14,6 +14,8 @@ import type { LogStart } from './telemetry/event-log.ts'
 export interface DeviceState extends KeyPair {
   readonly deviceId: string
   readonly x509?: X509Registration | undefined
+  /** It is let in no more until it is enabled. */
+  readonly isDisabled?: boolean | undefined
   readonly modules: readonly (KeyPair & { readonly moduleId: string })[]
 }
 
@@ -40,12 +42,18 @@ export function checkState(state: EmulatorState): void {
   if (typeof idScope !== 'string' || !/^\w+$/.test(idScope)) throw stateError('idScope is none')
   const { ca, cert, key } = tls === undefined ? { ca: '', cert: '', key: '' } : record(tls)
   for (const text of [ca, cert, key]) if (typeof text !== 'string') throw stateError('tls has not ca, cert and key')
+  if (tls !== undefined && !(ca as string).includes('-----BEGIN CERTIFICATE-----'))
+    throw stateError('the CA, the certificate or its key is not in PEM')
   if (!Array.isArray(devices)) throw stateError('devices is no list')
   for (const pair of Object.values(record(policies))) checkKeys(pair)
   for (const device of devices) {
     checkKeys(device)
+    if (typeof device.deviceId !== 'string') throw stateError('a deviceId is no text')
     if (!Array.isArray(device.modules)) throw stateError('modules is no list')
-    device.modules.forEach(checkKeys)
+    for (const module of device.modules) {
+      checkKeys(module)
+      if (typeof module.moduleId !== 'string') throw stateError('a moduleId is no text')
+    }
   }
 }
 
@@ -58,6 +66,7 @@ export function registryState(registry: DeviceRegistry): Pick<EmulatorState, 'po
       deviceId: device.deviceId,
       ...keysOf(device),
       x509: device.x509,
+      ...(!registry.isEnabled(device.deviceId) && { isDisabled: true }),
       modules: Array.from(device.modules.values(), module => ({ moduleId: module.moduleId, ...keysOf(module) })),
     })),
   }
@@ -66,8 +75,9 @@ export function registryState(registry: DeviceRegistry): Pick<EmulatorState, 'po
 /** Adds the devices of a state. @throws {UsageError} an id is invalid or there twice, or a thumbprint is none */
 export function restoreDevices(registry: DeviceRegistry, devices: readonly DeviceState[]): void {
   try {
-    for (const { deviceId, x509, modules, ...keys } of devices) {
+    for (const { deviceId, x509, isDisabled, modules, ...keys } of devices) {
       registry.addDevice(deviceId, keys, x509)
+      if (isDisabled === true) registry.setEnabled(deviceId, false)
       for (const { moduleId, ...keysOfModule } of modules) registry.addModule(deviceId, moduleId, keysOfModule)
     }
   } catch (error) {

@@ -165,7 +165,7 @@ export class DeviceClient implements AsyncDisposable {
    */
   async sendTelemetryBatch(batch: readonly Telemetry[], options: Abortable = {}): Promise<void> {
     const message = telemetryBatch(batch)
-    await this.#telemetry.send(message, { messageFormat: BATCH_FORMAT, signal: options.signal })
+    await this.#telemetry.send(message, { signal: options.signal }, BATCH_FORMAT)
   }
 
   /**

@@ -16,7 +16,7 @@ import { checkNames, type Names } from './check-names.ts'
 
 /** What any message to a hub may have. */
 export interface OutgoingMessage {
-  /** Sent as one data section; a string as UTF-8. A hub takes 256 KiB with the properties. */
+  /** Sent as one data section; a string as UTF-8. Bytes are copied at the call. A hub takes 256 KiB with the properties. */
   readonly body: Uint8Array | string
   /** User properties, own keys. Names of system properties are refused, see `creationTime` and `ack`. */
   readonly properties?: Readonly<Record<string, string>> | undefined

@@ -188,7 +188,7 @@ test('--state: a folder of something else, or none, is misuse, and is left as it
     [at('keys', '{"createdAt":1,"idScope":"a","policies":{"service":{"primaryKey":"?"}},"devices":[]}'), foreign],
     [
       at('tls', '{"createdAt":1,"idScope":"a","policies":{},"devices":[],"tls":{"ca":"a","cert":"b","key":"c"}}'),
-      'the certificate or its key is not in PEM',
+      'certificate or its key is not in PEM',
     ],
   ] as const) {
     const { code, err } = await run('emulator', '--port', '0', '--state', name).ended

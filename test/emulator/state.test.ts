@@ -6,6 +6,7 @@ import { faultOf } from '../../src/emulator/certificates/certificate-issuer.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import type { EmulatorState } from '../../src/emulator/state.ts'
 import { UsageError } from '../../src/errors.ts'
+import { DeviceClient } from '../../src/iothub/device-client.ts'
 
 const thumbprint = 'AB'.repeat(32)
 
@@ -49,6 +50,9 @@ test('what is no state, or does not serve any more, is a UsageError', async () =
     [{ ...state, tls: { ca: 'a', cert: 'b' } }, 'tls has not ca, cert and key'],
     [{ ...state, tls: { ca: 'a', cert: 'b', key: 'c' } }, 'not in PEM'],
     [{ ...state, tls: { ...state.tls, key: tls.key } }, 'the key is not that of the certificate'],
+    [{ ...state, tls: { ...state.tls, ca: '' } }, 'the CA, the certificate or its key is not in PEM'],
+    [{ ...state, devices: [{ ...device, deviceId: 5 }] }, 'a deviceId is no text'],
+    [{ ...state, devices: [{ ...device, modules: [{ ...device, moduleId: 5 }] }] }, 'a moduleId is no text'],
     [{ ...state, policies: { service: { primaryKey: '?', secondaryKey: '?' } } }, 'a key is not base64'],
     [{ ...state, policies: { service: 1 } }, 'an object is missing'],
     [{ ...state, devices: {} }, 'devices is no list'],
@@ -65,4 +69,21 @@ test('what is no state, or does not serve any more, is a UsageError', async () =
   expect(await faultOf(tls, [], later)).toContain('the certificate ended on')
   const elsewhere = IotHubEmulator.start({ state, hostName: 'hub.example' })
   await expect(elsewhere).rejects.toThrow('the certificate is not for hub.example')
+})
+
+test('a device that was disabled is so still, until it is enabled', async () => {
+  const before = await IotHubEmulator.start({ devices: ['d1', 'd2'], listen: 'memory' })
+  before.enableDevice('d1', false)
+  const state: EmulatorState = JSON.parse(JSON.stringify(before.state()))
+  await before.close()
+  await using hub = await IotHubEmulator.start({ state, listen: 'memory' })
+  const join = async (deviceId: string): Promise<void> => {
+    const device = await DeviceClient.connect(hub.connectionString({ deviceId }), { transport: hub.transport() })
+    await device.close()
+  }
+  await join('d2')
+  await expect(join('d1')).rejects.toMatchObject({ condition: 'amqp:unauthorized-access' })
+  hub.enableDevice('d1')
+  await join('d1')
+  expect(hub.state().devices[0]).not.toHaveProperty('isDisabled')
 })

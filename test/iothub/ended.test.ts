@@ -116,3 +116,21 @@ it('a certificate that is not trusted is wrong for good', async () => {
     expect(isRetryable(error)).toBe(false)
   }
 })
+
+it('what waits for its link when the client ends says so, too, and not what became of the link', async () => {
+  const hub = await world.hub()
+  const { device, way } = await world.device(hub, { reconnect: false })
+  const uses = failures(...allOf(device))
+  way.cut()
+  for (const error of await uses) {
+    expect(error).toMatchObject({ code: 'ERR_AMQP_CLOSED', cause: { code: 'ERR_AMQP_TRANSPORT' } })
+    expect(isRetryable(error)).toBe(false)
+  }
+  const other = await world.device(hub)
+  hub.fault({ on: 'attach', times: Number.POSITIVE_INFINITY, error: { condition: 'amqp:internal-error' } })
+  const waiting = other.device.sendTelemetry({ body: '1' }).catch(error => error)
+  hub.fault({ on: 'connection', error: { condition: 'amqp:not-allowed' } })
+  const { error: cause } = await other.device.closed
+  expect(await waiting).toMatchObject({ code: 'ERR_AMQP_CLOSED', cause })
+  expect(isRetryable(await waiting)).toBe(false)
+})

@@ -21,7 +21,7 @@ import { asFinal, isRetryable } from './conditions.ts'
 import { type Claimant, HubLine } from './hub-line.ts'
 import { attachProperties, checkHubOptions, type IotHubOptions } from './hub-options.ts'
 import { attachLinkPair, type LinkPair, type LinkPairInit } from './link-pair.ts'
-import { castsDoubt, delayBefore, isRefusal, lostConnection, type Mending, UNMENDED } from './mending.ts'
+import { castsDoubt, delayBefore, isOfLink, isRefusal, lostConnection, type Mending, UNMENDED } from './mending.ts'
 import { Outbox, type OutboxOwner } from './outbox.ts'
 import { type LinkCare, SharedLink } from './shared-link.ts'
 
@@ -47,6 +47,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
   /** None with a certificate. */
   readonly #renewal: TokenRenewal | undefined
   readonly #taken = new Set<SharedLink<{ readonly closed: Promise<Closure>; close(): Promise<void> }>>()
+  readonly #queues: (() => Promise<void>)[] = []
   readonly #over = new AbortController()
   #end: (closure: Closure) => void = () => {}
   readonly #forget: () => void
@@ -176,10 +177,12 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
   sender(address: string, properties: Readonly<Record<string, string>> = {}): Outbox {
     const all = { ...attachProperties, ...properties }
     const maxPending = Math.max(this.maxQueued, MAX_PENDING)
-    return new Outbox(
-      this,
-      this.#link(() => this.#host.sender(address, { properties: all, maxPending })),
-    )
+    const link = this.#link(() => this.#host.sender(address, { properties: all, maxPending }))
+    const outbox = new Outbox(this, link)
+    const queue = (): Promise<void> => outbox.handed()
+    this.#queues.push(queue)
+    this.line.queues.add(queue)
+    return outbox
   }
 
   /** A receiver from `address`, that keeps `window` deliveries coming. */
@@ -248,8 +251,9 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
           if (!(error instanceof ClosedError) || !this.goesOn(error)) throw error
         }
       } catch (error) {
-        if (this.isClosing && error instanceof ClosedError) return
-        throw this.explained(error)
+        const known = this.explained(error)
+        if (this.isClosing && known instanceof ClosedError) return
+        throw known
       }
     }
   }
@@ -340,9 +344,8 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
 
   /** An error as users get it: of what was closed with this connection, why that has ended. */
   explained(error: unknown): unknown {
-    if (!(error instanceof ClosedError)) return error
     const known = this.withEnd(error)
-    if (known !== error) return known
+    if (known !== error || !(error instanceof ClosedError)) return known
     // Of the token, which is renewed, a user need not know: it is worth another try. So it is by PLAIN, by a connection.
     const isRenewed = this.#hasToken || (this.#renewal !== undefined && lostConnection(error))
     const isPassing = castsDoubt(error) && isRenewed && this.mending !== undefined && !this.#over.signal.aborted
@@ -353,18 +356,20 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
 
   // ---- its end ---------------------------------------------------------------------------------------------------
 
-  /** An error of something closed, with the reason of the end of this connection, if that has ended for good. */
+  /** An error of something closed or refused, with the reason of the end of this connection, if that has ended for good. */
   withEnd(error: unknown): unknown {
-    if (!(error instanceof ClosedError)) return error
-    if (!this.#failure && !this.#closure && !this.isClosing) return error
+    if (!isOfLink(error)) return error
+    if (!this.#failure && !this.#closure && !this.line.ending && !this.isClosing) return error
     // That it may have arrived is worth knowing still.
-    return error.scope === 'delivery' && !this.#failure ? asFinal(error) : this.#closedError()
+    return error instanceof ClosedError && error.scope === 'delivery' && !this.#failure
+      ? asFinal(error)
+      : this.#closedError()
   }
 
   #closedError(): ClosedError {
     const { by, error } = this.#failure
       ? { by: 'remote' as const, error: this.#failure }
-      : (this.#closure ?? { by: 'local', error: undefined })
+      : (this.#closure ?? this.line.ending ?? { by: 'local', error: undefined })
     return asFinal(new ClosedError(this.who, 'connection', error, by))
   }
 
@@ -373,6 +378,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
     this.#closure = closure
     this.#renewal?.stop()
     this.line.claimants.delete(this)
+    for (const queue of this.#queues) this.line.queues.delete(queue)
     this.#forget()
     this.#over.abort(closure.error)
     this.#end(closure)
@@ -405,6 +411,8 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
     this.#isClosing = true
     this.#renewal?.stop()
     if (!this.#shared) return this.line.close()
+    this.#shared.leave()
+    await this.line.flush(this.#queues)
     if (this.#over.signal.aborted) return
     const leaving = this.#leave()
     this.#ended({ by: 'local', error: undefined })

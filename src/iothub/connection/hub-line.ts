@@ -56,7 +56,10 @@ export class HubLine {
   #attaching = new AbortController()
   #failure: AmqpError | undefined
   #closure: Closure | undefined
+  #ending: Closure | undefined
   readonly #onEnd = new Set<(closure: Closure) => void>()
+  /** Of all who have something to send: resolve when it does not wait for a link any more. */
+  readonly queues: Set<() => Promise<unknown>> = new Set()
   #gate: Promise<void> = Promise.resolve()
   /** Nothing new is to be sent: the line is being changed. */
   isHeld = false
@@ -72,6 +75,9 @@ export class HubLine {
     this.closed = connection.closed.then(closure =>
       this.#failure === undefined ? closure : { by: 'remote', error: this.#failure },
     )
+    connection.on('closed', closure => {
+      this.#ending = closure
+    })
     void this.closed.then(closure => {
       this.#closure = closure
       this.isUp = false
@@ -129,6 +135,11 @@ export class HubLine {
     if (this.#closure) void this.closed.then(listener)
     else this.#onEnd.add(listener)
     return () => this.#onEnd.delete(listener)
+  }
+
+  /** How it has ended for good: known before anything on it rejects, which `closed` tells later. */
+  get ending(): Closure | undefined {
+    return this.#ending && this.#failure ? { by: 'remote', error: this.#failure } : this.#ending
   }
 
   /** Why it was given up from this end, though nobody wanted it closed. */
@@ -192,14 +203,24 @@ export class HubLine {
     }
   }
 
+  /** Waits until what is queued is on its way, a second at most; not while the connection is lost. */
+  async flush(queues: Iterable<() => Promise<unknown>>): Promise<void> {
+    if (!this.isUp) return
+    const done = new AbortController()
+    void Promise.all(Array.from(queues, queue => queue())).then(() => done.abort())
+    await pause(this.clock, FLUSH_MS, done.signal)
+  }
+
   /** Gives it up: the hub wants nothing more to do with whoever uses it. */
   fail(error: AmqpError): void {
     this.#failure ??= error
     this.connection.close().catch(() => {})
   }
 
+  /** Sends what is queued, then closes the connection. */
   async close(): Promise<void> {
     this.isClosing = true
+    await this.flush(this.queues)
     await this.connection.close()
   }
 
@@ -278,6 +299,8 @@ interface Doubt {
 /** How long an answer of `$cbs` may take, and what is on its way before a refresh, in ms. */
 const ANSWER_MS = 30_000
 const QUIET_MS = 5_000
+/** As outcomes are waited for before a close. */
+const FLUSH_MS = 1_000
 
 /**
  * A hub also closes a connection whose token has expired, as not authorised. If it is the token, a new login mends it; if

@@ -4,7 +4,15 @@
  */
 
 import type { ReconnectOptions } from '../../client/recovery/back-off.ts'
-import { AmqpCondition, ClosedError, RemoteError, UsageError } from '../../errors.ts'
+import {
+  AmqpCondition,
+  type AmqpError,
+  ClosedError,
+  IdleTimeoutError,
+  RemoteError,
+  TransportError,
+  UsageError,
+} from '../../errors.ts'
 import { checkNames, type Names } from '../check-names.ts'
 import { describeCondition, HubCondition, isRetryable, isThrottling } from './conditions.ts'
 
@@ -80,6 +88,12 @@ export function lostConnection(error: unknown): boolean {
   let at = error
   while (at instanceof ClosedError) at = at.cause
   return at instanceof RemoteError && at.scope === 'connection'
+}
+
+/** Whether an error is of a link, or of what carries it, and not of a message or an argument. */
+export function isOfLink(error: unknown): error is AmqpError {
+  if (error instanceof ClosedError || error instanceof TransportError || error instanceof IdleTimeoutError) return true
+  return error instanceof RemoteError && error.scope !== 'delivery'
 }
 
 /** Whether the hub has refused a token for good. What else may go wrong with one is tried again. */

@@ -6,9 +6,10 @@
  */
 
 import type { Sender } from '../../client/api.ts'
-import type { SendOptions } from '../../client/options.ts'
+import type { Abortable } from '../../client/options.ts'
 import { assertAccepted, type Outcome } from '../../client/outcome.ts'
 import { ClosedError } from '../../errors.ts'
+import { EncodedMessage, encodeMessage } from '../../message/encode.ts'
 import type { MessageInit } from '../../message/message.ts'
 import type { HubLine } from './hub-line.ts'
 import { QueueFullError } from './queue-full-error.ts'
@@ -20,6 +21,8 @@ export interface OutboxOwner {
   readonly line: Pick<HubLine, 'isUp' | 'isHeld' | 'whenOpen' | 'underway'>
   /** Messages that may wait while there is no link. */
   readonly maxQueued: number
+  /** It is being closed from this end: nothing new is taken. */
+  readonly isClosing: boolean
   /** Whether what may have arrived is sent again. */
   readonly resends: boolean
   /** Whether another link is asked for when one has ended with this. */
@@ -31,8 +34,8 @@ export interface OutboxOwner {
 interface Entry {
   /** The order of the calls. */
   readonly turn: number
-  readonly message: MessageInit
-  readonly options: SendOptions
+  readonly message: EncodedMessage
+  readonly options: Abortable
   /** Links that were lost with it. */
   losses: number
   resolve(outcome: Outcome): void
@@ -47,7 +50,7 @@ export class Outbox {
   #lastTurn = 0
   /** Messages that are not answered. */
   #count = 0
-  #isHanding = false
+  #handing: Promise<void> | undefined
 
   constructor(owner: OutboxOwner, link: SharedLink<Sender>) {
     this.#owner = owner
@@ -55,21 +58,26 @@ export class Outbox {
   }
 
   /**
-   * Sends a message. While the link, or the connection, is not there it waits, in order.
+   * Sends a message, as it is at the call. While the link, or the connection, is not there it waits, in order.
    *
+   * @param messageFormat  as of any message, §2.8.11. Default 0
+   * @throws {EncodeError} a value does not fit its field
    * @throws {DeliveryError} the hub did not take it
    * @throws {QueueFullError} too many wait
    * @throws {ClosedError} the link was lost with the message under way, or the client has ended
    *
    * Cancellation: a message that waits is not sent; for one that was, the outcome is unknown.
    */
-  async send(message: MessageInit, options: SendOptions = {}): Promise<void> {
-    const { who, line, maxQueued } = this.#owner
-    if ((this.#link.isDown || !line.isUp) && this.#count >= maxQueued) throw new QueueFullError(who, maxQueued)
+  async send(message: MessageInit, options: Abortable = {}, messageFormat = 0): Promise<void> {
+    const { who, line, maxQueued, isClosing } = this.#owner
     options.signal?.throwIfAborted()
+    if (isClosing) throw this.#owner.explained(new ClosedError(who, 'connection'))
+    if ((this.#link.isDown || !line.isUp) && this.#count >= maxQueued) throw new QueueFullError(who, maxQueued)
+    // Now: who has called may change what it was made of.
+    const encoded = new EncodedMessage(encodeMessage(message), messageFormat)
     this.#count++
     try {
-      assertAccepted(await this.#outcomeOf(message, options))
+      assertAccepted(await this.#outcomeOf(encoded, options))
     } catch (error) {
       throw this.#owner.explained(error)
     } finally {
@@ -77,14 +85,13 @@ export class Outbox {
     }
   }
 
-  #outcomeOf(message: MessageInit, options: SendOptions): Promise<Outcome> {
-    const { signal } = options
+  #outcomeOf(message: EncodedMessage, { signal }: Abortable): Promise<Outcome> {
     return new Promise<Outcome>((resolve, reject) => {
       const done = (): void => signal?.removeEventListener('abort', onAbort)
       const entry: Entry = {
         turn: ++this.#lastTurn,
         message,
-        options,
+        options: { signal },
         losses: 0,
         resolve: outcome => {
           done()
@@ -111,13 +118,16 @@ export class Outbox {
     let index = this.#waiting.length
     while (index > 0 && (this.#waiting[index - 1] as Entry).turn > entry.turn) index--
     this.#waiting.splice(index, 0, entry)
-    void this.#hand()
+    this.#handing ??= this.#hand()
+  }
+
+  /** Resolves when nothing waits for a link any more. */
+  async handed(): Promise<void> {
+    while (this.#handing) await this.#handing
   }
 
   /** Hands over what waits, as soon as there is a link. */
   async #hand(): Promise<void> {
-    if (this.#isHanding) return
-    this.#isHanding = true
     const { line } = this.#owner
     while (this.#waiting.length > 0) {
       try {
@@ -129,7 +139,7 @@ export class Outbox {
         for (const { reject } of this.#waiting.splice(0)) reject(error)
       }
     }
-    this.#isHanding = false
+    this.#handing = undefined
   }
 
   #sendOn(sender: Sender, entry: Entry): void {

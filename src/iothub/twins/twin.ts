@@ -119,7 +119,9 @@ export class Twin {
   async update(patch: object, options: Abortable = {}): Promise<number> {
     if (!isJsonObject(patch)) throw new UsageError('twin: a patch is a JSON object')
     const body = jsonBytes(patch, 'the patch')
-    await untilAborted(this.#rebinding ?? Promise.resolve(), options.signal)
+    await untilAborted(this.#rebinding ?? Promise.resolve(), options.signal).catch(error => {
+      throw this.#hub.explained(error)
+    })
     const { version } = await this.#ask({ operation: 'PATCH', resource: REPORTED, body }, options)
     const known = this.#reported
     if (version === known.version + 1) {
