@@ -141,8 +141,8 @@ export class DeviceClient implements AsyncDisposable {
    *
    * @returns when the hub has taken it
    * @throws {DeliveryError} the hub did not take it; `condition` says why, e.g. `amqp:link:message-size-exceeded`
-   * @throws {QueueFullError} there is no connection, and as many messages wait for one as may: `maxQueued`
-   * @throws {UsageError} a property is not what the mapping allows, or too many messages wait already
+   * @throws {QueueFullError} as many messages wait as may: `maxQueued` for a connection, 2,048 at least for credit
+   * @throws {UsageError} a property is not what the mapping allows
    * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
    * @throws {RemoteError} the hub refused the link
    * @throws {ClosedError} link or connection were lost with the message on its way, and whether the hub has it is unknown;

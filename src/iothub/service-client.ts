@@ -105,7 +105,7 @@ export class ServiceClient implements AsyncDisposable {
    * @throws {DeliveryError} the hub did not take it; `condition` says why: `amqp:not-found` for an unknown device,
    *   `amqp:resource-limit-exceeded` for a full queue, `amqp:link:message-size-exceeded` above 64 KiB,
    *   `com.microsoft:device-container-throttled` when there were too many. `isRetryable` says which to try again.
-   * @throws {QueueFullError} there is no connection, and as many messages wait for one as may: `maxQueued`
+   * @throws {QueueFullError} as many messages wait as may: `maxQueued` for a connection, 2,048 at least for credit
    * @throws {UsageError} a property is not what the mapping allows, or feedback is wanted without a `messageId`
    * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
    * @throws {RemoteError} the hub refused the link, e.g. because the policy lacks ServiceConnect

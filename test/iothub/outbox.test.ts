@@ -51,6 +51,22 @@ it('what has no encoding is refused at the call, whether there is a connection o
   await expect(failure).rejects.toMatchObject({ code: 'ERR_AMQP_ENCODE', path: 'properties.contentType' })
 })
 
+it('more than may wait are refused at the call, as worth another try, before the first link and without credit, too', async () => {
+  const hub = await world.hub()
+  const { device } = await world.device(hub, { maxQueued: 0 })
+  const burst = () => Array.from({ length: 3000 }, () => device.sendTelemetry({ body: '' }).catch(error => error))
+  for (const _ of ['before the first link', 'with a link']) {
+    const results = await Promise.all(burst())
+    const refused = results.filter(result => result !== undefined)
+    expect(refused.length).toBeGreaterThan(0)
+    expect(refused.length).toBeLessThanOrEqual(3000 - 2048)
+    for (const error of refused) {
+      expect(error).toMatchObject({ code: 'ERR_AMQP_QUEUE_FULL', limit: 2048 })
+      expect(isRetryable(error)).toBe(true)
+    }
+  }
+})
+
 describe('close()', () => {
   it('sends what is queued first, though its link is not there yet, and hears what becomes of it', async () => {
     const hub = await world.hub()

@@ -178,7 +178,7 @@ export class HubConnection implements AsyncDisposable, LinkCare, Claimant, Outbo
     const all = { ...attachProperties, ...properties }
     const maxPending = Math.max(this.maxQueued, MAX_PENDING)
     const link = this.#link(() => this.#host.sender(address, { properties: all, maxPending }))
-    const outbox = new Outbox(this, link)
+    const outbox = new Outbox(this, link, maxPending)
     const queue = (): Promise<void> => outbox.handed()
     this.#queues.push(queue)
     this.line.queues.add(queue)

@@ -47,14 +47,19 @@ export class Outbox {
   readonly #link: SharedLink<Sender>
   /** In the order of their turns. */
   #waiting: Entry[] = []
+  readonly #maxPending: number
+  /** The link that was there last. */
+  #sender: Sender | undefined
   #lastTurn = 0
   /** Messages that are not answered. */
   #count = 0
   #handing: Promise<void> | undefined
 
-  constructor(owner: OutboxOwner, link: SharedLink<Sender>) {
+  /** @param maxPending  messages that may wait for credit on a link, at least as many as may wait for the link */
+  constructor(owner: OutboxOwner, link: SharedLink<Sender>, maxPending: number) {
     this.#owner = owner
     this.#link = link
+    this.#maxPending = maxPending
   }
 
   /**
@@ -72,7 +77,10 @@ export class Outbox {
     const { who, line, maxQueued, isClosing } = this.#owner
     options.signal?.throwIfAborted()
     if (isClosing) throw this.#owner.explained(new ClosedError(who, 'connection'))
-    if ((this.#link.isDown || !line.isUp) && this.#count >= maxQueued) throw new QueueFullError(who, maxQueued)
+    const isDown = this.#link.isDown || !line.isUp
+    const waiting = isDown ? this.#count : this.#waiting.length + (this.#sender?.pending ?? 0)
+    const limit = isDown ? maxQueued : this.#maxPending
+    if (waiting >= limit) throw new QueueFullError(who, limit)
     // Now: who has called may change what it was made of.
     const encoded = new EncodedMessage(encodeMessage(message), messageFormat)
     this.#count++
@@ -133,6 +141,7 @@ export class Outbox {
       try {
         await line.whenOpen()
         const sender = await this.#link.get()
+        this.#sender = sender
         if (line.isHeld) continue
         for (const entry of this.#waiting.splice(0)) this.#sendOn(sender, entry)
       } catch (error) {
