@@ -298,9 +298,10 @@ function randomKey(): string {
   return Buffer.from(globalThis.crypto.getRandomValues(new Uint8Array(32))).toString('base64')
 }
 
-function checkId(id: string, what: string): void {
-  if (/^[\w\-:.+%#*?!(),=@$']{1,128}$/.test(id)) return
+/** @param of  who asks, for the error @throws {UsageError} it is no id of a device or module */
+export function checkId(id: string, what: string, of = 'device registry'): void {
+  if (typeof id === 'string' && /^[\w\-:.+%#*?!(),=@$']{1,128}$/.test(id)) return
   throw new UsageError(
-    `device registry: '${id}' is no ${what} id, which has 1 … 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ $ '`,
+    `${of}: '${id}' is no ${what} id, which has 1 … 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ $ '`,
   )
 }

@@ -63,7 +63,7 @@ export interface IotHubEmulatorOptions {
   readonly quotas?: boolean | QuotaOptions | undefined
   /**
    * What {@link IotHubEmulator.state} of an earlier hub gave, for clients to find the same one again: keys, certificate,
-   * id scope. Default: all are made anew.
+   * id scope, enrolments. Default: all are made anew.
    */
   readonly state?: EmulatorState | undefined
 }
