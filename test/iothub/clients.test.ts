@@ -87,6 +87,17 @@ describe('credentials', () => {
     await expect(connect()).rejects.toThrow(UsageError)
   })
 
+  it('with a key that was cut off: the error says whose', async () => {
+    const cut = key.slice(0, -3)
+    for (const [connecting, who] of [
+      [DeviceClient.connect(`HostName=h.x;DeviceId=d;SharedAccessKey=${cut}`), "device 'd' of hub 'h'"],
+      [ServiceClient.connect({ hostName: 'h', keyName: 'p', sas: { key: cut } }), "policy 'p' of hub 'h'"],
+    ] as const)
+      await expect(connecting).rejects.toThrow(
+        `${who}: the key (SharedAccessKey) is not base64, as when it has been cut`,
+      )
+  })
+
   it('that fail to come fail the connect', async () => {
     const sas = { token: () => Promise.reject(new Error('the vault is shut')) }
     await expect(DeviceClient.connect({ hostName: 'h', deviceId: 'd', sas })).rejects.toThrow('the vault is shut')

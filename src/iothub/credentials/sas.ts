@@ -165,7 +165,7 @@ export function splitResource(uri: string): { readonly host: string; readonly se
 
 /** Whether `text` can be the key of a hub: base64, padded, not empty. */
 export function isSharedAccessKey(text: string): boolean {
-  return text !== '' && text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text)
+  return typeof text === 'string' && text !== '' && text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text)
 }
 
 /** Of a token, in characters. Those of hubs have some hundred; of one without bounds all spellings would be tried. */
