@@ -13,6 +13,7 @@ import {
   isTrusted,
   provesDevice,
 } from '../certificates/client-certificate.ts'
+import { checkShape, type Shape } from '../check-shape.ts'
 import type { EmulatorClock } from '../clock.ts'
 import { checkId, type DeviceRegistry } from '../device-registry.ts'
 import type { EnrolmentState } from '../state.ts'
@@ -111,6 +112,7 @@ export class ProvisioningService implements EmulatorProvisioning {
   }
 
   enrol(registrationId: string, enrolment: DeviceEnrolment = {}): { readonly key: string | undefined } {
+    checkShape('field of an enrolment', enrolment, DEVICE)
     const { thumbprint, key, deviceId = registrationId } = enrolment
     checkId(registrationId, 'registration', 'provisioning')
     checkId(deviceId, 'device', 'provisioning')
@@ -122,6 +124,7 @@ export class ProvisioningService implements EmulatorProvisioning {
   }
 
   enrolGroup(name: string, enrolment: GroupEnrolment = {}): { readonly key: string | undefined } {
+    checkShape('field of an enrolment of a group', enrolment, GROUP)
     const payload = jsonOf(enrolment.payload)
     const kept = { ...enrolment, payload, key: enrolment.ca === undefined ? checkedKey(enrolment.key) : undefined }
     this.#groups.set(name, kept)
@@ -218,6 +221,10 @@ export class ProvisioningService implements EmulatorProvisioning {
     return Promise.all(groups.map(key => deriveDeviceKey(key, registrationId)))
   }
 }
+
+const COMMON: Shape<EnrolmentOptions> = { payload: 'any', disabled: 'flag', polls: 'count', retryAfter: 'seconds' }
+const DEVICE: Shape<DeviceEnrolment> = { ...COMMON, key: 'text', thumbprint: 'text', deviceId: 'text' }
+const GROUP: Shape<GroupEnrolment> = { ...COMMON, key: 'text', ca: 'text' }
 
 const MAX_OPERATIONS = 10_000
 
