@@ -96,6 +96,18 @@ export function parseConnectionString(text: string): ConnectionString {
 }
 
 /**
+ * What a connection string says, or what was read from one earlier; `undefined` for credentials of another kind.
+ *
+ * @throws {UsageError} as {@link parseConnectionString} does: the fields may have been changed since
+ */
+export function fieldsOf(credentials: unknown): ConnectionString | undefined {
+  if (typeof credentials === 'string') return parseConnectionString(credentials)
+  const { kind, sas, x509 } = (credentials ?? {}) as { readonly kind?: unknown; sas?: unknown; x509?: unknown }
+  const isParsed = (kind === 'device' || kind === 'service') && sas === undefined && typeof x509 !== 'object'
+  return isParsed ? parseConnectionString(formatConnectionString(credentials as ConnectionString)) : undefined
+}
+
+/**
  * Writes the connection string that parses to `fields`, in the order that the Azure portal prints.
  *
  * @returns text that contains the secrets of `fields`; do not log it
@@ -104,6 +116,7 @@ export function parseConnectionString(text: string): ConnectionString {
  */
 export function formatConnectionString(fields: ConnectionString): string {
   const { kind, hostName, port, sharedAccessKey, sharedAccessSignature } = fields
+  if (typeof hostName !== 'string') throw fault('HostName is missing')
   const device = kind === 'device' ? fields : undefined
   const pairs: readonly (readonly [name: string, value: string | undefined])[] = [
     ['HostName', withPort(hostName, port)],
@@ -118,6 +131,7 @@ export function formatConnectionString(fields: ConnectionString): string {
   const parts: string[] = []
   for (const [name, value] of pairs) {
     if (value === undefined) continue
+    if (typeof value !== 'string') throw fault(`${name} must be a text`)
     if (value === '' || value !== value.trim() || value.includes(';')) {
       throw fault(`${name} must not be empty, contain ';', or begin or end with a blank`)
     }
