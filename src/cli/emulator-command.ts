@@ -47,9 +47,11 @@ export async function emulatorCommand(options: EmulatorCommandOptions): Promise<
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
   })
   const folder = options.state === undefined ? undefined : await openStateFolder(options.state)
-  const hub = await start({ devices: device, gateway, feedbackBatchMs, state: folder?.state }, ports, server)
-  const temporary = folder === undefined ? await mkdtemp(join(tmpdir(), 'fairlead-')) : undefined
+  let hub: IotHubEmulator | undefined
+  let temporary: string | undefined
   try {
+    hub = await start({ devices: device, gateway, feedbackBatchMs, state: folder?.state }, ports, server, options.state)
+    if (folder === undefined) temporary = await mkdtemp(join(tmpdir(), 'fairlead-'))
     enrolAll(hub, enrol)
     const ca = folder?.ca ?? join(temporary ?? '', 'ca.pem')
     if (folder === undefined) await writeFile(ca, hub.ca ?? '')
@@ -59,7 +61,8 @@ export async function emulatorCommand(options: EmulatorCommandOptions): Promise<
     // With the devices that have been assigned meanwhile.
     await folder?.save(hub.state(), hub.ca ?? '')
   } finally {
-    await hub.close()
+    await hub?.close()
+    await folder?.close()
     if (temporary !== undefined) await rm(temporary, { recursive: true, force: true })
   }
 }
@@ -113,6 +116,7 @@ async function start(
   options: IotHubEmulatorOptions,
   ports: Ports,
   server: WebSocketServerClass | undefined,
+  folder: string | undefined,
 ): Promise<IotHubEmulator> {
   const webSocket = server && { server, port: ports['--websocket-port'] }
   const https = ports['--https-port'] === undefined ? undefined : { port: ports['--https-port'] }
@@ -122,7 +126,8 @@ async function start(
     // Of what it was given, only ids and a state have not been looked at.
     if (error instanceof UsageError) {
       const [, ofState] = /^IoT Hub emulator: state: (.*)/.exec(error.message) ?? []
-      if (ofState !== undefined) throw new Misuse(`--state: ${ofState}; take another folder, or empty this one`)
+      if (ofState !== undefined)
+        throw new Misuse(`--state ${folder}: emulator.json: ${ofState}; take another folder, or empty this one`)
       throw new Misuse(`--device: ${error.message.replace('device registry: ', '')}`)
     }
     const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException

@@ -191,6 +191,27 @@ test('--enrol: prints what provision takes; with --state the next has the same, 
   expect(await second.ended).toMatchObject({ code: 0, err: '' })
 })
 
+test('--state: a folder is of one emulator at a time; what a dead one has left is taken over', async () => {
+  const state = join(folder, 'locked')
+  const lock = join(state, 'emulator.lock')
+  mkdirSync(state)
+  const dead = spawn(process.execPath, ['-e', ''])
+  await new Promise(resolve => dead.once('close', resolve))
+  for (const left of [`${dead.pid}\n`, '', '?', undefined]) {
+    if (left !== undefined) writeFileSync(lock, left)
+    const command = run('emulator', '--port', '0', '--state', state)
+    await command.printed('Ctrl-C')
+    expect(readFileSync(lock, 'utf8')).not.toBe(left)
+    const { code, err } = await run('emulator', '--port', '0', '--state', state).ended
+    expect(code).toBe(1)
+    expect(err).toContain(`✗ --state ${state}: process ${readFileSync(lock, 'utf8').trim()} has this folder`)
+    expect(err).toContain(`remove ${lock}`)
+    command.child.kill('SIGINT')
+    expect(await command.ended).toMatchObject({ code: 0, err: '' })
+    expect(readdirSync(state).sort()).toEqual(['ca.pem', 'emulator.json'])
+  }
+})
+
 test('--state: a folder of something else, or none, is misuse, and is left as it is', async () => {
   const at = (name: string, text?: string): string => {
     mkdirSync(join(folder, name))
@@ -199,6 +220,7 @@ test('--state: a folder of something else, or none, is misuse, and is left as it
   }
   writeFileSync(join(folder, at('other'), 'notes.txt'), 'mine')
   const foreign = 'take another folder'
+  const holds = (name: string): string[] => readdirSync(join(folder, name))
   for (const [name, said] of [
     ['other', 'holds something else (notes.txt)'],
     ['package.json', '--state package.json: is no folder'],
@@ -214,11 +236,15 @@ test('--state: a folder of something else, or none, is misuse, and is left as it
   ] as const) {
     const { code, err } = await run('emulator', '--port', '0', '--state', name).ended
     expect([name, code]).toEqual([name, 2])
-    expect(err).toContain('--state')
+    expect(err).toContain(`--state ${name}: `)
     expect(err).toContain(said)
   }
   expect(readFileSync(join(folder, 'torn/emulator.json'), 'utf8')).toBe('{')
-  expect(readdirSync(join(folder, 'other'))).toEqual(['notes.txt'])
+  expect([holds('other'), holds('torn'), holds('foreign')]).toEqual([
+    ['notes.txt'],
+    ['emulator.json'],
+    ['emulator.json'],
+  ])
 })
 
 test('--websocket listens with the ws of the folder; without one it says so', async () => {
