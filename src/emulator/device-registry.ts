@@ -67,6 +67,19 @@ export type Authentication =
    */
   | { readonly ok: false; readonly reason: 'malformed' | 'host' | 'unknown' | 'signature' | 'expired' | 'disabled' }
 
+/** Why a token is refused. */
+export type AuthenticationFailure = Extract<Authentication, { ok: false }>['reason']
+
+/** The same in words, which quote nothing of the token. */
+export const FAILURES: Readonly<Record<AuthenticationFailure, string>> = {
+  malformed: 'the token is malformed',
+  host: 'the token is for another host',
+  unknown: 'the token names no known device, module or policy',
+  signature: 'the signature matches neither the primary nor the secondary key',
+  expired: 'the token has expired',
+  disabled: 'the device is disabled',
+}
+
 /** The identities and policies of one hub. It begins with no device and the five policies of a new hub. */
 export class DeviceRegistry {
   readonly #hostNames: ReadonlySet<string>

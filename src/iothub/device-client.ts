@@ -201,8 +201,9 @@ export class DeviceClient implements AsyncDisposable {
   }
 
   /**
-   * Answers calls of a direct method, or, without a name, of all that have no handler of their own. A method without
-   * any is answered with status 501. Calls are handled as they come, up to 100 at a time.
+   * Answers calls of a direct method, or, without a name, of all that have no handler of their own. From the first on a
+   * method without any is answered with status 501; before, callers hear what they hear of a device that is not there.
+   * Calls are handled as they come, up to 100 at a time.
    *
    * @param name  as the caller says it; case-sensitive
    * @returns when the hub knows that the device takes calls
