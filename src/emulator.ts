@@ -29,6 +29,6 @@ export type {
   GroupEnrolment,
 } from './emulator/provisioning/provisioning-service.ts'
 export type { QuotaOptions } from './emulator/quotas.ts'
-export type { DeviceState, EmulatorState } from './emulator/state.ts'
+export type { DeviceState, EmulatorState, EnrolmentState } from './emulator/state.ts'
 export type { RecordedTelemetry } from './emulator/telemetry/event-log.ts'
 export type { TwinView, UpdateDesiredOptions } from './emulator/twins/twin-view.ts'

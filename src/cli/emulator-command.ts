@@ -13,6 +13,7 @@ import { openStateFolder } from './state-folder.ts'
 export interface EmulatorCommandOptions {
   readonly port?: string | undefined
   readonly device?: readonly string[] | undefined
+  readonly enrol?: readonly string[] | undefined
   readonly gateway?: string | undefined
   readonly websocket?: boolean | undefined
   readonly 'websocket-port'?: string | undefined
@@ -28,10 +29,12 @@ export interface EmulatorCommandOptions {
  * @throws {Error} a port cannot be used; with what may be done about it
  */
 export async function emulatorCommand(options: EmulatorCommandOptions): Promise<void> {
-  const { device, gateway = 'v1', websocket, 'websocket-port': webSocketPort } = options
+  const { device, enrol = [], gateway = 'v1', websocket, 'websocket-port': webSocketPort } = options
   if (gateway !== 'v1' && gateway !== 'v2') throw new Misuse(`--gateway takes v1 or v2, not "${gateway}"`)
-  const twice = device?.find((id, i) => device.indexOf(id) !== i)
-  if (twice !== undefined) throw new Misuse(`--device ${twice} is given twice`)
+  for (const [option, ids = []] of Object.entries({ device, enrol })) {
+    const twice = ids.find((id, i) => ids.indexOf(id) !== i)
+    if (twice !== undefined) throw new Misuse(`--${option} ${twice} is given twice`)
+  }
   const feedbackBatchMs = millisecondsOf('--feedback-ms', options['feedback-ms'])
   const hasWebSocket = websocket === true || webSocketPort !== undefined
   const server = hasWebSocket ? webSocketServer() : undefined
@@ -44,17 +47,36 @@ export async function emulatorCommand(options: EmulatorCommandOptions): Promise<
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
   })
   const folder = options.state === undefined ? undefined : await openStateFolder(options.state)
-  const hub = await start({ devices: device, gateway, feedbackBatchMs, state: folder?.state }, ports, server)
-  const temporary = folder === undefined ? await mkdtemp(join(tmpdir(), 'fairlead-')) : undefined
+  let hub: IotHubEmulator | undefined
+  let temporary: string | undefined
   try {
+    hub = await start({ devices: device, gateway, feedbackBatchMs, state: folder?.state }, ports, server, options.state)
+    if (folder === undefined) temporary = await mkdtemp(join(tmpdir(), 'fairlead-'))
+    enrolAll(hub, enrol)
     const ca = folder?.ca ?? join(temporary ?? '', 'ca.pem')
     if (folder === undefined) await writeFile(ca, hub.ca ?? '')
     else await folder.save(hub.state(), hub.ca ?? '')
     console.log(summary(hub, ca, options.state))
     await stopped
+    // With the devices that have been assigned meanwhile.
+    await folder?.save(hub.state(), hub.ca ?? '')
   } finally {
-    await hub.close()
+    await hub?.close()
+    await folder?.close()
     if (temporary !== undefined) await rm(temporary, { recursive: true, force: true })
+  }
+}
+
+/** Those that are enrolled already keep their keys. */
+function enrolAll(hub: IotHubEmulator, ids: readonly string[]): void {
+  const enrolled = hub.state().enrolments?.devices ?? {}
+  for (const id of ids) {
+    try {
+      if (!Object.hasOwn(enrolled, id)) hub.provisioning.enrol(id)
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error
+      throw new Misuse(`--enrol: ${error.message.replace('provisioning: ', '')}`)
+    }
   }
 }
 
@@ -94,6 +116,7 @@ async function start(
   options: IotHubEmulatorOptions,
   ports: Ports,
   server: WebSocketServerClass | undefined,
+  folder: string | undefined,
 ): Promise<IotHubEmulator> {
   const webSocket = server && { server, port: ports['--websocket-port'] }
   const https = ports['--https-port'] === undefined ? undefined : { port: ports['--https-port'] }
@@ -103,7 +126,8 @@ async function start(
     // Of what it was given, only ids and a state have not been looked at.
     if (error instanceof UsageError) {
       const [, ofState] = /^IoT Hub emulator: state: (.*)/.exec(error.message) ?? []
-      if (ofState !== undefined) throw new Misuse(`--state: ${ofState}; take another folder, or empty this one`)
+      if (ofState !== undefined)
+        throw new Misuse(`--state ${folder}: emulator.json: ${ofState}; take another folder, or empty this one`)
       throw new Misuse(`--device: ${error.message.replace('device registry: ', '')}`)
     }
     const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
@@ -120,7 +144,8 @@ async function start(
 }
 
 function summary(hub: IotHubEmulator, ca: string, state: string | undefined): string {
-  const rows = hub.state().devices.map(({ deviceId }) => [`device ${deviceId}`, hub.connectionString({ deviceId })])
+  const { devices, enrolments } = hub.state()
+  const rows = devices.map(({ deviceId }) => [`device ${deviceId}`, hub.connectionString({ deviceId })])
   rows.push(['service', hub.connectionString({ service: true })])
   if (hub.webSocketPort !== 0)
     rows.push([
@@ -128,7 +153,15 @@ function summary(hub: IotHubEmulator, ca: string, state: string | undefined): st
       `wss://localhost:${hub.webSocketPort}/$iothub/websocket, as HostName=localhost:${hub.webSocketPort}`,
     ])
   if (hub.httpsPort !== 0) rows.push(['HTTPS', `https://localhost:${hub.httpsPort}, for methods and twins`])
-  rows.push(['provisioning', `${hub.provisioning.host}, id scope ${hub.provisioning.idScope}`], ['CA', ca])
+  const { host, idScope } = hub.provisioning
+  const enrolled = Object.entries(enrolments?.devices ?? {})
+  rows.push([
+    'provisioning',
+    `${host}, id scope ${idScope}${enrolled.length > 0 ? '' : '; nobody is enrolled: --enrol'}`,
+  ])
+  for (const [registrationId, { key }] of enrolled)
+    rows.push([`enrolled ${registrationId}`, JSON.stringify({ host, idScope, registrationId, key })])
+  rows.push(['CA', ca])
   const width = Math.max(...rows.map(([name = '']) => name.length))
   const lines = rows.map(([name = '', text]) => `  ${name.padEnd(width)}  ${text}`)
   return [

@@ -30,6 +30,7 @@ options of emulator
   --port N            listen on 127.0.0.1:N (default 5671; 0: any free port)
   --device ID         a device that exists; may be given again (default device1)
   --gateway v1|v2     which kind of gateway it looks like (default v1)
+  --enrol ID          a device that may ask for its hub by provision; may be given again; prints what that takes
   --state DIR         keep keys and CA in this folder: started again with it, it is the same hub to its clients
   --websocket         WebSockets too; needs the package ws
   --websocket-port N  and where (default any free port; clients of Microsoft's know only 443)
@@ -74,6 +75,7 @@ const DEMO_OPTIONS = ['ca', 'trace', 'insecure-auth', 'timeout'] as const
 const EMULATOR_OPTIONS = [
   'port',
   'device',
+  'enrol',
   'gateway',
   'websocket',
   'websocket-port',
@@ -119,6 +121,7 @@ function parse(args: string[]) {
         timeout: { type: 'string' },
         port: { type: 'string' },
         device: { type: 'string', multiple: true },
+        enrol: { type: 'string', multiple: true },
         gateway: { type: 'string' },
         websocket: { type: 'boolean' },
         'websocket-port': { type: 'string' },

@@ -67,6 +67,19 @@ export type Authentication =
    */
   | { readonly ok: false; readonly reason: 'malformed' | 'host' | 'unknown' | 'signature' | 'expired' | 'disabled' }
 
+/** Why a token is refused. */
+export type AuthenticationFailure = Extract<Authentication, { ok: false }>['reason']
+
+/** The same in words, which quote nothing of the token. */
+export const FAILURES: Readonly<Record<AuthenticationFailure, string>> = {
+  malformed: 'the token is malformed',
+  host: 'the token is for another host',
+  unknown: 'the token names no known device, module or policy',
+  signature: 'the signature matches neither the primary nor the secondary key',
+  expired: 'the token has expired',
+  disabled: 'the device is disabled',
+}
+
 /** The identities and policies of one hub. It begins with no device and the five policies of a new hub. */
 export class DeviceRegistry {
   readonly #hostNames: ReadonlySet<string>
@@ -298,9 +311,10 @@ function randomKey(): string {
   return Buffer.from(globalThis.crypto.getRandomValues(new Uint8Array(32))).toString('base64')
 }
 
-function checkId(id: string, what: string): void {
-  if (/^[\w\-:.+%#*?!(),=@$']{1,128}$/.test(id)) return
+/** @param of  who asks, for the error @throws {UsageError} it is no id of a device or module */
+export function checkId(id: string, what: string, of = 'device registry'): void {
+  if (typeof id === 'string' && /^[\w\-:.+%#*?!(),=@$']{1,128}$/.test(id)) return
   throw new UsageError(
-    `device registry: '${id}' is no ${what} id, which has 1 … 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ $ '`,
+    `${of}: '${id}' is no ${what} id, which has 1 … 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ $ '`,
   )
 }

@@ -5,6 +5,7 @@
 
 import type { Sender } from '../client/api.ts'
 import type { MessageInit } from '../message/message.ts'
+import type { Shape } from './check-shape.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { CommandQueueOptions, LockedCommand } from './command-queue.ts'
 import { OutgoingNode } from './nodes/outgoing-node.ts'
@@ -20,6 +21,15 @@ export interface FileUpload {
   readonly blobSizeInBytes: number
   /** Default: now. */
   readonly lastUpdatedTime?: Date | undefined
+}
+
+/** Of their types. */
+export const FILE_UPLOAD: Shape<FileUpload> = {
+  deviceId: 'text',
+  blobUri: 'text',
+  blobName: 'text',
+  blobSizeInBytes: 'number',
+  lastUpdatedTime: 'date',
 }
 
 /** The queue of notifications and its links. */

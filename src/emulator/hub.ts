@@ -25,7 +25,7 @@ import { checkPlain, EXTERNAL_IDENTITY } from './plain-login.ts'
 import { checkProvisioningLogin, ProvisioningNode } from './provisioning/provisioning-node.ts'
 import { ProvisioningService } from './provisioning/provisioning-service.ts'
 import { Quotas } from './quotas.ts'
-import { type EmulatorState, logStart, registryState, restoreDevices } from './state.ts'
+import { type EmulatorState, logStart, registryState, restoreDevices, restoreEnrolments } from './state.ts'
 import { EventLog } from './telemetry/event-log.ts'
 
 /** How a {@link Hub} behaves: what is not about where it listens. */
@@ -82,6 +82,7 @@ export class Hub {
     })
     this.#createdAt = state?.createdAt ?? clock.now()
     if (state !== undefined) restoreDevices(this.registry, state.devices)
+    if (state?.enrolments !== undefined) restoreEnrolments(this.provisioning, state.enrolments)
     this.eventHub = new EventHubNode({
       ...eventHub,
       clock,
@@ -107,7 +108,9 @@ export class Hub {
 
   /** What is kept of it, but for the certificate. */
   state(): EmulatorState {
-    return { createdAt: this.#createdAt, idScope: this.provisioning.idScope, ...registryState(this.registry) }
+    const { idScope } = this.provisioning
+    const enrolments = this.provisioning.enrolments()
+    return { createdAt: this.#createdAt, idScope, enrolments, ...registryState(this.registry) }
   }
 
   /** What the hub says of itself, as real gateways do, and whom it lets in. */

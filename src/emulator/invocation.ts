@@ -6,6 +6,7 @@
 
 import { AmqpCondition, ClosedError, RemoteError, UsageError } from '../errors.ts'
 import { HubCondition } from '../iothub/connection/conditions.ts'
+import type { Shape } from './check-shape.ts'
 import { MAX_METHOD_PAYLOAD, type MethodCall, type MethodNode } from './nodes/method-node.ts'
 
 /** How a method is called. */
@@ -16,6 +17,13 @@ export interface InvokeMethodOptions {
   readonly responseTimeoutMs?: number | undefined
   /** How long to wait for a device that is not there, in ms, ≥ 0. Default 0. */
   readonly connectTimeoutMs?: number | undefined
+}
+
+/** Of their types. */
+export const INVOKE_OPTIONS: Shape<InvokeMethodOptions> = {
+  moduleId: 'text',
+  responseTimeoutMs: 'number',
+  connectTimeoutMs: 'number',
 }
 
 /** What a device answered. */

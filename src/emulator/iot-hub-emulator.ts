@@ -12,11 +12,12 @@ import type { Transport } from '../io/transport.ts'
 import { commandTo } from '../iothub/addresses.ts'
 import { formatConnectionString } from '../iothub/credentials/connection-string.ts'
 import { readClientCertificate, type X509Registration } from './certificates/client-certificate.ts'
+import { checkShape, type Shape } from './check-shape.ts'
 import type { FeedbackStatus } from './command-queue.ts'
 import type { EmulatorFault, StandingFault } from './faults/faults.ts'
-import type { FileUpload } from './file-notifications.ts'
+import { FILE_UPLOAD, type FileUpload } from './file-notifications.ts'
 import { Hub } from './hub.ts'
-import { type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
+import { INVOKE_OPTIONS, type InvokeMethodOptions, invokeMethod, type MethodAnswer } from './invocation.ts'
 import { type Listening, listenFor } from './listening/listening.ts'
 import { memoryTransportPair, showing } from './listening/memory.ts'
 import type { DeviceNode } from './nodes/device-node.ts'
@@ -24,7 +25,7 @@ import { checkOptions, type IotHubEmulatorOptions } from './options.ts'
 import type { EmulatorProvisioning } from './provisioning/provisioning-service.ts'
 import type { EmulatorState } from './state.ts'
 import type { RecordedTelemetry } from './telemetry/event-log.ts'
-import { type TwinView, twinView, type UpdateDesiredOptions, updateDesired } from './twins/twin-view.ts'
+import { type TwinView, twinView, UPDATE_OPTIONS, type UpdateDesiredOptions, updateDesired } from './twins/twin-view.ts'
 
 /** A message for a device, from behind the hub. */
 export interface EmulatorMessage {
@@ -45,6 +46,18 @@ export interface SendToDeviceOptions {
   /** An input of the module, as if another module's output led there. */
   readonly inputName?: string | undefined
 }
+
+const MESSAGE: Shape<EmulatorMessage> = {
+  body: 'bytes',
+  properties: 'object',
+  messageId: 'text',
+  correlationId: 'text',
+  contentType: 'text',
+  contentEncoding: 'text',
+  expiry: 'date',
+}
+const SEND_OPTIONS: Shape<SendToDeviceOptions> = { moduleId: 'text', inputName: 'text' }
+const WHO = { deviceId: 'text', moduleId: 'text', service: 'flag', policy: 'text', eventHub: 'flag' } as const
 
 /** A hub. Make it with {@link IotHubEmulator.start}. */
 export class IotHubEmulator implements AsyncDisposable {
@@ -81,8 +94,8 @@ export class IotHubEmulator implements AsyncDisposable {
    * @throws {TransportError} the port is taken or may not be used
    */
   static async start(options: IotHubEmulatorOptions = {}): Promise<IotHubEmulator> {
-    const { hostName = 'localhost' } = options
     checkOptions(options)
+    const { hostName = 'localhost' } = options
     const hub = new Hub(hostName, options)
     const kept = options.state?.devices.map(({ deviceId }) => deviceId)
     for (const deviceId of options.devices ?? (kept ? [] : ['device1']))
@@ -121,16 +134,16 @@ export class IotHubEmulator implements AsyncDisposable {
       | { readonly eventHub: true },
     options: { readonly webSocket?: boolean | undefined } = {},
   ): string {
+    if (typeof who === 'object' && who !== null) checkShape('field of connectionString', who, WHO)
+    else throw new UsageError(`connectionString: ${NEEDS}`)
+    checkShape('option of connectionString', options, { webSocket: 'flag' })
     if ('eventHub' in who) return this.#hub.eventHubConnectionString()
     const port = options.webSocket ? this.webSocketPort : this.port
     const common = { hostName: this.#hostName, port: port === 0 ? undefined : port }
     const { registry } = this.#hub
     if (!('deviceId' in who && who.deviceId !== undefined)) {
       const keyName = 'service' in who ? 'service' : (who as { readonly policy?: unknown }).policy
-      if (typeof keyName !== 'string')
-        throw new UsageError(
-          'connectionString: needs { deviceId }, { policy }, { service: true } or { eventHub: true }',
-        )
+      if (typeof keyName !== 'string') throw new UsageError(`connectionString: ${NEEDS}`)
       const policy = registry.policy(keyName)
       if (policy === undefined) throw new UsageError(`IoT Hub emulator: there is no policy '${keyName}'`)
       return formatConnectionString({ kind: 'service', keyName, sharedAccessKey: policy.primaryKey, ...common })
@@ -151,6 +164,7 @@ export class IotHubEmulator implements AsyncDisposable {
    * @throws {UsageError} if the id is invalid or taken, or a thumbprint is none
    */
   addDevice(deviceId: string, options: { readonly x509?: X509Registration | undefined } = {}): void {
+    checkShape('option of addDevice', options, { x509: 'any' })
     this.#hub.registry.addDevice(deviceId, {}, options.x509)
   }
 
@@ -192,6 +206,7 @@ export class IotHubEmulator implements AsyncDisposable {
    * @param options  `certificate`: what the client shows, PEM, as it would in TLS; its key is not asked for
    */
   transport(options: { readonly certificate?: string | undefined } = {}): Transport {
+    checkShape('option of transport', options, { certificate: 'text' })
     const [ours, theirs] = memoryTransportPair()
     this.accept(options.certificate === undefined ? theirs : showing(theirs, derOf(options.certificate)))
     return ours
@@ -209,7 +224,8 @@ export class IotHubEmulator implements AsyncDisposable {
    * Queues a message for a device or module and waits for its end: until it has been settled for good, or has expired.
    *
    * @param options  `moduleId`: for this module; `inputName`: for this input of the module
-   * @throws {UsageError} if there is no such device or module, or a device is to have an input
+   * @throws {UsageError} if there is no such device or module, a device is to have an input, or a field or option is
+   *   unknown or of another type
    * @throws {RemoteError} its queue is full: condition `amqp:resource-limit-exceeded`
    * @throws {ClosedError} the hub was closed first
    */
@@ -218,6 +234,9 @@ export class IotHubEmulator implements AsyncDisposable {
     message: EmulatorMessage,
     options: SendToDeviceOptions = {},
   ): Promise<FeedbackStatus> {
+    checkShape('option of sendToDevice', options, SEND_OPTIONS)
+    checkShape('field of a message', message, MESSAGE)
+    if (message.body === undefined) throw new UsageError('IoT Hub emulator: a message needs a body')
     const { moduleId, inputName } = options
     const node = this.#node(deviceId, moduleId)
     if (inputName !== undefined && moduleId === undefined)
@@ -267,6 +286,7 @@ export class IotHubEmulator implements AsyncDisposable {
     payload?: unknown,
     options: InvokeMethodOptions = {},
   ): Promise<MethodAnswer> {
+    checkShape('option of invokeMethod', options, INVOKE_OPTIONS)
     const { moduleId } = options
     return await invokeMethod(
       this.#node(deviceId, moduleId).methods,
@@ -283,6 +303,7 @@ export class IotHubEmulator implements AsyncDisposable {
    * @throws {UsageError} there is no such device or module
    */
   twin(deviceId: string, options: { readonly moduleId?: string | undefined } = {}): TwinView {
+    checkShape('option of twin', options, { moduleId: 'text' })
     return twinView(this.#node(deviceId, options.moduleId))
   }
 
@@ -296,6 +317,7 @@ export class IotHubEmulator implements AsyncDisposable {
    * @throws {RemoteError} `com.microsoft:precondition-failed`: the twin has another etag
    */
   updateDesired(deviceId: string, patch: object, options: UpdateDesiredOptions = {}): number {
+    checkShape('option of updateDesired', options, UPDATE_OPTIONS)
     const { moduleId, etag } = options
     return updateDesired(this.#node(deviceId, moduleId).twin, nameOf(deviceId, moduleId), patch, etag)
   }
@@ -316,9 +338,10 @@ export class IotHubEmulator implements AsyncDisposable {
   /**
    * Tells back ends that a device has uploaded a file. What they make of it stays here.
    *
-   * @throws {UsageError} if there is no such device
+   * @throws {UsageError} if there is no such device, or a field is missing, unknown or of another type
    */
   notifyFileUpload(upload: FileUpload): void {
+    checkShape('field of a file upload', upload, FILE_UPLOAD)
     if (this.#hub.registry.device(upload.deviceId) === undefined) throw unknown(upload.deviceId, undefined)
     this.#hub.fileNotifications.notify(upload)
   }
@@ -345,6 +368,8 @@ export class IotHubEmulator implements AsyncDisposable {
     return node
   }
 }
+
+const NEEDS = 'needs { deviceId }, { policy }, { service: true } or { eventHub: true }'
 
 /** The first certificate of a PEM text. */
 function derOf(pem: string): Uint8Array {

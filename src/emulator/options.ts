@@ -2,7 +2,7 @@
 
 import type { TlsOptions } from 'node:tls'
 import { UsageError } from '../errors.ts'
-import { checkNames, type Names } from '../iothub/check-names.ts'
+import { checkShape, type Shape } from './check-shape.ts'
 import type { EmulatorClock } from './clock.ts'
 import type { GatewayVersion } from './gateway-version.ts'
 import type { WebSocketServerClass } from './listening/websocket-listener.ts'
@@ -63,7 +63,7 @@ export interface IotHubEmulatorOptions {
   readonly quotas?: boolean | QuotaOptions | undefined
   /**
    * What {@link IotHubEmulator.state} of an earlier hub gave, for clients to find the same one again: keys, certificate,
-   * id scope. Default: all are made anew.
+   * id scope, enrolments. Default: all are made anew.
    */
   readonly state?: EmulatorState | undefined
 }
@@ -93,17 +93,47 @@ export interface EmulatorHttpsOptions {
   readonly port?: number | undefined
 }
 
-const OPTIONS: Names<IotHubEmulatorOptions> = {
-  ...{ devices: 0, hostName: 0, partitions: 0, consumerGroups: 0, eventHubHostName: 0, listen: 0, webSocket: 0 },
-  ...{ https: 0, clock: 0, lockMs: 0, maxDeliveryCount: 0, timeToLiveMs: 0, feedbackBatchMs: 0, retentionMs: 0 },
-  ...{ tokenSkewMs: 0, gateway: 0, quotas: 0, state: 0 },
+const OPTIONS: Shape<IotHubEmulatorOptions> = {
+  devices: 'texts',
+  hostName: 'text',
+  partitions: 'number',
+  consumerGroups: 'texts',
+  eventHubHostName: 'text',
+  listen: 'any',
+  webSocket: 'object',
+  https: 'object',
+  clock: 'object',
+  lockMs: 'number',
+  maxDeliveryCount: 'number',
+  timeToLiveMs: 'number',
+  feedbackBatchMs: 'number',
+  retentionMs: 'number',
+  tokenSkewMs: 'number',
+  gateway: 'text',
+  quotas: 'any',
+  state: 'any',
 }
-const LISTEN: Names<EmulatorListenOptions> = { host: 0, port: 0, tls: 0 }
+const LISTEN: Shape<EmulatorListenOptions> = { host: 'text', port: 'port', tls: 'object' }
+const WEB_SOCKET: Shape<EmulatorWebSocketOptions> = { server: 'class', host: 'text', port: 'port' }
+const HTTPS: Shape<EmulatorHttpsOptions> = { host: 'text', port: 'port' }
+const QUOTAS: Shape<QuotaOptions> = {
+  telemetryPerSecond: 'number',
+  commandsPerMinute: 'number',
+  twinReadsPerSecond: 'number',
+  twinUpdatesPerSecond: 'number',
+  messagesPerDay: 'number',
+}
 
-/** @throws {UsageError} there is no such option, or it is out of range */
+/** @throws {UsageError} there is no such option, or it is of another type or out of range */
 export function checkOptions(options: IotHubEmulatorOptions): void {
-  checkNames('option of IotHubEmulator.start', options, OPTIONS)
-  if (typeof options.listen === 'object') checkNames('option of listen', options.listen, LISTEN)
+  checkShape('option of IotHubEmulator.start', options, OPTIONS)
+  const { listen = 'memory', webSocket, https, quotas = false } = options
+  if (listen !== 'memory') checkShape('option of listen', listen, LISTEN)
+  if (webSocket !== undefined) checkShape('option of webSocket', webSocket, WEB_SOCKET)
+  if (webSocket !== undefined && webSocket.server === undefined)
+    throw new UsageError('IoT Hub emulator: webSocket needs a server: WebSocketServer of the package ws')
+  if (https !== undefined) checkShape('option of https', https, HTTPS)
+  if (typeof quotas !== 'boolean') checkShape('option of quotas', quotas, QUOTAS)
   const { lockMs = 1, maxDeliveryCount = 1, timeToLiveMs = 1, feedbackBatchMs = 0, tokenSkewMs = 0 } = options
   const { retentionMs = 1 } = options
   const { gateway = 'v1' } = options

@@ -1,6 +1,6 @@
 /**
- * What of an emulated hub outlives a restart, as JSON can say it: all that its clients hold on to. Telemetry, messages,
- * twins and enrolments do not.
+ * What of an emulated hub outlives a restart, as JSON can say it: all that its clients hold on to. Telemetry, messages
+ * and twins do not.
  */
 
 import { UsageError } from '../errors.ts'
@@ -8,6 +8,7 @@ import { isSharedAccessKey } from '../iothub/credentials/sas.ts'
 import type { Certificate } from './certificates/certificate.ts'
 import type { X509Registration } from './certificates/client-certificate.ts'
 import type { DeviceRegistry, KeyPair } from './device-registry.ts'
+import type { DeviceEnrolment, GroupEnrolment, ProvisioningService } from './provisioning/provisioning-service.ts'
 import type { LogStart } from './telemetry/event-log.ts'
 
 /** A device, as it is kept. */
@@ -19,6 +20,14 @@ export interface DeviceState extends KeyPair {
   readonly modules: readonly (KeyPair & { readonly moduleId: string })[]
 }
 
+/** Who is enrolled at the provisioning service, as it is kept. */
+export interface EnrolmentState {
+  /** By registration id. */
+  readonly devices: Readonly<Record<string, DeviceEnrolment>>
+  /** By name. */
+  readonly groups: Readonly<Record<string, GroupEnrolment>>
+}
+
 /** What {@link IotHubEmulator.state} gives and `IotHubEmulatorOptions.state` takes; JSON. Secret: there are keys in it. */
 export interface EmulatorState {
   /** When the first of these hubs was started, ms since 1970. Offsets of telemetry go up from there. */
@@ -27,6 +36,8 @@ export interface EmulatorState {
   readonly tls?: Certificate | undefined
   /** Of the provisioning service. */
   readonly idScope: string
+  /** Default: nobody. */
+  readonly enrolments?: EnrolmentState | undefined
   /** By name. */
   readonly policies: Readonly<Record<string, KeyPair>>
   readonly devices: readonly DeviceState[]
@@ -37,7 +48,7 @@ export const stateError = (what: string): UsageError => new UsageError(`IoT Hub 
 
 /** @throws {UsageError} it is not what a hub has given */
 export function checkState(state: EmulatorState): void {
-  const { createdAt, tls, idScope, policies, devices } = record(state)
+  const { createdAt, tls, idScope, policies, devices, enrolments } = record(state)
   if (!(typeof createdAt === 'number' && createdAt >= 0)) throw stateError('createdAt is no time')
   if (typeof idScope !== 'string' || !/^\w+$/.test(idScope)) throw stateError('idScope is none')
   const { ca, cert, key } = tls === undefined ? { ca: '', cert: '', key: '' } : record(tls)
@@ -45,6 +56,7 @@ export function checkState(state: EmulatorState): void {
   if (tls !== undefined && !(ca as string).includes('-----BEGIN CERTIFICATE-----'))
     throw stateError('the CA, the certificate or its key is not in PEM')
   if (!Array.isArray(devices)) throw stateError('devices is no list')
+  if (enrolments !== undefined) for (const part of ['devices', 'groups']) record(record(enrolments)[part])
   for (const pair of Object.values(record(policies))) checkKeys(pair)
   for (const device of devices) {
     checkKeys(device)
@@ -80,6 +92,16 @@ export function restoreDevices(registry: DeviceRegistry, devices: readonly Devic
       if (isDisabled === true) registry.setEnabled(deviceId, false)
       for (const { moduleId, ...keysOfModule } of modules) registry.addModule(deviceId, moduleId, keysOfModule)
     }
+  } catch (error) {
+    throw stateError((error as Error).message)
+  }
+}
+
+/** Enrols those of a state. @throws {UsageError} an enrolment is none */
+export function restoreEnrolments(service: ProvisioningService, { devices, groups }: EnrolmentState): void {
+  try {
+    for (const [registrationId, enrolment] of Object.entries(devices)) service.enrol(registrationId, enrolment)
+    for (const [name, enrolment] of Object.entries(groups)) service.enrolGroup(name, enrolment)
   } catch (error) {
     throw stateError((error as Error).message)
   }

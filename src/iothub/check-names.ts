@@ -9,9 +9,11 @@ export type Names<T> = Readonly<Record<keyof T, 0>>
  * One that is undefined is one that was not given, whatever its name.
  *
  * @param kind  of the name, e.g. `option of IotHubEmulator.start`
- * @throws {UsageError} there is a name that is not known
+ * @throws {UsageError} there is a name that is not known, or `given` is no object
  */
-export function checkNames(kind: string, given: object, known: Readonly<Record<string, 0>>): void {
+export function checkNames(kind: string, given: object, known: Readonly<Record<string, unknown>>): void {
+  if (typeof given !== 'object' || given === null)
+    throw new UsageError(`IoT Hub: each ${kind} is in an object, and this is ${given === null ? given : typeof given}`)
   for (const name of Object.keys(given))
     if (!Object.hasOwn(known, name) && (given as Readonly<Record<string, unknown>>)[name] !== undefined)
       throw new UsageError(`IoT Hub: there is no ${kind} named ${JSON.stringify(name)}`)

@@ -9,13 +9,13 @@ import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, ClosedError, DecodeError, UsageError } from '../errors.ts'
 import { deviceAddresses } from './addresses.ts'
-import { checkNames } from './check-names.ts'
+import { checkNames, type Names } from './check-names.ts'
 import { HubConnection } from './connection/hub-connection.ts'
 import { HUB, type IotHubOptions } from './connection/hub-options.ts'
 import type { LinkPair } from './connection/link-pair.ts'
 import type { Outbox } from './connection/outbox.ts'
 import { SharedLink } from './connection/shared-link.ts'
-import { parseConnectionString } from './credentials/connection-string.ts'
+import { type ConnectionString, type DeviceConnectionString, fieldsOf } from './credentials/connection-string.ts'
 import {
   checkCredentials,
   credentialOf,
@@ -110,7 +110,8 @@ export class DeviceClient implements AsyncDisposable {
    * certificate. This first connection is tried once; what is lost later is made again, see `IotHubOptions.reconnect`. Whom a certificate proves, a hub asks at the first link: one that it does not know fails what is done
    * first, as with `amqp:unauthorized-access`.
    *
-   * @param credentials  a connection string with `DeviceId`, and `ModuleId` for a module, or its parts. With `x509=true`
+   * @param credentials  a connection string with `DeviceId`, and `ModuleId` for a module, or what `parseConnectionString`
+   *   has made of one, or its parts. With `x509=true`
    *   the certificate and its key are in `options.tls`: `{ cert, key }` or `{ pfx }`
    * @throws {UsageError} the connection string is not a device's, or lacks a key or token; the key is not base64; there is
    *   no certificate; there is no such option, or it is out of range
@@ -120,9 +121,13 @@ export class DeviceClient implements AsyncDisposable {
    *
    * Cancellation drops the connection.
    */
-  static async connect(credentials: string | DeviceCredentials, options: DeviceOptions = {}): Promise<DeviceClient> {
+  static async connect(
+    credentials: string | DeviceConnectionString | DeviceCredentials,
+    options: DeviceOptions = {},
+  ): Promise<DeviceClient> {
     checkNames('option of DeviceClient.connect', options, { ...HUB, modelId: 0 })
-    const identity = typeof credentials === 'string' ? parseCredentials(credentials) : readCredentials(credentials)
+    const fields = fieldsOf(credentials)
+    const identity = fields ? identityOf(fields) : readCredentials(credentials as DeviceCredentials)
     return new DeviceClient(await HubConnection.open(loginOf(identity), options), identity, options)
   }
 
@@ -196,8 +201,9 @@ export class DeviceClient implements AsyncDisposable {
   }
 
   /**
-   * Answers calls of a direct method, or, without a name, of all that have no handler of their own. A method without
-   * any is answered with status 501. Calls are handled as they come, up to 100 at a time.
+   * Answers calls of a direct method, or, without a name, of all that have no handler of their own. From the first on a
+   * method without any is answered with status 501; before, callers hear what they hear of a device that is not there.
+   * Calls are handled as they come, up to 100 at a time.
    *
    * @param name  as the caller says it; case-sensitive
    * @returns when the hub knows that the device takes calls
@@ -286,16 +292,20 @@ interface Identity extends Pick<DeviceCredentials, 'deviceId' | 'moduleId' | 'ke
   readonly gateway: HostAndPort | undefined
 }
 
-function parseCredentials(text: string): Identity {
-  const fields = parseConnectionString(text)
+function identityOf(fields: ConnectionString): Identity {
   if (fields.kind !== 'device') throw new UsageError('connection string: DeviceId is missing')
   const { deviceId, moduleId, keyName, hostName, port, gatewayHostName, gatewayPort } = fields
   const gateway = gatewayHostName === undefined ? undefined : { host: gatewayHostName, port: gatewayPort }
   return { deviceId, moduleId, credential: credentialOf(fields), keyName, hub: { host: hostName, port }, gateway }
 }
 
+const CREDENTIALS: Names<DeviceCredentials> = {
+  ...{ hostName: 0, deviceId: 0, moduleId: 0, sas: 0, x509: 0, keyName: 0, gatewayHostName: 0 },
+}
+
 function readCredentials(credentials: DeviceCredentials): Identity {
   checkCredentials(credentials)
+  checkNames('field of credentials', credentials, CREDENTIALS)
   const { hostName, gatewayHostName, sas, x509, ...rest } = credentials
   const { deviceId, moduleId = 'none' } = rest
   if (typeof deviceId !== 'string' || typeof moduleId !== 'string')

@@ -11,12 +11,12 @@ import type { Abortable } from '../client/options.ts'
 import { AmqpCondition, UsageError } from '../errors.ts'
 import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
-import { checkNames } from './check-names.ts'
+import { checkNames, type Names } from './check-names.ts'
 import { HubConnection } from './connection/hub-connection.ts'
 import { HUB, type IotHubOptions } from './connection/hub-options.ts'
 import type { Outbox } from './connection/outbox.ts'
 import type { SharedLink } from './connection/shared-link.ts'
-import { parseConnectionString } from './credentials/connection-string.ts'
+import { type ConnectionString, fieldsOf, type ServiceConnectionString } from './credentials/connection-string.ts'
 import {
   checkCredentials,
   credentialOf,
@@ -81,7 +81,8 @@ export class ServiceClient implements AsyncDisposable {
    * Connects to a hub and authenticates by a shared access policy, with tokens that are renewed in time. This first
    * connection is tried once; what is lost later is made again, see `IotHubOptions.reconnect`.
    *
-   * @param credentials  a connection string with `SharedAccessKeyName` and no `DeviceId`, or its parts
+   * @param credentials  a connection string with `SharedAccessKeyName` and no `DeviceId`, or what `parseConnectionString`
+   *   has made of one, or its parts
    * @throws {UsageError} the connection string is not a service's, or lacks a key or token; the key is not base64;
    *   there is no such option, or it is out of range
    * @throws {RemoteError} the hub refused the token (CBS): condition `amqp:unauthorized-access`
@@ -90,9 +91,13 @@ export class ServiceClient implements AsyncDisposable {
    *
    * Cancellation drops the connection.
    */
-  static async connect(credentials: string | ServiceCredentials, options: IotHubOptions = {}): Promise<ServiceClient> {
+  static async connect(
+    credentials: string | ServiceConnectionString | ServiceCredentials,
+    options: IotHubOptions = {},
+  ): Promise<ServiceClient> {
     checkNames('option of ServiceClient.connect', options, HUB)
-    const login = typeof credentials === 'string' ? parseLogin(credentials) : readLogin(credentials)
+    const fields = fieldsOf(credentials)
+    const login = fields ? loginFrom(fields) : readLogin(credentials as ServiceCredentials)
     const hub = await HubConnection.open(login, options)
     return new ServiceClient(hub, new EventHub(hub, login, options))
   }
@@ -224,15 +229,17 @@ export class ServiceClient implements AsyncDisposable {
 /** Each batch that is sent ahead of its use runs down its lock. */
 const FEEDBACK_WINDOW = 10
 
-function parseLogin(text: string): HubLogin {
-  const fields = parseConnectionString(text)
+function loginFrom(fields: ConnectionString): HubLogin {
   if (fields.kind !== 'service') throw new UsageError('connection string: DeviceId is for devices, not for services')
   const { hostName: host, port, keyName } = fields
   return loginOf({ host, port }, keyName, credentialOf(fields))
 }
 
+const CREDENTIALS: Names<ServiceCredentials> = { hostName: 0, keyName: 0, sas: 0 }
+
 function readLogin(credentials: ServiceCredentials): HubLogin {
   checkCredentials(credentials)
+  checkNames('field of credentials', credentials, CREDENTIALS)
   const { hostName, keyName, sas } = credentials
   if (typeof keyName !== 'string' || sas === undefined)
     throw new UsageError('IoT Hub: a service needs the keyName of a policy, and `sas`')

@@ -95,7 +95,8 @@ test('prints what is needed to connect, and ends with Ctrl-C', async () => {
     await device.close()
   }
   expect(out).toMatch(/^ +service +HostName=localhost:\d+;SharedAccessKeyName=service;SharedAccessKey=/m)
-  const [host, idScope] = found(/^ +provisioning +(.+)$/m, out).split(', id scope ') as [string, string]
+  expect(out).toMatch(/^ +provisioning +\S+, id scope \w+; nobody is enrolled: --enrol$/m)
+  const [host = '', idScope = ''] = found(/^ +provisioning +(.+);/m, out).split(', id scope ')
   const key = Buffer.alloc(32).toString('base64')
   await expect(provision({ host, idScope, registrationId: 'r', key, tls })).rejects.toThrow("registration 'r'")
   command.child.kill('SIGINT')
@@ -170,6 +171,47 @@ test.each(['SIGINT', 'SIGKILL'] as const)('--state: clients outlive a restart, a
   await third.ended
 })
 
+test('--enrol: prints what provision takes; with --state the next has the same, and the device', async () => {
+  const options = ['emulator', '--device', 'd1', '--enrol', 'lamp-7', '--state', join(folder, 'enrolled')]
+  const first = run(...options, '--port', '0')
+  const out = await first.printed('Ctrl-C')
+  const registration = /^ +enrolled lamp-7 +(\{.*)$/m
+  const file = found(/^ +CA +(\S+)$/m, out)
+  const tls = { ca: readFileSync(file, 'utf8') }
+  const assigned = await provision({ ...JSON.parse(found(registration, out)), tls })
+  expect(assigned.deviceId).toBe('lamp-7')
+  first.child.kill('SIGINT')
+  await first.ended
+  const second = run(...options, '--enrol', 'lamp-8', '--port', found(/on localhost:(\d+)/, out))
+  const again = await second.printed('Ctrl-C')
+  expect(JSON.parse(found(registration, again))).toEqual(JSON.parse(found(registration, out)))
+  expect(again).toContain('enrolled lamp-8')
+  await (await DeviceClient.connect(assigned.credentials, { tls })).close()
+  second.child.kill('SIGINT')
+  expect(await second.ended).toMatchObject({ code: 0, err: '' })
+})
+
+test('--state: a folder is of one emulator at a time; what a dead one has left is taken over', async () => {
+  const state = join(folder, 'locked')
+  const lock = join(state, 'emulator.lock')
+  mkdirSync(state)
+  const dead = spawn(process.execPath, ['-e', ''])
+  await new Promise(resolve => dead.once('close', resolve))
+  for (const left of [`${dead.pid}\n`, '', '?', undefined]) {
+    if (left !== undefined) writeFileSync(lock, left)
+    const command = run('emulator', '--port', '0', '--state', state)
+    await command.printed('Ctrl-C')
+    expect(readFileSync(lock, 'utf8')).not.toBe(left)
+    const { code, err } = await run('emulator', '--port', '0', '--state', state).ended
+    expect(code).toBe(1)
+    expect(err).toContain(`✗ --state ${state}: process ${readFileSync(lock, 'utf8').trim()} has this folder`)
+    expect(err).toContain(`remove ${lock}`)
+    command.child.kill('SIGINT')
+    expect(await command.ended).toMatchObject({ code: 0, err: '' })
+    expect(readdirSync(state).sort()).toEqual(['ca.pem', 'emulator.json'])
+  }
+})
+
 test('--state: a folder of something else, or none, is misuse, and is left as it is', async () => {
   const at = (name: string, text?: string): string => {
     mkdirSync(join(folder, name))
@@ -178,6 +220,7 @@ test('--state: a folder of something else, or none, is misuse, and is left as it
   }
   writeFileSync(join(folder, at('other'), 'notes.txt'), 'mine')
   const foreign = 'take another folder'
+  const holds = (name: string): string[] => readdirSync(join(folder, name))
   for (const [name, said] of [
     ['other', 'holds something else (notes.txt)'],
     ['package.json', '--state package.json: is no folder'],
@@ -193,11 +236,15 @@ test('--state: a folder of something else, or none, is misuse, and is left as it
   ] as const) {
     const { code, err } = await run('emulator', '--port', '0', '--state', name).ended
     expect([name, code]).toEqual([name, 2])
-    expect(err).toContain('--state')
+    expect(err).toContain(`--state ${name}: `)
     expect(err).toContain(said)
   }
   expect(readFileSync(join(folder, 'torn/emulator.json'), 'utf8')).toBe('{')
-  expect(readdirSync(join(folder, 'other'))).toEqual(['notes.txt'])
+  expect([holds('other'), holds('torn'), holds('foreign')]).toEqual([
+    ['notes.txt'],
+    ['emulator.json'],
+    ['emulator.json'],
+  ])
 })
 
 test('--websocket listens with the ws of the folder; without one it says so', async () => {
@@ -239,6 +286,8 @@ test.each([
   [['emulator', '--gateway', 'v3'], '--gateway takes v1 or v2, not "v3"'],
   [['emulator', '--device', 'a b', '--port', '0'], "--device: 'a b' is no device id, which has 1 … 128 ASCII letters"],
   [['emulator', '--device', 'a', '--device', 'b', '--device', 'a', '--port', '0'], '--device a is given twice'],
+  [['emulator', '--enrol', 'a', '--enrol', 'a', '--port', '0'], '--enrol a is given twice'],
+  [['emulator', '--enrol', 'a/b', '--port', '0'], "--enrol: 'a/b' is no registration id, which has 1 … 128 ASCII"],
   [['emulator', '--feedback-ms', '1s'], '--feedback-ms takes a number of milliseconds, 0 to 999999999, not "1s"'],
   [['emulator', 'd1'], 'a device is --device d1'],
   [['emulator', '--trace'], 'emulator has no option --trace'],
@@ -252,6 +301,6 @@ test.each([
 
 test('--help tells of it', async () => {
   const command = run('--help')
-  expect(await command.printed('fairlead emulator')).toContain('--device ID')
+  expect(await command.printed('fairlead emulator')).toMatch(/--device ID[\s\S]*--enrol ID/)
   expect(await command.ended).toMatchObject({ code: 0 })
 })

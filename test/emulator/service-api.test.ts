@@ -217,11 +217,20 @@ describe('refused are', () => {
   const key = (who: Parameters<IotHubEmulator['connectionString']>[0]): string =>
     /SharedAccessKey=([^;]+)/.exec(hub.connectionString(who))?.[1] ?? ''
 
-  it.each<[string, () => Promise<string> | string]>([
-    ['no token', () => ''],
-    ['a text that is no token', () => 'Bearer x'],
-    ['the token of a device', () => tokenOf(hub, { deviceId: 'd1' }, new Date(clock.now() + 60_000))],
-    ['a token that has expired', () => tokenOf(hub, { service: true }, new Date(clock.now() - 600_000))],
+  const policyToken = (policy: string): Promise<string> => {
+    const expiresAt = new Date(clock.now() + 60_000)
+    return createSasToken({ resourceUri: 'localhost', key: key({ policy }), keyName: policy, expiresAt })
+  }
+
+  it.each<[string, () => Promise<string> | string, string]>([
+    ['no token', () => '', 'the header Authorization is missing'],
+    ['a text that is no token', () => 'Bearer x', 'the token is malformed'],
+    [
+      'the token of a device',
+      () => tokenOf(hub, { deviceId: 'd1' }, new Date(clock.now() + 60_000)),
+      'that of a device',
+    ],
+    ['a token that has expired', () => tokenOf(hub, { service: true }, new Date(clock.now() - 600_000)), 'has expired'],
     [
       'a token for something else',
       () =>
@@ -231,6 +240,7 @@ describe('refused are', () => {
           keyName: 'service',
           expiresAt: new Date(clock.now() + 60_000),
         }),
+      'the token does not cover this resource',
     ],
     [
       'a token by another key',
@@ -241,10 +251,17 @@ describe('refused are', () => {
           keyName: 'service',
           expiresAt: new Date(clock.now() + 60_000),
         }),
+      'the signature matches neither',
     ],
-  ])('%s: 401', async (_, make) => {
-    const { status, headers } = await ask('GET', `/twins/d1${VERSION}`, undefined, { Authorization: await make() })
+    ['a policy without the right', () => policyToken('registryRead'), 'the policy has not the right ServiceConnect'],
+    ['a policy of devices', () => policyToken('device'), 'the policy has not the right ServiceConnect'],
+  ])('%s: 401, and why', async (_, make, why) => {
+    const Authorization = await make()
+    const { status, headers, body } = await ask('GET', `/twins/d1${VERSION}`, undefined, { Authorization })
     expect(status).toBe(401)
+    expect(body.Message).toMatch(/^ErrorCode:IotHubUnauthorizedAccess;Unauthorized: [^;]+$/)
+    expect(body.Message).toContain(why)
+    expect(body.Message).not.toContain('sig=')
     expect(headers['iothub-errorcode']).toBe('IotHubUnauthorizedAccess')
   })
 

@@ -6,7 +6,9 @@ import { faultOf } from '../../src/emulator/certificates/certificate-issuer.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import type { EmulatorState } from '../../src/emulator/state.ts'
 import { UsageError } from '../../src/errors.ts'
+import type { Transport } from '../../src/io/transport.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
+import { provision } from '../../src/iothub/provisioning/provisioning.ts'
 
 const thumbprint = 'AB'.repeat(32)
 
@@ -15,6 +17,8 @@ async function kept(): Promise<EmulatorState> {
   await using hub = await IotHubEmulator.start({ devices: ['d1'] })
   hub.addModule('d1', 'm1')
   hub.addDevice('d2', { x509: { thumbprint } })
+  hub.provisioning.enrol('r1', { deviceId: 'd3', payload: { a: 1 } })
+  hub.provisioning.enrolGroup('g1')
   return JSON.parse(JSON.stringify(hub.state()))
 }
 
@@ -39,6 +43,24 @@ test('devices that are named beside those of the state are added', async () => {
   expect(hub.state().devices[0]).toMatchObject({ primaryKey: state.devices[0]?.primaryKey })
 })
 
+test('who was enrolled is enrolled at the next hub, by the same key', async () => {
+  const state = await kept()
+  await using hub = await IotHubEmulator.start({ state, listen: 'memory' })
+  const { key } = state.enrolments?.devices['r1'] ?? {}
+  const { idScope } = hub.provisioning
+  const transport = (): Transport => hub.transport()
+  const assigned = await provision({ idScope, registrationId: 'r1', key, transport })
+  expect(assigned).toMatchObject({ deviceId: 'd3', payload: { a: 1 } })
+  const { key: groupKey } = state.enrolments?.groups['g1'] ?? {}
+  expect(await provision({ idScope, registrationId: 'r2', groupKey, transport })).toMatchObject({ deviceId: 'r2' })
+})
+
+test('a state from before enrolments were kept has none', async () => {
+  const { enrolments: _, ...state } = await kept()
+  await using hub = await IotHubEmulator.start({ state, listen: 'memory' })
+  expect(hub.state().enrolments).toEqual({ devices: {}, groups: {} })
+})
+
 test('what is no state, or does not serve any more, is a UsageError', async () => {
   const state = await kept()
   const tls = await createCertificate()
@@ -58,6 +80,8 @@ test('what is no state, or does not serve any more, is a UsageError', async () =
     [{ ...state, devices: {} }, 'devices is no list'],
     [{ ...state, devices: [{ ...device, modules: undefined }] }, 'modules is no list'],
     [{ ...state, devices: [device, device] }, "device 'd1' exists"],
+    [{ ...state, enrolments: { devices: {} } }, 'an object is missing'],
+    [{ ...state, enrolments: { devices: { r1: { key: '?' } }, groups: {} } }, 'the key is not base64'],
   ] as const) {
     const started = IotHubEmulator.start({ state: changed as unknown as EmulatorState })
     await expect(started).rejects.toThrow(UsageError)

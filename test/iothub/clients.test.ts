@@ -8,9 +8,15 @@ import { DeliveryError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import { SharedLink } from '../../src/iothub/connection/shared-link.ts'
+import {
+  type DeviceConnectionString,
+  parseConnectionString,
+  type ServiceConnectionString,
+} from '../../src/iothub/credentials/connection-string.ts'
 import { hubNameOf, splitHost } from '../../src/iothub/credentials/login.ts'
 import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
+import { DevicePool } from '../../src/iothub/pool/device-pool.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 import { EncodedMessage } from '../../src/message/encode.ts'
 
@@ -26,6 +32,7 @@ function kept<T extends AsyncDisposable>(resource: T): T {
 }
 
 const key = Buffer.alloc(32, 7).toString('base64')
+const READ = { kind: 'device', hostName: 'h', deviceId: 'd', sharedAccessKey: key, x509: false } as const
 const keyOf = (connectionString: string): string => /SharedAccessKey=([^;]+)/.exec(connectionString)?.[1] ?? ''
 
 async function memoryHub(devices?: string[]): Promise<IotHubEmulator> {
@@ -85,6 +92,69 @@ describe('credentials', () => {
     ['a token that is none', () => DeviceClient.connect({ hostName: 'h', deviceId: 'd', sas: { token: () => 'x' } })],
   ])('are refused: %s', async (_, connect) => {
     await expect(connect()).rejects.toThrow(UsageError)
+  })
+
+  it('with a key that was cut off: the error says whose', async () => {
+    const cut = key.slice(0, -3)
+    for (const [connecting, who] of [
+      [DeviceClient.connect(`HostName=h.x;DeviceId=d;SharedAccessKey=${cut}`), "device 'd' of hub 'h'"],
+      [ServiceClient.connect({ hostName: 'h', keyName: 'p', sas: { key: cut } }), "policy 'p' of hub 'h'"],
+    ] as const)
+      await expect(connecting).rejects.toThrow(
+        `${who}: the key (SharedAccessKey) is not base64, as when it has been cut`,
+      )
+  })
+
+  it('may be what a connection string was read as, with its port', async () => {
+    const hub = await memoryHub()
+    const dialled: string[] = []
+    const transport = (host: string): Transport => {
+      dialled.push(host)
+      return hub.transport()
+    }
+    const fields = parseConnectionString(hub.connectionString({ deviceId: 'device1' })) as DeviceConnectionString
+    const device = kept(await DeviceClient.connect(fields, { transport }))
+    await device.sendTelemetry({ body: 'x' })
+    const policy = parseConnectionString(hub.connectionString({ policy: 'iothubowner' })) as ServiceConnectionString
+    const service = kept(await ServiceClient.connect(policy, { transport }))
+    await service.sendToDevice('device1', { body: 'x' })
+    const pool = kept(await DevicePool.connect(policy, { transport }))
+    await (await pool.device(fields)).sendTelemetry({ body: 'x' })
+    expect(dialled).toEqual(['localhost', 'localhost', 'localhost'])
+    // Where it cannot be dialled, the error names the port.
+    await expect(DeviceClient.connect({ ...fields, port: 1 })).rejects.toThrow(':1')
+    await expect(ServiceClient.connect({ ...policy, port: 1 })).rejects.toThrow(':1')
+    await expect(DevicePool.connect({ ...policy, port: 1 })).rejects.toThrow(':1')
+  })
+
+  it.each<[string, () => Promise<unknown>, string]>([
+    [
+      'of a service',
+      () => DeviceClient.connect({ ...READ, kind: 'service', keyName: 'p' } as never),
+      'DeviceId is missing',
+    ],
+    ['of a device', () => ServiceClient.connect(READ as never), 'DeviceId is for devices'],
+    ['a host with a port', () => DeviceClient.connect({ ...READ, hostName: 'h:0' }), 'HostName must be a host name'],
+    ['no host', () => DeviceClient.connect({ ...READ, hostName: undefined } as never), 'HostName is missing'],
+    ['no text', () => DeviceClient.connect({ ...READ, deviceId: 5 } as never), 'DeviceId must be a text'],
+    [
+      'another key',
+      () => DeviceClient.connect({ ...READ, sas: { key } } as never),
+      'field of credentials named "kind"',
+    ],
+    [
+      'a port beside',
+      () => DeviceClient.connect({ hostName: 'h', port: 1, deviceId: 'd', sas: { key } } as never),
+      '"port"',
+    ],
+    [
+      'a device',
+      () => ServiceClient.connect({ hostName: 'h', deviceId: 'd', keyName: 'p', sas: { key } } as never),
+      '"deviceId"',
+    ],
+  ])('as a connection string was read, but changed: %s', async (_, connect, said) => {
+    await expect(connect()).rejects.toThrow(UsageError)
+    await expect(connect()).rejects.toThrow(said)
   })
 
   it('that fail to come fail the connect', async () => {

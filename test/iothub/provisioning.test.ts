@@ -141,7 +141,9 @@ describe('a device is refused', () => {
       ...options,
     }).catch(error => error)
     expect(error).toBeInstanceOf(SaslError)
-    expect(error.message).toContain(`registration '${options.registrationId ?? 'dev-1'}'`)
+    const { registrationId = 'dev-1', idScope: scope = idScope } = options
+    expect(error.message).toContain(`registration '${registrationId}' in id scope '${scope}': `)
+    expect(error.message).toMatch(/; the id scope, the registration id or the key is wrong$/)
   })
 
   it('when its enrolment is disabled', async () => {
@@ -194,11 +196,18 @@ describe('what cannot be is a UsageError', () => {
     await expect(provision(options as never)).rejects.toThrow(UsageError)
   })
 
+  it('a key that was cut off: the error says whose', async () => {
+    const provisioning = provision({ ...common, key: key.slice(0, -3) })
+    await expect(provisioning).rejects.toThrow("registration 'r': `key` is not base64")
+  })
+
   it.each<[string, (hub: IotHubEmulator) => unknown]>([
     ['a registration with a slash', hub => hub.provisioning.enrol('a/b')],
     ['a key', hub => hub.provisioning.enrol('a', { key: '?' })],
     ['a key of a group', hub => hub.provisioning.enrolGroup('a', { key: '?' })],
     ['a thumbprint', hub => hub.provisioning.enrol('a', { thumbprint: '?' })],
+    ['a device that cannot be', hub => hub.provisioning.enrol('a', { deviceId: 'a b' })],
+    ['a payload', hub => hub.provisioning.enrol('a', { payload: { x: 1n } })],
   ])('enrolling %s', async (_, enrol) => {
     const hub = await start()
     expect(() => enrol(hub)).toThrow(UsageError)

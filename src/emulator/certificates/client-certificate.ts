@@ -7,6 +7,7 @@
  */
 
 import { UsageError } from '../../errors.ts'
+import { checkNames } from '../../iothub/check-names.ts'
 
 /** How a device proves itself by a certificate. */
 export type X509Registration =
@@ -81,13 +82,14 @@ export function isTrusted(certificate: ClientCertificate, authorities: Iterable<
 export function checkRegistration(x509: X509Registration): void {
   if (x509 === 'ca') return
   if (typeof x509 !== 'object' || !x509?.thumbprint) throw new UsageError("x509 is 'ca' or has a thumbprint")
+  checkNames('field of x509', x509, { thumbprint: 0 })
   for (const thumbprint of thumbprintsOf(x509))
     if (!/^([0-9A-F]{40}|[0-9A-F]{64})$/.test(thumbprint))
       throw new UsageError('a thumbprint has 40 hex digits (SHA-1) or 64 (SHA-256)')
 }
 
 function thumbprintsOf({ thumbprint }: Exclude<X509Registration, 'ca'>): readonly string[] {
-  return (typeof thumbprint === 'string' ? [thumbprint] : thumbprint).map(plainHex)
+  return [thumbprint].flat().map(plainHex)
 }
 
-const plainHex = (text: string): string => text.replaceAll(':', '').toUpperCase()
+const plainHex = (text: string): string => String(text).replaceAll(':', '').toUpperCase()

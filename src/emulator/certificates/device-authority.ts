@@ -4,6 +4,7 @@
  * RFC 5280. What an emulator makes of a certificate is in `client-certificate.ts`.
  */
 
+import { checkShape } from '../check-shape.ts'
 import { CertificateIssuer, extension } from './certificate-issuer.ts'
 import { readClientCertificate } from './client-certificate.ts'
 import { objectIdentifier, sequence } from './der.ts'
@@ -37,7 +38,9 @@ export async function createDeviceAuthority(): Promise<DeviceAuthority> {
   const issuer = await CertificateIssuer.create('fairlead device CA', 825)
   return {
     ca: issuer.ca,
-    async issue(commonName, { validDays = 7 } = {}) {
+    async issue(commonName, options = {}) {
+      checkShape('option of issue', options, { validDays: 'number' })
+      const { validDays = 7 } = options
       const issued = issuer.issue(commonName, validDays, [
         extension(EXTENDED_KEY_USAGE, false, sequence(objectIdentifier(CLIENT_AUTH))),
       ])

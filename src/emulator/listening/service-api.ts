@@ -8,7 +8,7 @@
 
 import { isInScope } from '../../iothub/credentials/sas.ts'
 import { isJsonObject } from '../../iothub/twins/merge-patch.ts'
-import type { Authentication } from '../device-registry.ts'
+import { type Authentication, FAILURES } from '../device-registry.ts'
 import { checkCall, METHOD_ERRORS } from '../invocation.ts'
 import type { DeviceNode } from '../nodes/device-node.ts'
 import { twinView } from '../twins/twin-view.ts'
@@ -71,8 +71,8 @@ export class ServiceApi {
     const [path = '', query] = request.url.split('?', 2)
     const resource = parsePath(path)
     if (resource === undefined) return this.#error(404, 'ResourceNotFound', 'there is no such resource')
-    if (!(await this.#isAllowed(request.authorization, path)))
-      return this.#error(401, 'IotHubUnauthorizedAccess', 'Unauthorized')
+    const refused = await this.#refusal(request.authorization, path)
+    if (refused !== undefined) return this.#error(401, 'IotHubUnauthorizedAccess', `Unauthorized: ${refused}`)
     if (!new URLSearchParams(query).get('api-version'))
       return this.#error(400, 'ArgumentNull', 'api-version is missing')
     const node = this.#options.device(resource.deviceId, resource.moduleId)
@@ -86,12 +86,16 @@ export class ServiceApi {
     return request.method === 'PATCH' ? this.#patch(node, request) : this.#wrongMethod('GET, PATCH')
   }
 
-  /** A policy with the right ServiceConnect, whose token covers the path. */
-  async #isAllowed(token: string | undefined, path: string): Promise<boolean> {
-    const authentication = await this.#options.authenticate(token ?? '')
-    if (!authentication.ok || authentication.principal.kind !== 'service') return false
-    const { rights, sr } = authentication.principal
-    return rights.includes('ServiceConnect') && isInScope(sr, `${this.#options.hostName}${decodeURIComponent(path)}`)
+  /** Why a token does not serve; it has to be of a policy with the right ServiceConnect, and cover the path. */
+  async #refusal(token: string | undefined, path: string): Promise<string | undefined> {
+    if (!token) return 'the header Authorization is missing'
+    const authentication = await this.#options.authenticate(token)
+    if (!authentication.ok) return FAILURES[authentication.reason]
+    const { principal } = authentication
+    if (principal.kind === 'device') return 'the token is that of a device'
+    if (!principal.rights.includes('ServiceConnect')) return 'the policy has not the right ServiceConnect'
+    const isCovered = isInScope(principal.sr, `${this.#options.hostName}${decodeURIComponent(path)}`)
+    return isCovered ? undefined : 'the token does not cover this resource'
   }
 
   async #invoke(node: DeviceNode, { body }: ApiRequest): Promise<ApiResponse> {

@@ -11,7 +11,7 @@ import { AmqpCondition, DecodeError } from '../../errors.ts'
 import type { Body, Message, PropertiesInit } from '../../message/message.ts'
 import { int } from '../../types/values.ts'
 import type { Authorisation } from '../authorisation.ts'
-import type { Authentication } from '../device-registry.ts'
+import { type Authentication, FAILURES } from '../device-registry.ts'
 import { AnswerLinks, serveEach } from './answer-links.ts'
 
 /** A request, taken apart. */
@@ -85,7 +85,10 @@ export class CbsNode {
       return { status: 400, description: 'the token type is not supported' }
     if (typeof token !== 'string') return { status: 400, description: 'the body is not a string' }
     const authentication = await this.#authenticate(token)
-    if (!authentication.ok) return failures[authentication.reason]
+    if (!authentication.ok) {
+      const { reason } = authentication
+      return { status: reason === 'malformed' ? 400 : 401, description: FAILURES[reason] }
+    }
     this.#authorisation.grant(authentication.principal, authentication.token.expiresAt)
     return { status: 200, description: 'OK' }
   }
@@ -95,15 +98,6 @@ export class CbsNode {
 const MAX_NAME = 8192
 
 const tokenTypes: readonly string[] = ['servicebus.windows.net:sastoken', 'azure-devices.net:sastoken']
-
-const failures: Readonly<Record<Extract<Authentication, { ok: false }>['reason'], Answer>> = {
-  malformed: { status: 400, description: 'the token is malformed' },
-  host: { status: 401, description: 'the token is for another host' },
-  unknown: { status: 401, description: 'the token names no known device, module or policy' },
-  signature: { status: 401, description: 'the signature matches neither the primary nor the secondary key' },
-  expired: { status: 401, description: 'the token has expired' },
-  disabled: { status: 401, description: 'the device is disabled' },
-}
 
 /** `undefined` for bytes that are no message. */
 function readRequest(delivery: Delivery): CbsRequest | undefined {

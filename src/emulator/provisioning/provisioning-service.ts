@@ -13,8 +13,10 @@ import {
   isTrusted,
   provesDevice,
 } from '../certificates/client-certificate.ts'
+import { checkShape, type Shape } from '../check-shape.ts'
 import type { EmulatorClock } from '../clock.ts'
-import type { DeviceRegistry } from '../device-registry.ts'
+import { checkId, type DeviceRegistry } from '../device-registry.ts'
+import type { EnrolmentState } from '../state.ts'
 
 /** What an enrolment says of the devices that register by it. */
 export interface EnrolmentOptions {
@@ -55,7 +57,8 @@ export interface EmulatorProvisioning {
    * Enrols a device, in place of an earlier enrolment of the same id.
    *
    * @returns its key, base64; none with a certificate
-   * @throws {UsageError} the id is empty or has a slash; the key is not base64, the thumbprint none
+   * @throws {UsageError} the id is none that a hub can give a device; the key is not base64, the thumbprint none, the
+   *   payload not JSON
    */
   enrol(registrationId: string, enrolment?: DeviceEnrolment): { readonly key: string | undefined }
   /**
@@ -109,23 +112,32 @@ export class ProvisioningService implements EmulatorProvisioning {
   }
 
   enrol(registrationId: string, enrolment: DeviceEnrolment = {}): { readonly key: string | undefined } {
-    if (registrationId === '' || registrationId.includes('/'))
-      throw new UsageError('provisioning: a registration id is not empty and has no slash')
-    const { thumbprint, key } = enrolment
+    checkShape('field of an enrolment', enrolment, DEVICE)
+    const { thumbprint, key, deviceId = registrationId } = enrolment
+    checkId(registrationId, 'registration', 'provisioning')
+    checkId(deviceId, 'device', 'provisioning')
     if (thumbprint !== undefined) checkRegistration({ thumbprint })
-    const kept = { ...enrolment, key: thumbprint === undefined ? checkedKey(key) : undefined }
+    const payload = jsonOf(enrolment.payload)
+    const kept = { ...enrolment, payload, key: thumbprint === undefined ? checkedKey(key) : undefined }
     this.#devices.set(registrationId, kept)
     return { key: kept.key }
   }
 
   enrolGroup(name: string, enrolment: GroupEnrolment = {}): { readonly key: string | undefined } {
-    const kept = { ...enrolment, key: enrolment.ca === undefined ? checkedKey(enrolment.key) : undefined }
+    checkShape('field of an enrolment of a group', enrolment, GROUP)
+    const payload = jsonOf(enrolment.payload)
+    const kept = { ...enrolment, payload, key: enrolment.ca === undefined ? checkedKey(enrolment.key) : undefined }
     this.#groups.set(name, kept)
     return { key: kept.key }
   }
 
   remove(registrationIdOrGroup: string): boolean {
     return this.#devices.delete(registrationIdOrGroup) || this.#groups.delete(registrationIdOrGroup)
+  }
+
+  /** Who is enrolled. */
+  enrolments(): EnrolmentState {
+    return { devices: Object.fromEntries(this.#devices), groups: Object.fromEntries(this.#groups) }
   }
 
   /** Whether the user name of SASL PLAIN is meant for this service. */
@@ -210,11 +222,24 @@ export class ProvisioningService implements EmulatorProvisioning {
   }
 }
 
+const COMMON: Shape<EnrolmentOptions> = { payload: 'any', disabled: 'flag', polls: 'count', retryAfter: 'seconds' }
+const DEVICE: Shape<DeviceEnrolment> = { ...COMMON, key: 'text', thumbprint: 'text', deviceId: 'text' }
+const GROUP: Shape<GroupEnrolment> = { ...COMMON, key: 'text', ca: 'text' }
+
 const MAX_OPERATIONS = 10_000
 
 function checkedKey(key: string = Buffer.from(randomBytes(32)).toString('base64')): string {
   if (!isSharedAccessKey(key)) throw new UsageError('provisioning: the key is not base64')
   return key
+}
+
+/** A copy, as it will be sent. */
+function jsonOf(payload: unknown): unknown {
+  try {
+    return payload === undefined ? undefined : JSON.parse(JSON.stringify(payload))
+  } catch {
+    throw new UsageError('provisioning: the payload cannot be written as JSON')
+  }
 }
 
 const randomBytes = (count: number): Uint8Array => globalThis.crypto.getRandomValues(new Uint8Array(count))

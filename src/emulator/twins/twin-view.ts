@@ -2,6 +2,7 @@
 
 import { RemoteError, UsageError } from '../../errors.ts'
 import { HubCondition } from '../../iothub/connection/conditions.ts'
+import type { Shape } from '../check-shape.ts'
 import type { DeviceNode } from '../nodes/device-node.ts'
 import type { TwinNode } from '../nodes/twin-node.ts'
 
@@ -33,6 +34,9 @@ export interface UpdateDesiredOptions {
   readonly etag?: string | undefined
 }
 
+/** Of their types. */
+export const UPDATE_OPTIONS: Shape<UpdateDesiredOptions> = { moduleId: 'text', etag: 'text' }
+
 /** The twin of a node. A copy: what is done to it, is not done to the twin. */
 export function twinView({ identity, isConnected, twin }: DeviceNode): TwinView {
   const { deviceId, moduleId } = identity
@@ -54,7 +58,7 @@ export function twinView({ identity, isConnected, twin }: DeviceNode): TwinView 
  * @throws {RemoteError} `com.microsoft:precondition-failed`: the twin has another etag
  */
 export function updateDesired(twin: TwinNode, who: string, patch: object, etag: string | undefined): number {
-  const change = twin.patch({ desired: jsonOf(patch) }, etag)
+  const change = twin.patch({ desired: jsonOf(patch, who) }, etag)
   if (change.ok) return twin.document.desiredVersion
   const { status, reason } = change
   if (status !== 412) throw new UsageError(`IoT Hub emulator: twin of ${who}: ${reason}`)
@@ -65,10 +69,10 @@ export function updateDesired(twin: TwinNode, who: string, patch: object, etag: 
 }
 
 /** What JSON makes of it: that is what the device gets. */
-function jsonOf(patch: object): unknown {
+function jsonOf(patch: object, who: string): unknown {
   try {
     return JSON.parse(JSON.stringify(patch ?? null))
   } catch {
-    throw new UsageError('IoT Hub emulator: a patch is a JSON object')
+    throw new UsageError(`IoT Hub emulator: twin of ${who}: the patch cannot be written as JSON`)
   }
 }

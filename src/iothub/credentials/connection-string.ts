@@ -2,8 +2,8 @@
  * Connection strings of an IoT Hub, for devices, modules and services: text to fields and back.
  *
  * Pairs `name=value` separated by `;`, each split at its first `=` because keys are base64 and end in one. Names are
- * case-sensitive; unknown names and empty values are passed over; a known name given twice is refused. No message of
- * an error thrown here contains any part of a value. Facts: spec-notes/iothub.md, connection strings.
+ * case-sensitive; unknown names and empty values are passed over, and told where something is missing; a known name given
+ * twice is refused. No message of an error thrown here contains any part of a value. Facts: spec-notes/iothub.md, connection strings.
  */
 
 import { UsageError } from '../../errors.ts'
@@ -54,12 +54,14 @@ export type ConnectionString = DeviceConnectionString | ServiceConnectionString
  *
  * @param text  `HostName=…;DeviceId=…;SharedAccessKey=…` and the like; blanks around names and values are dropped
  * @returns absent parts are `undefined`
- * @throws {UsageError} naming the part that is missing, given twice, malformed, or in conflict with another
+ * @throws {UsageError} naming the part that is missing, given twice, malformed, or in conflict with another; where one is
+ *   missing also those whose names mean nothing
  */
 export function parseConnectionString(text: string): ConnectionString {
-  const pairs = readPairs(text)
+  const { pairs, unknown } = readPairs(text)
+  const missing = (what: string): UsageError => fault(`${what} missing${unknown}`)
   const host = hostAndPort(pairs, 'HostName')
-  if (host === undefined) throw fault('HostName is missing')
+  if (host === undefined) throw missing('HostName is')
   const deviceId = pairs.get('DeviceId')
   const keyName = pairs.get('SharedAccessKeyName')
   const sharedAccessKey = pairs.get('SharedAccessKey')
@@ -71,15 +73,15 @@ export function parseConnectionString(text: string): ConnectionString {
   const common = { hostName: host.name, port: host.port, sharedAccessKey, sharedAccessSignature }
 
   if (deviceId === undefined) {
-    if (pairs.has('ModuleId')) throw fault('DeviceId is missing beside ModuleId')
-    if (keyName === undefined) throw fault('DeviceId (for a device) or SharedAccessKeyName (for a service) is missing')
-    if (!hasSecret) throw fault('SharedAccessKey or SharedAccessSignature is missing')
+    if (pairs.has('ModuleId')) throw missing('DeviceId (beside ModuleId) is')
+    if (keyName === undefined) throw missing('DeviceId (for a device) or SharedAccessKeyName (for a service) is')
+    if (!hasSecret) throw missing('SharedAccessKey or SharedAccessSignature is')
     return { kind: 'service', keyName, ...common }
   }
 
   const x509 = flag(pairs, 'x509')
   if (x509 && hasSecret) throw fault('x509=true excludes SharedAccessKey and SharedAccessSignature')
-  if (!x509 && !hasSecret) throw fault('SharedAccessKey, SharedAccessSignature or x509=true is missing')
+  if (!x509 && !hasSecret) throw missing('SharedAccessKey, SharedAccessSignature or x509=true is')
   const gateway = hostAndPort(pairs, 'GatewayHostName')
   return {
     kind: 'device',
@@ -94,6 +96,18 @@ export function parseConnectionString(text: string): ConnectionString {
 }
 
 /**
+ * What a connection string says, or what was read from one earlier; `undefined` for credentials of another kind.
+ *
+ * @throws {UsageError} as {@link parseConnectionString} does: the fields may have been changed since
+ */
+export function fieldsOf(credentials: unknown): ConnectionString | undefined {
+  if (typeof credentials === 'string') return parseConnectionString(credentials)
+  const { kind, sas, x509 } = (credentials ?? {}) as { readonly kind?: unknown; sas?: unknown; x509?: unknown }
+  const isParsed = (kind === 'device' || kind === 'service') && sas === undefined && typeof x509 !== 'object'
+  return isParsed ? parseConnectionString(formatConnectionString(credentials as ConnectionString)) : undefined
+}
+
+/**
  * Writes the connection string that parses to `fields`, in the order that the Azure portal prints.
  *
  * @returns text that contains the secrets of `fields`; do not log it
@@ -102,6 +116,7 @@ export function parseConnectionString(text: string): ConnectionString {
  */
 export function formatConnectionString(fields: ConnectionString): string {
   const { kind, hostName, port, sharedAccessKey, sharedAccessSignature } = fields
+  if (typeof hostName !== 'string') throw fault('HostName is missing')
   const device = kind === 'device' ? fields : undefined
   const pairs: readonly (readonly [name: string, value: string | undefined])[] = [
     ['HostName', withPort(hostName, port)],
@@ -116,6 +131,7 @@ export function formatConnectionString(fields: ConnectionString): string {
   const parts: string[] = []
   for (const [name, value] of pairs) {
     if (value === undefined) continue
+    if (typeof value !== 'string') throw fault(`${name} must be a text`)
     if (value === '' || value !== value.trim() || value.includes(';')) {
       throw fault(`${name} must not be empty, contain ';', or begin or end with a blank`)
     }
@@ -137,8 +153,10 @@ const knownNames: readonly string[] = [
   'GatewayHostName',
 ]
 
-function readPairs(text: string): ReadonlyMap<string, string> {
+/** `unknown` is of names that mean nothing, in words for the end of a message. */
+function readPairs(text: string): { readonly pairs: ReadonlyMap<string, string>; readonly unknown: string } {
   const pairs = new Map<string, string>()
+  const others: string[] = []
   let position = 0
   for (const part of text.split(';')) {
     position++
@@ -147,12 +165,18 @@ function readPairs(text: string): ReadonlyMap<string, string> {
     if (equals < 0) throw fault(`part ${position} is not name=value`)
     const name = part.slice(0, equals).trim()
     const value = part.slice(equals + 1).trim()
+    if (!knownNames.includes(name)) others.push(NAME.test(name) ? JSON.stringify(name) : `that of part ${position}`)
     if (value === '' || !knownNames.includes(name)) continue
     if (pairs.has(name)) throw fault(`${name} is given twice`)
     pairs.set(name, value)
   }
-  return pairs
+  const quoted = /^\s*["'`]/.test(text) ? '; quotes around it are no part of it' : ''
+  const unknown = others.length === 0 ? '' : `; names that mean nothing: ${others.slice(0, 8).join(', ')}`
+  return { pairs, unknown: unknown + quoted }
 }
+
+/** What is said of an unknown name: with a `;` in the wrong place a key may stand where a name belongs; none is as short. */
+const NAME = /^["'`]?(?:[a-z]{1,21}|x\d{1,4})$/i
 
 function hostAndPort(
   pairs: ReadonlyMap<string, string>,

@@ -8,7 +8,7 @@ import type { CbsToken } from '../../cbs/cbs-session.ts'
 import { UsageError } from '../../errors.ts'
 import { type HubClock, pause } from '../clock.ts'
 import { type ConnectionString, readHost } from './connection-string.ts'
-import { createSasToken, isInScope, parseSasToken, type SasKeyRule } from './sas.ts'
+import { createSasToken, isInScope, isSharedAccessKey, parseSasToken, type SasKeyRule } from './sas.ts'
 import type { X509Credential } from './x509.ts'
 
 /** What tokens come from: a key to sign them with, or somebody who makes them. */
@@ -101,7 +101,7 @@ const TOKEN_TYPE = 'servicebus.windows.net:sastoken'
  * @throws {UsageError} what the source gave is no token, or the key is not base64; or what the source threw
  */
 export async function makeToken(
-  { resource, keyName, keyRule = 'iothub' }: HubLogin,
+  { who, resource, keyName, keyRule = 'iothub' }: HubLogin,
   credential: SasCredential,
   lifeMs: number,
 ): Promise<CbsToken> {
@@ -112,6 +112,8 @@ export async function makeToken(
       throw new UsageError(`IoT Hub: telemetry needs a token for ${resource}, which is not the one that was given`)
     return { type: TOKEN_TYPE, value, expiresAt }
   }
+  if (keyRule === 'iothub' && !isSharedAccessKey(credential.key))
+    throw new UsageError(`${who}: the key (SharedAccessKey) is not base64, as when it has been cut off`)
   const expiresAt = new Date(Date.now() + lifeMs)
   const value = await createSasToken({ resourceUri: resource, key: credential.key, keyName, expiresAt, keyRule })
   return { type: TOKEN_TYPE, value, expiresAt }

@@ -8,6 +8,7 @@
  */
 
 import { UsageError } from '../../errors.ts'
+import { checkNames, type Names } from '../check-names.ts'
 
 /**
  * How a key text becomes HMAC key bytes: an IoT Hub host decodes the base64, an Event Hubs host takes the text itself
@@ -64,9 +65,10 @@ export type SasVerdict =
  * Signs a token. Its text is byte for byte what Microsoft's Node SDK makes of the same input.
  *
  * @throws {UsageError} if the resource is empty, a text is not well-formed Unicode, the expiry is no date or before
- *   1970, or the key is not base64 under the rule `'iothub'`
+ *   1970, the key is not base64 under the rule `'iothub'`, or there is no such field
  */
 export async function createSasToken(init: SasTokenInit): Promise<string> {
+  checkNames('field of createSasToken', init, TOKEN)
   const { resourceUri, key, keyName, expiresAt, keyRule = 'iothub' } = init
   if (typeof resourceUri !== 'string' || resourceUri === '')
     throw new UsageError('SAS token: the resource URI is empty, or no text')
@@ -165,8 +167,10 @@ export function splitResource(uri: string): { readonly host: string; readonly se
 
 /** Whether `text` can be the key of a hub: base64, padded, not empty. */
 export function isSharedAccessKey(text: string): boolean {
-  return text !== '' && text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text)
+  return typeof text === 'string' && text !== '' && text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text)
 }
+
+const TOKEN: Names<SasTokenInit> = { resourceUri: 0, key: 0, keyName: 0, expiresAt: 0, keyRule: 0 }
 
 /** Of a token, in characters. Those of hubs have some hundred; of one without bounds all spellings would be tried. */
 const MAX_LENGTH = 8192

@@ -14,7 +14,12 @@ import { systemClock } from '../clock.ts'
 import { HubConnection } from '../connection/hub-connection.ts'
 import { HubLine } from '../connection/hub-line.ts'
 import { checkHubOptions, type IotHubOptions, STAY } from '../connection/hub-options.ts'
-import { parseConnectionString } from '../credentials/connection-string.ts'
+import {
+  type ConnectionString,
+  type DeviceConnectionString,
+  fieldsOf,
+  type ServiceConnectionString,
+} from '../credentials/connection-string.ts'
 import { checkSas, type HostAndPort, type SasCredential, splitHost } from '../credentials/login.ts'
 import { DeviceClient, type DeviceCredentials } from '../device-client.ts'
 import { PoolSessions } from './pool-sessions.ts'
@@ -74,14 +79,20 @@ export class DevicePool implements AsyncDisposable {
   /**
    * Connects to a hub; nobody is authenticated yet. This first connection is tried once.
    *
-   * @param credentials  the host of the hub, a connection string of a policy, or the parts
+   * @param credentials  the host of the hub, a connection string of a policy, what `parseConnectionString` has made of
+   *   one, or the parts
    * @throws {UsageError} they name no hub, the connection string is a device's, or an option is out of range
    * @throws {TransportError} the hub cannot be reached, or its certificate is not trusted
    *
    * Cancellation drops the connection.
    */
-  static async connect(credentials: string | PoolCredentials, options: PoolOptions = {}): Promise<DevicePool> {
-    const parts = typeof credentials === 'string' ? parseCredentials(credentials) : credentials
+  static async connect(
+    credentials: string | ServiceConnectionString | PoolCredentials,
+    options: PoolOptions = {},
+  ): Promise<DevicePool> {
+    const isHost = typeof credentials === 'string' && !credentials.includes('=')
+    const fields = isHost ? undefined : fieldsOf(credentials)
+    const parts = fields ? poolOf(fields) : isHost ? { hostName: credentials } : (credentials as PoolCredentials)
     checkNames('option of DevicePool.connect', options, CONNECT)
     checkHubOptions(options)
     const { linksPerSession = LINKS_PER_SESSION, concurrency = CONCURRENCY, tls = true, signal } = options
@@ -108,7 +119,8 @@ export class DevicePool implements AsyncDisposable {
   /**
    * Has a device or module join: puts its token.
    *
-   * @param credentials  its id, where the pool has a policy; or id and key; a connection string
+   * @param credentials  its id, where the pool has a policy; or id and key; a connection string, or what
+   *   `parseConnectionString` has made of one
    * @returns a client as that of `DeviceClient.connect`, but that its `close()` leaves the connection to the others, and
    *   that its `closed` resolves when it ends itself, as when the hub lets it in no more, or the pool
    * @throws {UsageError} it is in the pool already, of another hub, has a certificate, or no key
@@ -117,7 +129,10 @@ export class DevicePool implements AsyncDisposable {
    *
    * Cancellation: it does not join; the token may be there.
    */
-  async device(credentials: string | PoolDevice, options: PoolDeviceOptions = {}): Promise<DeviceClient> {
+  async device(
+    credentials: string | DeviceConnectionString | PoolDevice,
+    options: PoolDeviceOptions = {},
+  ): Promise<DeviceClient> {
     checkNames('option of DevicePool.device', options, JOIN)
     const { signal, modelId } = options
     signal?.throwIfAborted()
@@ -144,11 +159,11 @@ export class DevicePool implements AsyncDisposable {
   }
 
   /** What is said of a device, and what the pool has for it. @throws {UsageError} */
-  #completed(credentials: string | PoolDevice): DeviceCredentials {
+  #completed(credentials: string | DeviceConnectionString | PoolDevice): DeviceCredentials {
     const { hostName, keyName, sas } = this.#credentials
-    const isText = typeof credentials === 'string'
-    if (isText && credentials.includes('=')) {
-      const device = parseConnectionString(credentials)
+    const isId = typeof credentials === 'string' && !credentials.includes('=')
+    const device = isId ? undefined : fieldsOf(credentials)
+    if (device !== undefined) {
       if (device.kind !== 'device') throw new UsageError('IoT Hub: the connection string is no device’s')
       if (device.hostName.toLowerCase() !== this.#hub.host.toLowerCase())
         throw new UsageError(`IoT Hub: device '${device.deviceId}' is of hub '${device.hostName}'`)
@@ -159,12 +174,12 @@ export class DevicePool implements AsyncDisposable {
         throw new UsageError(`IoT Hub: device '${deviceId}' has a certificate, and cannot share a connection`)
       return { hostName, deviceId, moduleId, keyName: device.keyName, sas: own }
     }
-    const device: PoolDevice = isText ? { deviceId: credentials } : credentials
-    if (typeof device?.deviceId !== 'string' || device.deviceId === '')
+    const parts = isId ? { deviceId: credentials } : (credentials as PoolDevice)
+    if (typeof parts?.deviceId !== 'string' || parts.deviceId === '')
       throw new UsageError('IoT Hub: a device of a pool needs a deviceId')
-    if (device.sas) return { ...device, hostName }
-    if (!sas) throw new UsageError(`IoT Hub: neither device '${device.deviceId}' nor the pool has a key`)
-    return { ...device, hostName, sas, keyName }
+    if (parts.sas) return { ...parts, hostName }
+    if (!sas) throw new UsageError(`IoT Hub: neither device '${parts.deviceId}' nor the pool has a key`)
+    return { ...parts, hostName, sas, keyName }
   }
 
   /** Lets the process live as long as the connection does (the default), or not. */
@@ -193,9 +208,7 @@ const LINKS_PER_SESSION = 1_000
 const MOST_LINKS = 100_000
 const CONCURRENCY = 32
 
-function parseCredentials(text: string): PoolCredentials {
-  if (!text.includes('=')) return { hostName: text }
-  const fields = parseConnectionString(text)
+function poolOf(fields: ConnectionString): PoolCredentials {
   if (fields.kind !== 'service')
     throw new UsageError('IoT Hub: a pool has the connection string of a policy, or a host')
   const { hostName, port, keyName, sharedAccessKey: key, sharedAccessSignature: token } = fields

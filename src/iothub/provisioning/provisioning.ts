@@ -12,7 +12,7 @@ import { SaslError, UsageError } from '../../errors.ts'
 import { checkNames, type Names } from '../check-names.ts'
 import { hubWebSocket, type IotHubOptions, REACH } from '../connection/hub-options.ts'
 import { type HostAndPort, splitHost } from '../credentials/login.ts'
-import { createSasToken, deriveDeviceKey } from '../credentials/sas.ts'
+import { createSasToken, deriveDeviceKey, isSharedAccessKey } from '../credentials/sas.ts'
 import { withCertificate, type X509Credential } from '../credentials/x509.ts'
 import type { DeviceCredentials } from '../device-client.ts'
 import { ProvisioningLink } from './provisioning-link.ts'
@@ -78,7 +78,7 @@ export interface ProvisionedDevice {
  * Cancellation drops the connection; the service may assign the device all the same.
  */
 export async function provision(options: ProvisionOptions): Promise<ProvisionedDevice> {
-  const { registrationId, payload, force = false, timeoutMs = 120_000, trace } = options
+  const { idScope, registrationId, payload, force = false, timeoutMs = 120_000, trace } = options
   const { place, address, key } = await checked(options)
   const late = AbortSignal.timeout(Math.min(Math.ceil(timeoutMs), LONGEST_MS))
   const signal = options.signal ? AbortSignal.any([options.signal, late]) : late
@@ -95,7 +95,10 @@ export async function provision(options: ProvisionOptions): Promise<ProvisionedD
     trace,
   }).catch(error => {
     if (!(error instanceof SaslError)) throw error
-    throw new SaslError(`registration '${registrationId}': ${error.message}`, error.outcome, error)
+    // The service gives one answer to all three.
+    const causes = error.outcome === 'auth' ? '; the id scope, the registration id or the key is wrong' : ''
+    const who = `registration '${registrationId}' in id scope '${idScope}'`
+    throw new SaslError(`${who}: ${error.message}${causes}`, error.outcome, error)
   })
   try {
     const link = await ProvisioningLink.attach(connection, address, { signal })
@@ -143,6 +146,9 @@ async function checked(options: ProvisionOptions): Promise<Checked> {
     throw new UsageError('provisioning: timeoutMs must be greater than 0')
   if ([key, groupKey, x509].filter(proof => proof !== undefined).length !== 1)
     throw new UsageError('provisioning: one of `key`, `groupKey` and `x509` is the proof')
+  for (const [name, text] of Object.entries({ key, groupKey }))
+    if (text !== undefined && !isSharedAccessKey(text))
+      throw new UsageError(`registration '${registrationId}': \`${name}\` is not base64, as when it has been cut off`)
   return {
     place: splitHost(host),
     address: `${idScope}/registrations/${registrationId}`,
