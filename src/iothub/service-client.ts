@@ -28,9 +28,10 @@ import {
 } from './credentials/login.ts'
 import { type FileNotification, readFileNotification } from './file-notifications.ts'
 import { type CloudMessage, cloudMessage, type FeedbackRecord, readFeedback } from './message-mapping.ts'
-import { EventHub, type TelemetryOptions } from './telemetry/event-hub.ts'
+import { EventHub } from './telemetry/event-hub.ts'
 import type { TelemetryEvent } from './telemetry/event-mapping.ts'
 import type { EventHubInfo, PartitionInfo } from './telemetry/management.ts'
+import type { TelemetryOptions } from './telemetry/telemetry-options.ts'
 
 /** Who a back end is and how it proves it; what a connection string says, taken apart. */
 export interface ServiceCredentials {
@@ -162,14 +163,15 @@ export class ServiceClient implements AsyncDisposable {
 
   /**
    * Telemetry of all devices, from the event hub that the hub redirects to: another host, with a connection and a token
-   * of its own, opened when first used. Reading takes nothing away; store the `position` of an event to read on behind
-   * it another time.
+   * of its own, opened when first used. Reading takes nothing away; store the last `position` of each partition, and give
+   * the list back as `from`, to read on behind them another time.
    *
    * The loop ends when this client is closed. Leaving it closes its links. An event that cannot be read is passed over.
    * When the connection or a link is lost, reading goes on behind the last event that was handed out, with the place of
    * the event hub and the token asked for anew.
    *
-   * @throws {UsageError} an option is out of range; the credential is a token for the hub alone, or `transport` is not a
+   * @throws {UsageError} an option is out of range; a place in `from` is not of the partition that is read, or of none; the
+   *   credential is a token for the hub alone, or `transport` is not a
    *   function of the host
    * @throws {RemoteError} one of the hosts refused: `amqp:unauthorized-access`; `amqp:not-found` for a consumer group,
    *   `com.microsoft:argument-out-of-range` for a partition, `com.microsoft:argument-error` for a place that does not
