@@ -100,7 +100,7 @@ export async function provision(options: ProvisionOptions): Promise<ProvisionedD
   try {
     const link = await ProvisioningLink.attach(connection, address, { signal })
     const state = await link.register({ registrationId, payload }, force, { signal })
-    return deviceOf(options, key, state)
+    return deviceOf(options, key, state, place)
   } finally {
     connection.close().catch(() => {})
   }
@@ -155,8 +155,14 @@ function tokenFor(address: string, key: string): Promise<string> {
   return createSasToken({ resourceUri: address, key, keyName: KEY_NAME, expiresAt })
 }
 
-function deviceOf(options: ProvisionOptions, key: string | undefined, state: RegistrationState): ProvisionedDevice {
-  const { assignedHub: hub, deviceId } = state
+function deviceOf(
+  options: ProvisionOptions,
+  key: string | undefined,
+  state: RegistrationState,
+  place: HostAndPort,
+): ProvisionedDevice {
+  const { deviceId } = state
+  const hub = options.webSocket ? webSocketHub(state.assignedHub, place) : state.assignedHub
   return {
     hub,
     deviceId,
@@ -167,6 +173,14 @@ function deviceOf(options: ProvisionOptions, key: string | undefined, state: Reg
     updatedAt: dateOf(state['lastUpdatedDateTimeUtc']),
     payload: state['payload'],
   }
+}
+
+/** As with a redirect: the port that is named is for AMQP, and a hub on the service's own host is where that was reached. */
+function webSocketHub(hub: string, { host, port }: HostAndPort): string {
+  const assigned = splitHost(hub)
+  if (assigned.port === undefined || assigned.host.toLowerCase() !== host.toLowerCase()) return hub
+  const name = hub.slice(0, hub.lastIndexOf(':'))
+  return port === undefined ? name : `${name}:${port}`
 }
 
 function dateOf(value: unknown): Date | undefined {

@@ -256,7 +256,7 @@ export class EventHub {
         ...this.#login,
         who: `${who}, event hub '${name}'`,
         host,
-        port: this.#options.webSocket ? undefined : port,
+        port: this.#options.webSocket ? webSocketPort(this.#login, host) : port,
         resource: `sb://${host}/${name}`,
         keyRule: 'eventhub',
       }
@@ -371,6 +371,10 @@ function placeOf(
     throw notRedirected(from, 'does not name a host')
   return { host, port, name }
 }
+
+/** The port that a hub names is for AMQP. One that serves WebSockets itself does so where it was reached; else at 443. */
+const webSocketPort = (hub: HubLogin, host: string): number | undefined =>
+  host.toLowerCase() === hub.host.toLowerCase() ? hub.port : undefined
 
 function notRedirected(address: string, problem: string, cause?: unknown): ProtocolError {
   return new ProtocolError(
