@@ -7,13 +7,14 @@
 
 import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
-import { AmqpCondition, ClosedError, DecodeError, UsageError } from '../errors.ts'
+import { ClosedError, DecodeError, UsageError } from '../errors.ts'
 import { deviceAddresses } from './addresses.ts'
 import { checkNames } from './check-names.ts'
 import { HubConnection } from './connection/hub-connection.ts'
 import { HUB, type IotHubOptions } from './connection/hub-options.ts'
 import type { LinkPair } from './connection/link-pair.ts'
 import type { Outbox } from './connection/outbox.ts'
+import { rejectUnreadable, settled } from './connection/settling.ts'
 import { SharedLink } from './connection/shared-link.ts'
 import { parseConnectionString } from './credentials/connection-string.ts'
 import {
@@ -61,7 +62,11 @@ export interface DeviceOptions extends IotHubOptions {
   readonly modelId?: string | undefined
 }
 
-/** A message from the cloud, to be settled once by one of the three. Until then the hub keeps it locked, for a minute. */
+/**
+ * A message from the cloud, to be settled once by one of the three. Until then the hub keeps it locked, for a minute. Where
+ * one of them rejects since the link was lost, and `isRetryable` is true of that, the client goes on, and the message
+ * comes again.
+ */
 export interface CloudToDeviceMessage extends CommandContent {
   /** Done: the hub removes it. @throws {ClosedError} the link ended first; the hub will deliver it again */
   complete(): Promise<void>
@@ -264,8 +269,8 @@ export class DeviceClient implements AsyncDisposable {
   ): AsyncGenerator<CloudToDeviceMessage, undefined, undefined> {
     for await (const delivery of this.#hub.deliveries(link, options)) {
       const content = readable(delivery)
-      if (content === undefined) await delivery.reject({ condition: AmqpCondition.decodeError })
-      else yield settleable(delivery, content)
+      if (content === undefined) await rejectUnreadable(delivery)
+      else yield settleable(this.#hub, delivery, content)
     }
   }
 }
@@ -340,11 +345,11 @@ function readable(delivery: Delivery): CommandContent | undefined {
   }
 }
 
-function settleable(delivery: Delivery, content: CommandContent): CloudToDeviceMessage {
+function settleable(hub: HubConnection, delivery: Delivery, content: CommandContent): CloudToDeviceMessage {
   return {
     ...content,
-    complete: () => delivery.accept(),
-    abandon: () => delivery.release(),
-    reject: () => delivery.reject(),
+    complete: () => settled(hub, delivery.accept()),
+    abandon: () => settled(hub, delivery.release()),
+    reject: () => settled(hub, delivery.reject()),
   }
 }

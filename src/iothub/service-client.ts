@@ -8,13 +8,14 @@
 
 import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
-import { AmqpCondition, UsageError } from '../errors.ts'
+import { UsageError } from '../errors.ts'
 import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
 import { checkNames } from './check-names.ts'
 import { HubConnection } from './connection/hub-connection.ts'
 import { HUB, type IotHubOptions } from './connection/hub-options.ts'
 import type { Outbox } from './connection/outbox.ts'
+import { rejectUnreadable, settled } from './connection/settling.ts'
 import type { SharedLink } from './connection/shared-link.ts'
 import { parseConnectionString } from './credentials/connection-string.ts'
 import {
@@ -137,7 +138,7 @@ export class ServiceClient implements AsyncDisposable {
   async *feedback(options: Abortable = {}): AsyncGenerator<FeedbackBatch, undefined, undefined> {
     for await (const delivery of this.#hub.deliveries(this.#feedback, options)) {
       const records = await readOrReject(delivery, readFeedback)
-      yield { records, complete: () => delivery.accept(), abandon: () => delivery.release() }
+      yield { records, ...decisions(this.#hub, delivery) }
     }
   }
 
@@ -157,7 +158,7 @@ export class ServiceClient implements AsyncDisposable {
   async *fileNotifications(options: Abortable = {}): AsyncGenerator<FileNotification, undefined, undefined> {
     for await (const delivery of this.#hub.deliveries(this.#fileNotifications, options)) {
       const record = await readOrReject(delivery, readFileNotification)
-      yield { ...record, complete: () => delivery.accept(), abandon: () => delivery.release() }
+      yield { ...record, ...decisions(this.#hub, delivery) }
     }
   }
 
@@ -247,12 +248,19 @@ function loginOf({ host, port }: HostAndPort, keyName: string, credential: HubLo
   return { who, host, port, resource: host, user: `${keyName}@sas.root.${hub}`, keyName, credential }
 }
 
+function decisions(hub: HubConnection, delivery: Delivery): Pick<FeedbackBatch, 'complete' | 'abandon'> {
+  return {
+    complete: () => settled(hub, delivery.accept()),
+    abandon: () => settled(hub, delivery.release()),
+  }
+}
+
 /** What nobody can read would come again and again. */
 async function readOrReject<T>(delivery: Delivery, read: (message: Message) => T): Promise<T> {
   try {
     return read(delivery.message)
   } catch (error) {
-    await delivery.reject({ condition: AmqpCondition.decodeError })
+    await rejectUnreadable(delivery)
     throw error
   }
 }

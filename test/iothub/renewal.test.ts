@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import type { TracedFrame } from '../../src/client/options.ts'
 import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { ClosedError, RemoteError, SaslError, UsageError } from '../../src/errors.ts'
+import { isRetryable } from '../../src/iothub/connection/conditions.ts'
 import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { until } from '../waiting.ts'
@@ -104,6 +105,42 @@ describe('by CBS', () => {
     expect(await status).toBe('success')
     expect(source.asked).toBeLessThanOrEqual(3)
     expect(way.dialled).toHaveLength(1)
+  })
+
+  it('a message that cannot be settled, since its link went, comes again: that is worth another try', async () => {
+    const hub = await strict()
+    const { source, device } = await sourced(hub)
+    const loop = device.messages()
+    const status = hub.sendToDevice('d1', { body: 'x' })
+    const first = (await loop.next()).value
+    const next = loop.next()
+    hub.fault({ on: 'expiry' })
+    await until(() => source.asked === 2)
+    const error = await first?.complete().catch(reason => reason)
+    expect(error).toBeInstanceOf(ClosedError)
+    expect(isRetryable(error)).toBe(true)
+    await (await next).value?.complete()
+    expect(await status).toBe('success')
+  })
+
+  it('feedback that cannot be settled, since its link is not there any more, is worth another try', async () => {
+    const hub = await strict()
+    const { device } = await sourced(hub)
+    let asked = 0
+    const trace = ({ direction, body }: TracedFrame): void => {
+      const { source } = (body ?? {}) as { source?: { address?: string } }
+      if (direction === 'out' && source?.address?.endsWith('feedback')) asked++
+    }
+    const { service } = await world.service(hub, { trace })
+    await service.sendToDevice('d1', { body: 'x', messageId: 'm', ack: 'full' })
+    await (await device.messages().next()).value?.complete()
+    const batch = (await service.feedback().next()).value
+    const next = service.feedback().next()
+    hub.fault({ on: 'link', match: 'feedback', error: { condition: 'amqp:not-found' } })
+    await until(() => asked === 2)
+    for (const decide of ['complete', 'abandon'] as const)
+      expect(isRetryable(await batch?.[decide]().catch(reason => reason))).toBe(true)
+    await (await next).value?.complete()
   })
 
   it('that is refused when it is renewed ends the client, with the reason', async () => {
