@@ -2,13 +2,14 @@
 
 import { afterEach, describe, expect, it } from 'vitest'
 import type { TracedFrame } from '../../src/client/options.ts'
+import type { ConnectionState } from '../../src/client/recovery/back-off.ts'
 import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { ClosedError, RemoteError, SaslError, UsageError } from '../../src/errors.ts'
 import { isRetryable } from '../../src/iothub/connection/conditions.ts'
 import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { until } from '../waiting.ts'
-import { keyOf, telemetryOf, Way, World } from './world.ts'
+import { keyOf, QUICK, telemetryOf, Way, World } from './world.ts'
 
 const world = new World()
 afterEach(() => world.close())
@@ -250,6 +251,20 @@ describe('by PLAIN', () => {
     expect(await status).toBe('success')
     await device.close()
     await completing
+  })
+
+  it('that is renewed is no loss: however often, it is not given up, and the log says what it is', async () => {
+    const hub = await strict()
+    const way = new Way(hub)
+    const told: [number, string | undefined][] = []
+    const onStateChange = ({ state, attempt, error }: ConnectionState): unknown =>
+      state === 'waiting' && told.push([attempt, error?.message])
+    const reconnect = { ...QUICK, stableMs: 60_000, attempts: 1, onStateChange }
+    const options = { transport: way.dial, auth: 'plain', tokens: SHORT, reconnect } as const
+    world.kept(await DeviceClient.connect(hub.connectionString({ deviceId: 'd1' }), options))
+    await until(() => told.length >= 3)
+    const why = expect.stringMatching(/: made anew from this end, to log in by a new token before the old one expires$/)
+    expect(told).toEqual(told.map(() => [1, why]))
   })
 
   it('another connection is made when calls and questions have been answered', async () => {
