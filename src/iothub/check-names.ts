@@ -14,5 +14,7 @@ export type Names<T> = Readonly<Record<keyof T, 0>>
 export function checkNames(kind: string, given: object, known: Readonly<Record<string, 0>>): void {
   for (const name of Object.keys(given))
     if (!Object.hasOwn(known, name) && (given as Readonly<Record<string, unknown>>)[name] !== undefined)
-      throw new UsageError(`IoT Hub: there is no ${kind} named ${JSON.stringify(name)}`)
+      throw new UsageError(
+        `IoT Hub: there is no ${kind} named ${JSON.stringify(name)}; there are ${Object.keys(known).join(', ')}`,
+      )
 }

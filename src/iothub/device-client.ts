@@ -147,7 +147,8 @@ export class DeviceClient implements AsyncDisposable {
    * @returns when the hub has taken it
    * @throws {DeliveryError} the hub did not take it; `condition` says why, e.g. `amqp:link:message-size-exceeded`
    * @throws {QueueFullError} there is no connection, and as many messages wait for one as may: `maxQueued`
-   * @throws {UsageError} a property is not what the mapping allows, or too many messages wait already
+   * @throws {UsageError} a property is not what the mapping allows, there is an `outputName` and this is no module, or too
+   *   many messages wait already
    * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
    * @throws {RemoteError} the hub refused the link
    * @throws {ClosedError} link or connection were lost with the message on its way, and whether the hub has it is unknown;
@@ -157,6 +158,7 @@ export class DeviceClient implements AsyncDisposable {
    */
   async sendTelemetry(telemetry: Telemetry, options: Abortable = {}): Promise<void> {
     const message = telemetryMessage(telemetry)
+    this.#checkOutput(telemetry)
     await this.#telemetry.send(message, { signal: options.signal })
   }
 
@@ -170,6 +172,7 @@ export class DeviceClient implements AsyncDisposable {
    */
   async sendTelemetryBatch(batch: readonly Telemetry[], options: Abortable = {}): Promise<void> {
     const message = telemetryBatch(batch)
+    for (const telemetry of batch) this.#checkOutput(telemetry)
     await this.#telemetry.send(message, { messageFormat: BATCH_FORMAT, signal: options.signal })
   }
 
@@ -261,6 +264,11 @@ export class DeviceClient implements AsyncDisposable {
   /** {@link close} */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  #checkOutput({ outputName }: Telemetry): void {
+    if (outputName !== undefined && this.#inputs === undefined)
+      throw new UsageError('message: only modules have outputs, and this is a device: leave out outputName')
   }
 
   async *#read(
