@@ -69,13 +69,14 @@ export {
   ServiceClient,
   type ServiceCredentials,
 } from './iothub/service-client.ts'
-export type { TelemetryOptions } from './iothub/telemetry/event-hub.ts'
 export type {
   TelemetryAuthentication,
   TelemetryEvent,
+  TelemetryPlace,
   TelemetryPosition,
   TelemetryStart,
 } from './iothub/telemetry/event-mapping.ts'
 export type { EventHubInfo, PartitionInfo } from './iothub/telemetry/management.ts'
+export type { TelemetryOptions } from './iothub/telemetry/telemetry-options.ts'
 export type { JsonObject } from './iothub/twins/merge-patch.ts'
 export { type DesiredChange, Twin } from './iothub/twins/twin.ts'

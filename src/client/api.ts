@@ -105,8 +105,13 @@ export interface Connection extends AsyncDisposable, Emits<{ closed: Closure; se
   /** Lets the process live as long as this connection does (the default), or not. A WebSocket holds it either way. */
   ref(): void
   unref(): void
-  /** With `reconnect`: drops the line at once and makes another, as after a loss; without it that is the end. */
-  reconnect(): void
+  /**
+   * With `reconnect`: drops the line at once and makes another, as after a loss; without it that is the end. It is not
+   * counted: neither waits nor `attempts` grow by it, unless another line cannot be made.
+   *
+   * @param why  for the message of what fails with it, and of `onStateChange`
+   */
+  reconnect(why?: string): void
   /**
    * Closes: sends what is queued, waits for the outcomes of what was sent, at most `limits.settleMs`, then for the
    * peer's close, at most `limits.closeMs`. With an error nothing is waited for but the peer's close.

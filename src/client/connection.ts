@@ -6,7 +6,7 @@ import type { EngineEvent } from '../engine/events.ts'
 import type { IncomingDelivery } from '../engine/incoming-delivery.ts'
 import type { OutgoingDelivery } from '../engine/outgoing-delivery.ts'
 import type { SessionEndpoint } from '../engine/session-endpoint.ts'
-import { AmqpCondition, type AmqpError, ClosedError, TransportError } from '../errors.ts'
+import { AmqpCondition, type AmqpError, ClosedError } from '../errors.ts'
 import type {
   Closure,
   Connection,
@@ -315,8 +315,8 @@ export class ClientConnection extends Emitter<ConnectionEvents> implements Conne
     this.line.destroy(error)
   }
 
-  reconnect(): void {
-    if (!this.#lines.isRemaking) this.line.destroy(new TransportError('dropped from this end, to be made again'))
+  reconnect(why?: string): void {
+    this.#lines.remake(why)
   }
 
   ref(): void {

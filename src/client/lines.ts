@@ -132,6 +132,14 @@ export class Lines implements RecoveryOwner {
     this.#recovery.lost(this, closure.error)
   }
 
+  /** Drops the line, for another to follow. See `Connection.reconnect`. */
+  remake(why = 'dropped from this end, to be made again'): void {
+    if (this.isRemaking) return
+    const error = new TransportError(why)
+    this.#recovery?.plan(error)
+    this.line.destroy(error)
+  }
+
   #lose(closure: Closure): void {
     this.isRemaking = true
     this.#up ??= quietly()

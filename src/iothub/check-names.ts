@@ -16,5 +16,7 @@ export function checkNames(kind: string, given: object, known: Readonly<Record<s
     throw new UsageError(`IoT Hub: each ${kind} is in an object, and this is ${given === null ? given : typeof given}`)
   for (const name of Object.keys(given))
     if (!Object.hasOwn(known, name) && (given as Readonly<Record<string, unknown>>)[name] !== undefined)
-      throw new UsageError(`IoT Hub: there is no ${kind} named ${JSON.stringify(name)}`)
+      throw new UsageError(
+        `IoT Hub: there is no ${kind} named ${JSON.stringify(name)}; there are ${Object.keys(known).join(', ')}`,
+      )
 }

@@ -7,13 +7,14 @@
 
 import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
-import { AmqpCondition, ClosedError, DecodeError, UsageError } from '../errors.ts'
+import { ClosedError, DecodeError, UsageError } from '../errors.ts'
 import { deviceAddresses } from './addresses.ts'
 import { checkNames, type Names } from './check-names.ts'
 import { HubConnection } from './connection/hub-connection.ts'
 import { HUB, type IotHubOptions } from './connection/hub-options.ts'
 import type { LinkPair } from './connection/link-pair.ts'
 import type { Outbox } from './connection/outbox.ts'
+import { rejectUnreadable, settled } from './connection/settling.ts'
 import { SharedLink } from './connection/shared-link.ts'
 import { type ConnectionString, type DeviceConnectionString, fieldsOf } from './credentials/connection-string.ts'
 import {
@@ -61,7 +62,11 @@ export interface DeviceOptions extends IotHubOptions {
   readonly modelId?: string | undefined
 }
 
-/** A message from the cloud, to be settled once by one of the three. Until then the hub keeps it locked, for a minute. */
+/**
+ * A message from the cloud, to be settled once by one of the three. Until then the hub keeps it locked, for a minute. Where
+ * one of them rejects since the link was lost, and `isRetryable` is true of that, the client goes on, and the message
+ * comes again.
+ */
 export interface CloudToDeviceMessage extends CommandContent {
   /** Done: the hub removes it. @throws {ClosedError} the link ended first; the hub will deliver it again */
   complete(): Promise<void>
@@ -147,7 +152,7 @@ export class DeviceClient implements AsyncDisposable {
    * @returns when the hub has taken it
    * @throws {DeliveryError} the hub did not take it; `condition` says why, e.g. `amqp:link:message-size-exceeded`
    * @throws {QueueFullError} as many messages wait as may: `maxQueued` for a connection, 2,048 at least for credit
-   * @throws {UsageError} a property is not what the mapping allows
+   * @throws {UsageError} a property is not what the mapping allows, or there is an `outputName` and this is no module
    * @throws {EncodeError} a value does not fit, e.g. a content type that is not ASCII
    * @throws {RemoteError} the hub refused the link
    * @throws {ClosedError} link or connection were lost with the message on its way, and whether the hub has it is unknown;
@@ -157,6 +162,7 @@ export class DeviceClient implements AsyncDisposable {
    */
   async sendTelemetry(telemetry: Telemetry, options: Abortable = {}): Promise<void> {
     const message = telemetryMessage(telemetry)
+    this.#checkOutput(telemetry)
     await this.#telemetry.send(message, { signal: options.signal })
   }
 
@@ -170,6 +176,7 @@ export class DeviceClient implements AsyncDisposable {
    */
   async sendTelemetryBatch(batch: readonly Telemetry[], options: Abortable = {}): Promise<void> {
     const message = telemetryBatch(batch)
+    for (const telemetry of batch) this.#checkOutput(telemetry)
     await this.#telemetry.send(message, { signal: options.signal }, BATCH_FORMAT)
   }
 
@@ -264,14 +271,19 @@ export class DeviceClient implements AsyncDisposable {
     await this.close()
   }
 
+  #checkOutput({ outputName }: Telemetry): void {
+    if (outputName !== undefined && this.#inputs === undefined)
+      throw new UsageError('message: only modules have outputs, and this is a device: leave out outputName')
+  }
+
   async *#read(
     link: SharedLink<Receiver>,
     options: Abortable,
   ): AsyncGenerator<CloudToDeviceMessage, undefined, undefined> {
     for await (const delivery of this.#hub.deliveries(link, options)) {
       const content = readable(delivery)
-      if (content === undefined) await delivery.reject({ condition: AmqpCondition.decodeError })
-      else yield settleable(delivery, content)
+      if (content === undefined) await rejectUnreadable(delivery)
+      else yield settleable(this.#hub, delivery, content)
     }
   }
 }
@@ -350,11 +362,11 @@ function readable(delivery: Delivery): CommandContent | undefined {
   }
 }
 
-function settleable(delivery: Delivery, content: CommandContent): CloudToDeviceMessage {
+function settleable(hub: HubConnection, delivery: Delivery, content: CommandContent): CloudToDeviceMessage {
   return {
     ...content,
-    complete: () => delivery.accept(),
-    abandon: () => delivery.release(),
-    reject: () => delivery.reject(),
+    complete: () => settled(hub, delivery.accept()),
+    abandon: () => settled(hub, delivery.release()),
+    reject: () => settled(hub, delivery.reject()),
   }
 }

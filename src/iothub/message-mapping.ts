@@ -36,7 +36,7 @@ export interface OutgoingMessage {
 
 /** A message from a device or module to its hub. */
 export interface Telemetry extends OutgoingMessage {
-  /** The output of a module that it leaves by. */
+  /** The output of a module that it leaves by. Devices have none. */
   readonly outputName?: string | undefined
   /** The component of the device's model that it is of. */
   readonly component?: string | undefined

@@ -7,7 +7,8 @@
 
 import type { Closure, Delivery, Sender } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
-import { AmqpCondition, AmqpError, DecodeError, EncodeError, UsageError } from '../errors.ts'
+import { assertAccepted } from '../client/outcome.ts'
+import { AmqpCondition, AmqpError, ClosedError, DecodeError, EncodeError, UsageError } from '../errors.ts'
 import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import { int, Uuid } from '../types/values.ts'
 import type { HubConnection } from './connection/hub-connection.ts'
@@ -34,8 +35,9 @@ export interface MethodResponse {
 }
 
 /**
- * Answers calls. Where it throws, or its answer is none, the caller gets status 500 without a payload, and the process
- * a warning (`process.emitWarning`), which names the method and has the error as its cause.
+ * Answers calls. Where it throws, its answer is none, or is too large, the caller gets status 500 without a payload, and
+ * the process a warning (`process.emitWarning`), which names the method and has the error as its cause. Such a warning
+ * says as well that the hub has not taken an answer; its caller waits in vain.
  */
 export type MethodHandler = (request: MethodRequest) => MethodResponse | Promise<MethodResponse>
 
@@ -145,7 +147,7 @@ export class MethodHandlers {
         throw new UsageError('it must return { status, payload }, status an int')
       return response
     } catch (error) {
-      warn(request.name, error)
+      warn(`the handler of method '${request.name}' failed`, error)
       return { status: 500 }
     }
   }
@@ -214,21 +216,31 @@ async function answer(
   })
   let init: MessageInit
   try {
-    init = message(response.status, jsonBytes(response.payload, "a method's payload"))
+    const payload = jsonBytes(response.payload, "a method's payload")
+    if (payload.length > MAX_PAYLOAD)
+      throw new UsageError(`its payload has ${payload.length} bytes, more than the ${MAX_PAYLOAD} that a hub takes`)
+    init = message(response.status, payload)
   } catch (error) {
-    warn(method, error)
+    warn(`the handler of method '${method}' failed`, error)
     init = message(500, jsonBytes(null, 'null'))
   }
-  // An answer that comes to nothing is the hub's affair: its caller has gone, or waits in vain.
-  await sender.send(init).catch(() => {})
+  try {
+    assertAccepted(await sender.send(init))
+  } catch (error) {
+    // With the link the calls are gone that were made on it.
+    if (!(error instanceof ClosedError)) warn(`the hub has not taken the answer of method '${method}'`, error)
+  }
 }
+
+/** Of an answer, in bytes of JSON: what a hub takes. */
+const MAX_PAYLOAD = 131_072
 
 function isInt(value: unknown): value is number {
   return Number.isInteger(value) && Math.abs((value as number) + 0.5) < 2 ** 31
 }
 
-function warn(method: string | undefined, cause: unknown): void {
-  globalThis.process?.emitWarning(new Error(`the handler of method '${method}' failed: ${textOf(cause)}`, { cause }))
+function warn(what: string, cause: unknown): void {
+  globalThis.process?.emitWarning(new Error(`${what}: ${textOf(cause)}`, { cause }))
 }
 
 /** Not everything that is thrown has a text. */

@@ -8,13 +8,14 @@
 
 import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
-import { AmqpCondition, UsageError } from '../errors.ts'
+import { UsageError } from '../errors.ts'
 import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
 import { checkNames, type Names } from './check-names.ts'
 import { HubConnection } from './connection/hub-connection.ts'
 import { HUB, type IotHubOptions } from './connection/hub-options.ts'
 import type { Outbox } from './connection/outbox.ts'
+import { rejectUnreadable, settled } from './connection/settling.ts'
 import type { SharedLink } from './connection/shared-link.ts'
 import { type ConnectionString, fieldsOf, type ServiceConnectionString } from './credentials/connection-string.ts'
 import {
@@ -28,9 +29,10 @@ import {
 } from './credentials/login.ts'
 import { type FileNotification, readFileNotification } from './file-notifications.ts'
 import { type CloudMessage, cloudMessage, type FeedbackRecord, readFeedback } from './message-mapping.ts'
-import { EventHub, type TelemetryOptions } from './telemetry/event-hub.ts'
+import { EventHub } from './telemetry/event-hub.ts'
 import type { TelemetryEvent } from './telemetry/event-mapping.ts'
 import type { EventHubInfo, PartitionInfo } from './telemetry/management.ts'
+import type { TelemetryOptions } from './telemetry/telemetry-options.ts'
 
 /** Who a back end is and how it proves it; what a connection string says, taken apart. */
 export interface ServiceCredentials {
@@ -141,7 +143,7 @@ export class ServiceClient implements AsyncDisposable {
   async *feedback(options: Abortable = {}): AsyncGenerator<FeedbackBatch, undefined, undefined> {
     for await (const delivery of this.#hub.deliveries(this.#feedback, options)) {
       const records = await readOrReject(delivery, readFeedback)
-      yield { records, complete: () => delivery.accept(), abandon: () => delivery.release() }
+      yield { records, ...decisions(this.#hub, delivery) }
     }
   }
 
@@ -161,20 +163,21 @@ export class ServiceClient implements AsyncDisposable {
   async *fileNotifications(options: Abortable = {}): AsyncGenerator<FileNotification, undefined, undefined> {
     for await (const delivery of this.#hub.deliveries(this.#fileNotifications, options)) {
       const record = await readOrReject(delivery, readFileNotification)
-      yield { ...record, complete: () => delivery.accept(), abandon: () => delivery.release() }
+      yield { ...record, ...decisions(this.#hub, delivery) }
     }
   }
 
   /**
    * Telemetry of all devices, from the event hub that the hub redirects to: another host, with a connection and a token
-   * of its own, opened when first used. Reading takes nothing away; store the `position` of an event to read on behind
-   * it another time.
+   * of its own, opened when first used. Reading takes nothing away; store the last `position` of each partition, and give
+   * the list back as `from`, to read on behind them another time.
    *
    * The loop ends when this client is closed. Leaving it closes its links. An event that cannot be read is passed over.
    * When the connection or a link is lost, reading goes on behind the last event that was handed out, with the place of
    * the event hub and the token asked for anew.
    *
-   * @throws {UsageError} an option is out of range; the credential is a token for the hub alone, or `transport` is not a
+   * @throws {UsageError} an option is out of range; a place in `from` is not of the partition that is read, or of none; the
+   *   credential is a token for the hub alone, or `transport` is not a
    *   function of the host
    * @throws {RemoteError} one of the hosts refused: `amqp:unauthorized-access`; `amqp:not-found` for a consumer group,
    *   `com.microsoft:argument-out-of-range` for a partition, `com.microsoft:argument-error` for a place that does not
@@ -252,12 +255,19 @@ function loginOf({ host, port }: HostAndPort, keyName: string, credential: HubLo
   return { who, host, port, resource: host, user: `${keyName}@sas.root.${hub}`, keyName, credential }
 }
 
+function decisions(hub: HubConnection, delivery: Delivery): Pick<FeedbackBatch, 'complete' | 'abandon'> {
+  return {
+    complete: () => settled(hub, delivery.accept()),
+    abandon: () => settled(hub, delivery.release()),
+  }
+}
+
 /** What nobody can read would come again and again. */
 async function readOrReject<T>(delivery: Delivery, read: (message: Message) => T): Promise<T> {
   try {
     return read(delivery.message)
   } catch (error) {
-    await delivery.reject({ condition: AmqpCondition.decodeError })
+    await rejectUnreadable(delivery)
     throw error
   }
 }

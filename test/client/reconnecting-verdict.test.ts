@@ -2,6 +2,7 @@
 
 import { afterEach, describe, expect, test } from 'vitest'
 import { type AmqpError, RemoteError, TransportError, UsageError } from '../../src/errors.ts'
+import { until } from '../waiting.ts'
 import { type Reconnecting, type Reconnection, reconnecting } from './reconnecting.ts'
 
 const opened: AsyncDisposable[] = []
@@ -79,6 +80,41 @@ describe('reconnect()', () => {
     expect(far).toHaveLength(2)
     await received?.accept()
     expect(await waits).toEqual({ outcome: 'accepted' })
+  })
+
+  test('is not counted as a loss, and says why', async () => {
+    const { near, states } = await world({ reconnect: { attempts: 2 } })
+    for (let times = 1; times <= 5; times++) {
+      near.reconnect('for a test')
+      await until(() => states.filter(({ state }) => state === 'restored').length === times)
+    }
+    const waits = states.filter(({ state }) => state === 'waiting')
+    expect(waits.map(({ attempt, error }) => [attempt, error?.message])).toEqual(
+      Array(5).fill([1, expect.stringMatching(/: for a test$/)]),
+    )
+  })
+
+  test('leaves losses as they are counted', async () => {
+    const { near, cut, states } = await world({ reconnect: { attempts: 2 } })
+    const again = async (drop: () => void): Promise<number | undefined> => {
+      const count = states.length
+      drop()
+      const since = (): typeof states => states.slice(count)
+      await until(() => since().some(({ state }) => state === 'restored' || state === 'closed'))
+      return since()[0]?.attempt
+    }
+    const change = (): void => near.reconnect()
+    expect([await again(cut), await again(change), await again(cut), await again(change)]).toEqual([1, 1, 2, 1])
+    cut()
+    expect(await near.closed).toMatchObject({ by: 'transport' })
+  })
+
+  test('counts from where another line cannot be made', async () => {
+    const { near, refuse, states } = await world({ reconnect: { attempts: 3 } })
+    refuse(true)
+    near.reconnect()
+    await near.closed
+    expect(states.filter(({ state }) => state === 'waiting').map(({ attempt }) => attempt)).toEqual([1, 2, 3])
   })
 
   test('is the end of one that is not made again', async () => {

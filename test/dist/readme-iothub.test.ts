@@ -114,12 +114,19 @@ test('device, service and caller do their work, and end on their own or by Ctrl-
 
   expect([await service.ended, service.said().split('\n').slice(-2)]).toEqual([0, ['feedback: success', '']])
   expect(service.said()).toMatch(/^telemetry: d1 \{"temperature":20\.\d+\} \{ partition: '\d', offset: '\d+' \}$/m)
+  const placesIn = (text: string): string[] => text.match(/\{ partition: '\d', offset: '\d+' \}/g) ?? []
+  const stored = JSON.parse(readFileSync(join(folder, 'positions.json'), 'utf8')) as { offset: string }[]
+  expect(stored.map(({ offset }) => offset)).toEqual([
+    /offset: '(\d+)'/.exec(placesIn(service.said()).at(-1) ?? '')?.[1],
+  ])
   const reader = run('service.mjs', [], forService)
   await reader.until('telemetry: d1')
   reader.child.kill('SIGINT')
   device.child.kill('SIGINT')
   expect([await reader.ended, await device.ended]).toEqual([0, 0])
   expect(reader.said()).not.toContain('feedback')
+  // It has gone on behind what the first had read.
+  expect(placesIn(reader.said()).filter(place => placesIn(service.said()).includes(place))).toEqual([])
   const said = device.said().trim().split('\n')
   expect(said).toEqual(
     expect.arrayContaining(['command: light on', 'telemetry every 1000 ms', 'telemetry every 200 ms']),

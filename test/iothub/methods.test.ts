@@ -3,7 +3,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import type { Connection, IncomingLink, Receiver, Sender } from '../../src/client/api.ts'
+import type { Connection, Delivery, IncomingLink, Receiver, Sender } from '../../src/client/api.ts'
 import { saslServer } from '../../src/client/sasl.ts'
 import { listen } from '../../src/client/serving/listen.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
@@ -12,7 +12,7 @@ import { DeviceClient } from '../../src/iothub/device-client.ts'
 import type { Message, MessageInit } from '../../src/message/message.ts'
 import { Uuid } from '../../src/types/values.ts'
 import { ManualClock } from '../emulator/manual-clock.ts'
-import { pause } from '../waiting.ts'
+import { pause, until } from '../waiting.ts'
 
 const opened: AsyncDisposable[] = []
 
@@ -116,6 +116,7 @@ describe('a method', () => {
     ['answers without a status', () => ({ payload: 1 })],
     ['answers a status that is no int', () => ({ status: 1.5 })],
     ['answers a status that is too large', () => ({ status: 2 ** 31 })],
+    ['answers more than 128 KiB', () => ({ status: 200, payload: 'x'.repeat(131_071) })],
     ['answers what JSON cannot say', () => ({ status: 200, payload: 1n })],
   ])('that %s is 500, and a warning', async (_, handler) => {
     const warned = warnings()
@@ -123,6 +124,12 @@ describe('a method', () => {
     await device.onMethod('m', handler as never)
     expect(await hub.invokeMethod('device1', 'm')).toEqual({ status: 500, payload: null })
     expect(warned).toEqual([expect.stringContaining("method 'm'")])
+  })
+
+  it('may answer 128 KiB', async () => {
+    const { hub, device } = await setUp()
+    await device.onMethod('m', () => ({ status: 200, payload: 'x'.repeat(131_070) }))
+    expect(await hub.invokeMethod('device1', 'm')).toMatchObject({ status: 200 })
   })
 
   it('leaves nothing at the hub when it is answered', async () => {
@@ -272,7 +279,7 @@ describe('the hub', () => {
 
 describe('on the wire the client', () => {
   /** A hub that has the links of the device, and nothing else of a hub. */
-  async function scripted(): Promise<{
+  async function scripted(decide = (delivery: Delivery): Promise<void> => delivery.accept()): Promise<{
     device: DeviceClient
     links: IncomingLink[]
     calls(): Promise<Sender>
@@ -300,7 +307,7 @@ describe('on the wire the client', () => {
         received(receiver)
         for await (const delivery of receiver) {
           answers.push(delivery.message)
-          await delivery.accept()
+          await decide(delivery)
         }
       }
     }
@@ -355,6 +362,15 @@ describe('on the wire the client', () => {
     expect(answer?.properties?.correlationId).toEqual(Uuid.parse(id))
     expect(answer?.applicationProperties?.get('IoThub-status')).toBe(status)
     expect(new TextDecoder().decode(answer?.body as Uint8Array)).toBe(body)
+  })
+
+  it('warns of an answer that the hub does not take', async () => {
+    const warned = warnings()
+    const { device, calls } = await scripted(delivery => delivery.reject({ condition: 'amqp:internal-error' }))
+    await device.onMethod('m', () => ({ status: 200 }))
+    await (await calls()).send(call({}))
+    await until(() => warned.length === 1)
+    expect(warned).toEqual([expect.stringMatching(/not taken the answer of method 'm': .*amqp:internal-error/)])
   })
 
   it('rejects a call that nobody could answer', async () => {

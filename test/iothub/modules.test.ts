@@ -35,6 +35,14 @@ async function setUp(
   return { hub, module: await connect(who), device: await connect({ deviceId: 'device1' }) }
 }
 
+it('a device has no outputs', async () => {
+  const { device } = await setUp()
+  const telemetry = { body: 'x', outputName: 'out1' }
+  const refused = { code: 'ERR_AMQP_USAGE', message: expect.stringContaining('outputName') }
+  await expect(device.sendTelemetry(telemetry)).rejects.toMatchObject(refused)
+  await expect(device.sendTelemetryBatch([{ body: 'x' }, telemetry])).rejects.toMatchObject(refused)
+})
+
 describe.each(['cbs', 'plain'] as const)('a module, by %s', auth => {
   it('sends telemetry by an output', async () => {
     const { hub, module } = await setUp(auth)

@@ -1,6 +1,7 @@
 /** Provisioning: the client against the emulator's service, over memory and TLS, and against services that misbehave. */
 
 import { createHmac } from 'node:crypto'
+import { inspect } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import type { Connection, Delivery, IncomingLink, Sender } from '../../src/client/api.ts'
@@ -79,6 +80,9 @@ describe('a device', () => {
     for (const proof of [{ groupKey }, { key: derived }]) {
       const assigned = await provision({ ...common, ...proof, transport: hub.transport() })
       expect(assigned.credentials).toEqual({ hostName: 'localhost', deviceId: 'dev-1', sas: { key: derived } })
+      expect(inspect(assigned, { depth: 9 })).not.toContain(derived)
+      expect(inspect({ ...assigned.credentials })).toContain("sas: { key: '(secret)' }")
+      expect(JSON.parse(JSON.stringify(assigned.credentials))).toEqual(assigned.credentials)
       const device = kept(await DeviceClient.connect(assigned.credentials, { transport: hub.transport() }))
       await device.sendTelemetry({ body: 'x' })
     }
@@ -96,6 +100,8 @@ describe('a device', () => {
     const trace: ProvisionOptions['trace'] = frame => frame.layer !== 'amqp' && headers.push(frame.body)
     const assigned = await provision({ host, idScope, registrationId: 'dev-1', x509, tls, trace })
     expect(JSON.stringify(headers)).not.toMatch(/sasl/i)
+    expect(assigned.credentials.x509).toEqual({ cert: x509.cert, key: x509.key })
+    expect(inspect(assigned, { depth: 9 })).not.toContain('PRIVATE KEY')
     const device = kept(await DeviceClient.connect(assigned.credentials, { tls }))
     await device.sendTelemetry({ body: 'x' })
   })

@@ -2,12 +2,14 @@
 
 import { afterEach, describe, expect, it } from 'vitest'
 import type { TracedFrame } from '../../src/client/options.ts'
+import type { ConnectionState } from '../../src/client/recovery/back-off.ts'
 import type { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { ClosedError, RemoteError, SaslError, UsageError } from '../../src/errors.ts'
+import { isRetryable } from '../../src/iothub/connection/conditions.ts'
 import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { until } from '../waiting.ts'
-import { keyOf, telemetryOf, Way, World } from './world.ts'
+import { keyOf, QUICK, telemetryOf, Way, World } from './world.ts'
 
 const world = new World()
 afterEach(() => world.close())
@@ -104,6 +106,42 @@ describe('by CBS', () => {
     expect(await status).toBe('success')
     expect(source.asked).toBeLessThanOrEqual(3)
     expect(way.dialled).toHaveLength(1)
+  })
+
+  it('a message that cannot be settled, since its link went, comes again: that is worth another try', async () => {
+    const hub = await strict()
+    const { source, device } = await sourced(hub)
+    const loop = device.messages()
+    const status = hub.sendToDevice('d1', { body: 'x' })
+    const first = (await loop.next()).value
+    const next = loop.next()
+    hub.fault({ on: 'expiry' })
+    await until(() => source.asked === 2)
+    const error = await first?.complete().catch(reason => reason)
+    expect(error).toBeInstanceOf(ClosedError)
+    expect(isRetryable(error)).toBe(true)
+    await (await next).value?.complete()
+    expect(await status).toBe('success')
+  })
+
+  it('feedback that cannot be settled, since its link is not there any more, is worth another try', async () => {
+    const hub = await strict()
+    const { device } = await sourced(hub)
+    let asked = 0
+    const trace = ({ direction, body }: TracedFrame): void => {
+      const { source } = (body ?? {}) as { source?: { address?: string } }
+      if (direction === 'out' && source?.address?.endsWith('feedback')) asked++
+    }
+    const { service } = await world.service(hub, { trace })
+    await service.sendToDevice('d1', { body: 'x', messageId: 'm', ack: 'full' })
+    await (await device.messages().next()).value?.complete()
+    const batch = (await service.feedback().next()).value
+    const next = service.feedback().next()
+    hub.fault({ on: 'link', match: 'feedback', error: { condition: 'amqp:not-found' } })
+    await until(() => asked === 2)
+    for (const decide of ['complete', 'abandon'] as const)
+      expect(isRetryable(await batch?.[decide]().catch(reason => reason))).toBe(true)
+    await (await next).value?.complete()
   })
 
   it('that is refused when it is renewed ends the client, with the reason', async () => {
@@ -213,6 +251,20 @@ describe('by PLAIN', () => {
     expect(await status).toBe('success')
     await device.close()
     await completing
+  })
+
+  it('that is renewed is no loss: however often, it is not given up, and the log says what it is', async () => {
+    const hub = await strict()
+    const way = new Way(hub)
+    const told: [number, string | undefined][] = []
+    const onStateChange = ({ state, attempt, error }: ConnectionState): unknown =>
+      state === 'waiting' && told.push([attempt, error?.message])
+    const reconnect = { ...QUICK, stableMs: 60_000, attempts: 1, onStateChange }
+    const options = { transport: way.dial, auth: 'plain', tokens: SHORT, reconnect } as const
+    world.kept(await DeviceClient.connect(hub.connectionString({ deviceId: 'd1' }), options))
+    await until(() => told.length >= 3)
+    const why = expect.stringMatching(/: made anew from this end, to log in by a new token before the old one expires$/)
+    expect(told).toEqual(told.map(() => [1, why]))
   })
 
   it('another connection is made when calls and questions have been answered', async () => {

@@ -42,7 +42,6 @@ describe('system properties', () => {
     contentEncoding: 'utf-8',
     creationTime: new Date(0),
     expiry: new Date(1000),
-    outputName: 'o',
     component: 'thermostat1',
     schema: 's',
     interfaceId: 'urn:azureiot:Security:SecurityAgent:1',
@@ -63,7 +62,6 @@ describe('system properties', () => {
       new Map([
         ['p', 'v'],
         ['iothub-creation-time-utc', '1970-01-01T00:00:00.000Z'],
-        ['iothub-outputname', 'o'],
         ['iothub-message-schema', 's'],
       ]),
     )

@@ -8,8 +8,8 @@ import type { IotHubOptions } from '../../src/iothub/connection/hub-options.ts'
 import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
-import type { TelemetryOptions } from '../../src/iothub/telemetry/event-hub.ts'
 import type { TelemetryEvent, TelemetryPosition } from '../../src/iothub/telemetry/event-mapping.ts'
+import type { TelemetryOptions } from '../../src/iothub/telemetry/telemetry-options.ts'
 import { pause } from '../waiting.ts'
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)

@@ -9,6 +9,7 @@ import { TransportError } from '../../src/errors.ts'
 import { webSocketTransport } from '../../src/io/websocket.ts'
 import type { IotHubOptions } from '../../src/iothub/connection/hub-options.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
+import { provision } from '../../src/iothub/provisioning/provisioning.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 
 const cleanups: (() => unknown)[] = []
@@ -95,6 +96,33 @@ describe('over a WebSocket', () => {
     )
     expect(error).toBeInstanceOf(TransportError)
     expect(error.message).toContain('400')
+  })
+})
+
+describe('an emulator that serves AMQP and WebSockets, at two ports', () => {
+  it('gives a service its telemetry by the port that the service has', async () => {
+    const hub = await IotHubEmulator.start({ webSocket: { server: WebSocketServer } })
+    cleanups.push(() => hub.close())
+    expect(hub.webSocketPort).not.toBe(hub.port)
+    const options = { tls: { ca: hub.ca }, webSocket: { class: WebSocket }, reconnect: false } as const
+    const from = hub.connectionString({ service: true }, { webSocket: true })
+    const service = await ServiceClient.connect(from, options)
+    cleanups.push(() => service.close())
+    expect((await service.eventHub()).partitions).toHaveLength(4)
+  })
+
+  it('provisions a device to where it can be reached the same way', async () => {
+    const hub = await IotHubEmulator.start({ webSocket: { server: WebSocketServer } })
+    cleanups.push(() => hub.close())
+    const { key } = hub.provisioning.enrol('device1')
+    const { idScope } = hub.provisioning
+    const options = { tls: { ca: hub.ca }, webSocket: { class: WebSocket } } as const
+    const host = `localhost:${hub.webSocketPort}`
+    const assigned = await provision({ ...options, host, idScope, registrationId: 'device1', key })
+    expect(assigned.hub).toBe(host)
+    const device = await DeviceClient.connect(assigned.credentials, options)
+    cleanups.push(() => device.close())
+    await device.sendTelemetry({ body: 'x' })
   })
 })
 

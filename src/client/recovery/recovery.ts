@@ -54,6 +54,10 @@ export class Recovery {
   /** Attempts since the last connection that lived long enough. */
   #attempt = 0
   #openedAt = 0
+  /** What the line is dropped with, where another is wanted. */
+  #plan: AmqpError | undefined
+  /** The line is being changed as wanted: it has not failed. */
+  #isChanging = false
   /** Where the connection that was lost led to, as far as redirects know. */
   #last: Route
   #abort: AbortController | undefined
@@ -83,7 +87,8 @@ export class Recovery {
 
   /** The connection is open. */
   opened(): void {
-    this.#openedAt = performance.now()
+    // For how long it has been up a change does not matter.
+    if (!this.#isChanging) this.#openedAt = performance.now()
     if (this.isArmed) this.#tell({ state: 'connected', attempt: 0, error: undefined })
   }
 
@@ -107,9 +112,15 @@ export class Recovery {
     }
   }
 
+  /** The line is about to be dropped with this, since another is wanted: that is no loss to be counted. */
+  plan(error: AmqpError): void {
+    this.#plan = error
+  }
+
   /** The connection was lost: from now on it is tried again. */
   lost(owner: RecoveryOwner, error: AmqpError | undefined): void {
     if (performance.now() - this.#openedAt >= this.backOff.stableMs) this.#attempt = 0
+    this.#isChanging = this.#plan !== undefined && error?.cause === this.#plan
     const abort = new AbortController()
     this.#abort = abort
     void this.#run(owner, error, abort.signal)
@@ -163,6 +174,8 @@ export class Recovery {
   async #run(owner: RecoveryOwner, cause: AmqpError | undefined, signal: AbortSignal): Promise<void> {
     const lost = cause ?? new TransportError('the peer closed the connection')
     let error = lost
+    const before = this.#attempt
+    if (this.#isChanging) this.#attempt = 0
     for (;;) {
       if (this.#attempt >= this.backOff.attempts) return owner.giveUp(error)
       const attempt = ++this.#attempt
@@ -183,9 +196,12 @@ export class Recovery {
         try {
           await owner.reopen(await route.dial(signal, this.#refed), signal)
           this.#last = route
+          if (this.#isChanging) this.#attempt = before
           return
         } catch (failure) {
           if (signal.aborted) return
+          if (this.#isChanging) this.#attempt += before
+          this.#isChanging = false
           error = asAmqpError(failure)
           const left = routes.length
           redirect(route, error)

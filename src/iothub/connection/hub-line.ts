@@ -196,7 +196,7 @@ export class HubLine {
     try {
       const quiet = [this.#sending, this.#calls].map(busy => busy.quiet(this.clock, Math.min(QUIET_MS, patienceMs)))
       await Promise.all(quiet)
-      this.connection.reconnect()
+      this.connection.reconnect('made anew from this end, to log in by a new token before the old one expires')
     } finally {
       this.isHeld = false
       open()

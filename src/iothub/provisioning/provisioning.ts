@@ -11,6 +11,7 @@ import { sasl } from '../../client/sasl.ts'
 import { SaslError, UsageError } from '../../errors.ts'
 import { checkNames, type Names } from '../check-names.ts'
 import { hubWebSocket, type IotHubOptions, REACH } from '../connection/hub-options.ts'
+import { hiding } from '../credentials/hidden.ts'
 import { type HostAndPort, splitHost } from '../credentials/login.ts'
 import { createSasToken, deriveDeviceKey, isSharedAccessKey } from '../credentials/sas.ts'
 import { withCertificate, type X509Credential } from '../credentials/x509.ts'
@@ -46,7 +47,10 @@ export interface ProvisionedDevice {
   readonly hub: string
   readonly deviceId: string
   readonly registrationId: string
-  /** What `DeviceClient.connect` takes. The proof is in it. */
+  /**
+   * What `DeviceClient.connect` takes. The proof is in it, as `sas.key` or `x509.key`: it can be read, and is in its JSON,
+   * but `util.inspect` and `console.log` do not show it.
+   */
   readonly credentials: DeviceCredentials
   /** How it was assigned, e.g. `initialAssignment`. */
   readonly substatus: string | undefined
@@ -103,7 +107,7 @@ export async function provision(options: ProvisionOptions): Promise<ProvisionedD
   try {
     const link = await ProvisioningLink.attach(connection, address, { signal })
     const state = await link.register({ registrationId, payload }, force, { signal })
-    return deviceOf(options, key, state)
+    return deviceOf(options, key, state, place)
   } finally {
     connection.close().catch(() => {})
   }
@@ -161,18 +165,39 @@ function tokenFor(address: string, key: string): Promise<string> {
   return createSasToken({ resourceUri: address, key, keyName: KEY_NAME, expiresAt })
 }
 
-function deviceOf(options: ProvisionOptions, key: string | undefined, state: RegistrationState): ProvisionedDevice {
-  const { assignedHub: hub, deviceId } = state
+function deviceOf(
+  options: ProvisionOptions,
+  key: string | undefined,
+  state: RegistrationState,
+  place: HostAndPort,
+): ProvisionedDevice {
+  const { deviceId } = state
+  const hub = options.webSocket ? webSocketHub(state.assignedHub, place) : state.assignedHub
+  const proof = key === undefined ? { x509: certificateOf(options.x509) } : { sas: hiding({ key }, 'key') }
   return {
     hub,
     deviceId,
     registrationId: options.registrationId,
-    credentials: { hostName: hub, deviceId, ...(key === undefined ? { x509: options.x509 } : { sas: { key } }) },
+    credentials: { hostName: hub, deviceId, ...proof },
     substatus: textOf(state['substatus']),
     createdAt: dateOf(state['createdDateTimeUtc']),
     updatedAt: dateOf(state['lastUpdatedDateTimeUtc']),
     payload: state['payload'],
   }
+}
+
+function certificateOf(x509: X509Credential | undefined): X509Credential | undefined {
+  if (x509 === undefined) return undefined
+  const { cert, key, passphrase } = x509
+  return hiding({ cert, key, ...(passphrase !== undefined && { passphrase }) }, 'key', 'passphrase')
+}
+
+/** As with a redirect: the port that is named is for AMQP, and a hub on the service's own host is where that was reached. */
+function webSocketHub(hub: string, { host, port }: HostAndPort): string {
+  const assigned = splitHost(hub)
+  if (assigned.port === undefined || assigned.host.toLowerCase() !== host.toLowerCase()) return hub
+  const name = hub.slice(0, hub.lastIndexOf(':'))
+  return port === undefined ? name : `${name}:${port}`
 }
 
 function dateOf(value: unknown): Date | undefined {

@@ -23,7 +23,6 @@ import {
 } from '../../errors.ts'
 import { type AmqpValue, long } from '../../types/values.ts'
 import { eventHubPartition, parseAddress, serviceAddresses } from '../addresses.ts'
-import { checkNames, type Names } from '../check-names.ts'
 import { pause, untilAborted } from '../clock.ts'
 import { asFinal, isRetryable } from '../connection/conditions.ts'
 import { HubConnection } from '../connection/hub-connection.ts'
@@ -34,26 +33,7 @@ import type { HubLogin } from '../credentials/login.ts'
 import { readEvent, selectorFor, type TelemetryEvent, type TelemetryStart } from './event-mapping.ts'
 import { answerMap, checkAnswer, type EventHubInfo, type PartitionInfo, readInfo, readPartition } from './management.ts'
 import { merge } from './merge.ts'
-
-/** What of the telemetry to read, and how. */
-export interface TelemetryOptions extends Abortable {
-  /** One partition, e.g. `'0'`. Default: all of them, merged; the order is kept in each. */
-  readonly partition?: string | undefined
-  /** Default `$Default`. */
-  readonly consumerGroup?: string | undefined
-  /**
-   * Where to begin, e.g. the `position` of an event; a function is asked for each partition, and may give nothing.
-   * Default `'start'`.
-   */
-  readonly from?: TelemetryStart | ((partition: string) => TelemetryStart | undefined) | undefined
-  /**
-   * Read alone: whoever reads the partition in this consumer group with no level, or a level up to this one, loses it.
-   * 0 … 2^63 − 1. Default: none; up to five may read a partition so.
-   */
-  readonly ownerLevel?: number | bigint | undefined
-  /** Events of a partition that may be on their way or wait here, 1 … 2^31 − 1. Default 300. */
-  readonly credit?: number | undefined
-}
+import { checkOptions, type TelemetryOptions, TelemetryStarts } from './telemetry-options.ts'
 
 /** A connection to the event hub. */
 interface Connected {
@@ -101,14 +81,16 @@ export class EventHub {
   async *telemetry(options: TelemetryOptions = {}): AsyncGenerator<TelemetryEvent, undefined, undefined> {
     const { partition, signal } = options
     checkOptions(options)
+    const starts = new TelemetryStarts(options)
     if (partition !== undefined) {
-      yield* this.#read(partition, options, signal)
+      yield* this.#read(partition, starts, options, signal)
       return
     }
     const partitions = await this.#ids(options)
+    starts.checkPartitions(partitions)
     const stop = new AbortController()
     const either = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal])
-    const readers = partitions.map(id => this.#read(id, options, either))
+    const readers = partitions.map(id => this.#read(id, starts, options, either))
     yield* merge(readers, () => stop.abort())
   }
 
@@ -157,6 +139,7 @@ export class EventHub {
 
   async *#read(
     partition: string,
+    starts: TelemetryStarts,
     options: TelemetryOptions,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<TelemetryEvent, undefined, undefined> {
@@ -166,11 +149,7 @@ export class EventHub {
       let attachedAt = Number.POSITIVE_INFINITY
       let used: Connected | undefined
       try {
-        if (start === undefined) {
-          start = fromOf(partition, options)
-          // What a function gave is wrong before anything is asked for it.
-          selectorFor(start)
-        }
+        start ??= starts.of(partition)
         if (start === 'end' && this.#hub.mending) start = await this.#endOf(partition, signal)
         used = await this.#connected(serviceAddresses.telemetry(groupOf(options), partition), signal)
         receiver = await this.#attach(used, partition, start, options, signal)
@@ -277,7 +256,7 @@ export class EventHub {
         ...this.#login,
         who: `${who}, event hub '${name}'`,
         host,
-        port: this.#options.webSocket ? undefined : port,
+        port: this.#options.webSocket ? webSocketPort(this.#login, host) : port,
         resource: `sb://${host}/${name}`,
         keyRule: 'eventhub',
       }
@@ -354,9 +333,6 @@ export class EventHub {
 
 const groupOf = ({ consumerGroup = '$Default' }: TelemetryOptions): string => consumerGroup
 
-const fromOf = (partition: string, { from }: TelemetryOptions): TelemetryStart =>
-  (typeof from === 'function' ? from(partition) : from) ?? 'start'
-
 const MANAGEMENT = '$management'
 /** How long a hub may take to redirect a link that it has attached, in ms. */
 const REDIRECT_MS = 10_000
@@ -396,6 +372,10 @@ function placeOf(
   return { host, port, name }
 }
 
+/** The port that a hub names is for AMQP. One that serves WebSockets itself does so where it was reached; else at 443. */
+const webSocketPort = (hub: HubLogin, host: string): number | undefined =>
+  host.toLowerCase() === hub.host.toLowerCase() ? hub.port : undefined
+
 function notRedirected(address: string, problem: string, cause?: unknown): ProtocolError {
   return new ProtocolError(
     `the hub was to redirect '${address}' and ${problem}`,
@@ -404,26 +384,6 @@ function notRedirected(address: string, problem: string, cause?: unknown): Proto
     '2.8.18',
     cause,
   )
-}
-
-const OPTIONS: Names<TelemetryOptions> = {
-  signal: 0,
-  partition: 0,
-  consumerGroup: 0,
-  from: 0,
-  ownerLevel: 0,
-  credit: 0,
-}
-
-function checkOptions(options: TelemetryOptions): void {
-  checkNames('option of telemetry', options, OPTIONS)
-  const { ownerLevel, credit, from } = options
-  if (typeof from !== 'function' && from !== undefined) selectorFor(from)
-  const isLevel = typeof ownerLevel === 'bigint' || Number.isSafeInteger(ownerLevel)
-  if (ownerLevel !== undefined && !(isLevel && ownerLevel >= 0 && ownerLevel < 2n ** 63n))
-    throw new UsageError('telemetry: ownerLevel must be an integer, 0 … 2^63 − 1')
-  if (credit !== undefined && !(Number.isInteger(credit) && credit >= 1 && credit < 2 ** 31))
-    throw new UsageError('telemetry: credit must be 1 … 2^31 − 1')
 }
 
 /** An event that cannot be read would stop every reader at the same place. */

@@ -8,7 +8,10 @@ import type { Message } from '../../message/message.ts'
 import type { AmqpValue } from '../../types/values.ts'
 import { type CommandContent, readCommand } from '../message-mapping.ts'
 
-/** The place of an event. A plain value, which JSON keeps: store it, and give it back as `from` to read on behind it. */
+/**
+ * The place of an event. A plain value, which JSON keeps: store the last of each partition, and give them back as `from`
+ * to read on behind them.
+ */
 export interface TelemetryPosition {
   readonly partition: string
   readonly offset: string
@@ -56,11 +59,16 @@ export type TelemetryStart =
   /** With the oldest event kept, or with what comes from now on. */
   | 'start'
   | 'end'
-  /** Behind an event, or, inclusively, with it. */
-  | { readonly offset: string; readonly inclusive?: boolean | undefined }
-  | { readonly sequenceNumber: bigint | number; readonly inclusive?: boolean | undefined }
   /** With the first event that the hub took later. */
   | { readonly enqueuedAfter: Date }
+  | TelemetryPlace
+
+/** A place in one partition, and in no other: behind an event, or, inclusively, with it. */
+export type TelemetryPlace = {
+  /** Of which partition. Reading it in another is refused. */
+  readonly partition?: string | undefined
+  readonly inclusive?: boolean | undefined
+} & ({ readonly offset: string } | { readonly sequenceNumber: bigint | number })
 
 /**
  * The selector for a place.
@@ -134,7 +142,8 @@ const OFFSET = 'amqp.annotation.x-opt-offset'
 
 const wrongStart = (): UsageError =>
   new UsageError(
-    "telemetry: `from` is 'start', 'end', { offset }, { sequenceNumber }, { enqueuedAfter } or a function that gives one",
+    "telemetry: `from` is 'start', 'end', { offset }, { sequenceNumber }, { enqueuedAfter }, a function that gives one, or " +
+      'a list of positions, one per partition',
   )
 
 const textOf = (value: AmqpValue | undefined): string | undefined => (typeof value === 'string' ? value : undefined)
