@@ -106,6 +106,12 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     return this.#accept(accepted)
   }
 
+  /** What a handler of the application's has thrown: nobody may have missed it. */
+  #tell(error: Error): void {
+    if (this.hears('error')) this.emit('error', error)
+    else warn(error)
+  }
+
   async #accept(accepted: Transport): Promise<ClientConnection> {
     try {
       return await this.#serve(accepted)
@@ -126,7 +132,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     if (this.#suspended) keepTermini(connection, this.#suspended.of(connection))
     if (links)
       serveLinks(connection, this.#options, {
-        failed: error => (this.hears('error') ? this.emit('error', error) : warn(error)),
+        failed: error => this.#tell(error),
         isClosing: () => this.#closing !== undefined,
       })
     connection.closed.then(() => this.#connections.delete(connection))
@@ -148,7 +154,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       const transport = options.transport?.(accepted) ?? accepted
       // Made here, so that who only connects need not carry it.
       const coordinates = (owner: ClientConnection) =>
-        new Coordinator(owner, typeof coordinator === 'object' ? coordinator : {})
+        new Coordinator(owner, typeof coordinator === 'object' ? coordinator : {}, error => this.#tell(error))
       const settings = {
         ...options,
         containerId,
