@@ -427,8 +427,7 @@ export interface Listener
   accept(transport: Transport): Promise<Connection>
   /**
    * New handshakes use this certificate and key; connections that stand go on as they are.
-   * @throws {UsageError} it does not listen with TLS
-   * @throws what `node:tls` throws for a certificate that is none; the old one stays
+   * @throws {UsageError} it does not listen with TLS; a certificate that is none: the old one stays
    */
   setSecureContext(options: import('node:tls').SecureContextOptions): void
   /**

@@ -3,6 +3,7 @@
 import { DEFAULT_LIMITS } from '../../engine/limits.ts'
 import { type AmqpError, TransportError, UsageError } from '../../errors.ts'
 import { listenSocket, type SocketListener } from '../../io/socket.ts'
+import { checkPem } from '../../io/tls-options.ts'
 import type { Transport } from '../../io/transport.ts'
 import type { Connection, Listener } from '../api.ts'
 import type { Security } from '../authentication.ts'
@@ -99,6 +100,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
 
   setSecureContext(options: import('node:tls').SecureContextOptions): void {
     if (!this.#socket?.setSecureContext) throw new UsageError('this listener has no TLS of its own')
+    checkPem(options)
     this.#socket.setSecureContext(options)
   }
 
