@@ -120,8 +120,8 @@ export function checkTerminusNames(what: string, terminus: object): void {
 export function checkConnectOptions(options: ConnectOptions): void {
   check('connect', options, CONNECT)
   checkPort(options.port, 1)
-  if (typeof options.tls === 'object') checkPem(options.tls)
-  const { reconnect, transport } = options
+  const { reconnect, transport, tls } = options
+  if (typeof tls === 'object' && !transport) checkPem(tls)
   if (reconnect === undefined || reconnect === false) return
   if (typeof reconnect !== 'object' || reconnect === null)
     throw new UsageError('reconnect is an object of options, {} for the defaults, or false')

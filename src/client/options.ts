@@ -193,7 +193,8 @@ export interface ListenOptions extends ConnectionOptions {
   /**
    * Serves the links that peers attach: one handler, which accepts or refuses each, or one for each address, where others
    * are `amqp:not-found`; a link without an address has ''. Sessions are accepted unasked then. A handler that throws
-   * refuses a link that it has not accepted, and `on('error')` hears of it. Default: `connection.on('session')` is yours.
+   * refuses a link that it has not accepted, and `on('error')` hears of it; of a `DecodeError`, which is the peer's, as the
+   * `cause` of a `ProtocolError` that names link and peer. Default: `connection.on('session')` is yours.
    */
   links?: LinkHandler | Readonly<Record<string, LinkHandler>> | undefined
   /**
