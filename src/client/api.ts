@@ -194,7 +194,8 @@ interface IncomingLinkBase {
 
 /**
  * A link that the peer has attached and we have not yet answered: what the peer wants to be. `accept` throws
- * `ClosedError` when the peer has taken it back meanwhile. §2.6.3
+ * `ClosedError` when the peer has taken it back meanwhile, and `UsageError` where the peer asks for a node of our making,
+ * `dynamic`, and `reply` does not say its address. §2.6.3 §3.5.3 §3.5.4
  */
 export type IncomingLink =
   | (IncomingLinkBase & {
