@@ -262,12 +262,19 @@ export class ClosedError extends AmqpError {
   /** @param by  which end closed it, where it ended without an error */
   constructor(what: string, scope: Scope, cause?: unknown, by?: 'local' | 'remote' | 'transport') {
     const who = by === 'local' ? ', from this end' : by === 'remote' ? ', by the peer' : ''
-    super(`${what} is closed${cause instanceof Error ? `: ${cause.message}` : who}`, {
+    super(`${what} is closed${cause instanceof Error ? `: ${rootOf(cause).message}` : who}`, {
       scope,
       cause,
       condition: cause instanceof AmqpError ? cause.condition : undefined,
     })
   }
+}
+
+/** What ended the first of several that went down with each other; in between each only says that it has ended. */
+function rootOf(error: Error): Error {
+  let root = error
+  while (root instanceof ClosedError && root.cause instanceof Error) root = root.cause
+  return root
 }
 
 /** All of the above, discriminated by `code`. */

@@ -199,7 +199,8 @@ interface IncomingLinkBase {
 
 /**
  * A link that the peer has attached and we have not yet answered: what the peer wants to be. `accept` throws
- * `ClosedError` when the peer has taken it back meanwhile. §2.6.3
+ * `ClosedError` when the peer has taken it back meanwhile, and `UsageError` where the peer asks for a node of our making,
+ * `dynamic`, and `reply` does not say its address. §2.6.3 §3.5.3 §3.5.4
  */
 export type IncomingLink =
   | (IncomingLinkBase & {
@@ -432,8 +433,7 @@ export interface Listener
   accept(transport: Transport): Promise<Connection>
   /**
    * New handshakes use this certificate and key; connections that stand go on as they are.
-   * @throws {UsageError} it does not listen with TLS
-   * @throws what `node:tls` throws for a certificate that is none; the old one stays
+   * @throws {UsageError} it does not listen with TLS; a certificate that is none: the old one stays
    */
   setSecureContext(options: import('node:tls').SecureContextOptions): void
   /**

@@ -2,6 +2,7 @@
 
 import { DEFAULT_LIMITS } from '../engine/limits.ts'
 import { UsageError } from '../errors.ts'
+import { checkPem } from '../io/tls-options.ts'
 import { checkSignal } from './operation.ts'
 import type {
   ConnectionOptions,
@@ -119,7 +120,8 @@ export function checkTerminusNames(what: string, terminus: object): void {
 export function checkConnectOptions(options: ConnectOptions): void {
   check('connect', options, CONNECT)
   checkPort(options.port, 1)
-  const { reconnect, transport } = options
+  const { reconnect, transport, tls } = options
+  if (typeof tls === 'object' && !transport) checkPem(tls)
   if (reconnect === undefined || reconnect === false) return
   if (typeof reconnect !== 'object' || reconnect === null)
     throw new UsageError('reconnect is an object of options, {} for the defaults, or false')
@@ -133,6 +135,7 @@ export function checkConnectOptions(options: ConnectOptions): void {
 export function checkListenOptions(options: ListenOptions): void {
   check('listen', options, LISTEN)
   if (options.port !== null) checkPort(options.port, 0)
+  checkPem(options.tls)
   for (const mechanism of [options.sasl ?? []].flat())
     if (typeof mechanism?.start !== 'function' || typeof mechanism.name !== 'string')
       throw new UsageError('sasl is a mechanism such as saslServer.plain(check), or a list of them')

@@ -7,12 +7,32 @@ import type { MessageInit } from '../message/message.ts'
 import type { SendOptions } from './options.ts'
 
 /** @throws {UsageError} it is no message, or its options mean nothing */
-export function checkSend(message: unknown, { deliveryTag, messageFormat }: SendOptions): void {
+export function checkSend(message: unknown, options: SendOptions): void {
+  checkSendNames(options)
+  const { deliveryTag, messageFormat } = options
   if (typeof message !== 'object' || message === null)
     throw new UsageError('a message is an object such as { body: … }', '3.2')
   if (deliveryTag !== undefined && !(deliveryTag instanceof Uint8Array))
     throw new UsageError('a delivery-tag is a Uint8Array of at most 32 bytes', '2.8.7')
   if (messageFormat !== undefined) checkMessageFormat(messageFormat)
+}
+
+const OPTIONS = 'signal, settled, transaction, deliveryTag, messageFormat'
+
+/** A `switch`, as every message comes by here. @throws {UsageError} there is no such option */
+function checkSendNames(options: SendOptions): void {
+  for (const name in options)
+    switch (name as keyof SendOptions) {
+      case 'signal':
+      case 'settled':
+      case 'transaction':
+      case 'deliveryTag':
+      case 'messageFormat':
+        break
+      default:
+        if (options[name as keyof SendOptions] !== undefined)
+          throw new UsageError(`there is no option of send named ${JSON.stringify(name)}, only ${OPTIONS}`)
+    }
 }
 
 /** @throws {UsageError} the peer does not take messages of so many bytes */

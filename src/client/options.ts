@@ -77,13 +77,13 @@ export interface CoordinatorOptions {
    */
   distributed?: boolean | undefined
   /**
-   * Before a transaction begins. What it throws refuses it, with the `condition` of the error if it has one, else
-   * `amqp:internal-error`.
+   * Before a transaction begins. What it throws refuses it: an error with a `condition` with that; any other with
+   * `amqp:internal-error`, and the listener's `on('error')` hears of it.
    */
   declare?: ((transaction: CoordinatedTransaction) => unknown) | undefined
   /**
-   * Makes the work hold, all or none. What it throws rolls the transaction back, with the `condition` of the error if it
-   * has one, else `amqp:transaction:rollback`.
+   * Makes the work hold, all or none. What it throws rolls the transaction back: an error with a `condition` with that;
+   * any other with `amqp:transaction:rollback`, and the listener's `on('error')` hears of it.
    */
   commit?: ((transaction: CoordinatedTransaction) => unknown) | undefined
   /** After a rollback: asked for, by time-out, or as the control link ended. What it throws is an uncaught exception. */
@@ -193,7 +193,8 @@ export interface ListenOptions extends ConnectionOptions {
   /**
    * Serves the links that peers attach: one handler, which accepts or refuses each, or one for each address, where others
    * are `amqp:not-found`; a link without an address has ''. Sessions are accepted unasked then. A handler that throws
-   * refuses a link that it has not accepted, and `on('error')` hears of it. Default: `connection.on('session')` is yours.
+   * refuses a link that it has not accepted, and `on('error')` hears of it; of a `DecodeError`, which is the peer's, as the
+   * `cause` of a `ProtocolError` that names link and peer. Default: `connection.on('session')` is yours.
    */
   links?: LinkHandler | Readonly<Record<string, LinkHandler>> | undefined
   /**

@@ -20,12 +20,7 @@ export interface PendingSend {
 
 /** The error for a message of which some had left. @param link  its label */
 export function lostSend(link: string, cause: unknown, by?: Closure['by']): ClosedError {
-  return new ClosedError(
-    `the link that a message was under way on, which may have arrived or not: ${link}`,
-    'delivery',
-    cause,
-    by,
-  )
+  return new ClosedError(`${link}, with a message under way that may have arrived or not,`, 'delivery', cause, by)
 }
 
 export class PendingSends {

@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream'
 import type * as Tls from 'node:tls'
 import { TransportError } from '../errors.ts'
 import { timerDelay } from './delay.ts'
+import { unusable } from './tls-options.ts'
 import type { Transport, TransportSink } from './transport.ts'
 
 /** A transport over a socket, with what TLS knows of the peer. */
@@ -39,6 +40,7 @@ export interface SocketTarget {
  *
  * @throws {TransportError} the peer cannot be reached or its certificate is not trusted; `cause` is the socket's error.
  *   Or it took longer than `withinMs`
+ * @throws {UsageError} `node:tls` does not take the options
  * Cancellation: the socket is destroyed; rejects with `signal.reason`.
  */
 export async function connectSocket(target: SocketTarget): Promise<SocketTransport> {
@@ -134,7 +136,11 @@ async function openTls(
   // SNI carries names only, never addresses. RFC 6066
   const servername = net.isIP(host) ? {} : { servername: host }
   const socket = through && { socket: through }
-  return tls.connect({ host, port, ...servername, ...options, ...socket }).setNoDelay(true)
+  try {
+    return tls.connect({ host, port, ...servername, ...options, ...socket }).setNoDelay(true)
+  } catch (error) {
+    throw unusable(tls, options, error)
+  }
 }
 
 /** Wraps a connected socket, or a stream like one. */
@@ -227,7 +233,7 @@ class Socket implements SocketTransport {
 /** A listening socket. */
 export interface SocketListener {
   readonly port: number
-  /** What the handshakes to come use; `undefined` without TLS. @throws what `node:tls` does; nothing changes then */
+  /** What the handshakes to come use; `undefined` without TLS. @throws {UsageError} it takes none; nothing changes then */
   readonly setSecureContext: ((options: Tls.SecureContextOptions) => void) | undefined
   /** Stops accepting; connections live on. */
   close(): Promise<void>
@@ -237,6 +243,7 @@ export interface SocketListener {
  * Listens, plain or with TLS, and hands every connected peer to `accepted`; handshakes that fail go to `failed`.
  *
  * @throws {TransportError} the address cannot be used
+ * @throws {UsageError} `node:tls` does not take the options
  */
 export async function listenSocket(
   options: {
@@ -253,13 +260,21 @@ export async function listenSocket(
   const { host, port, tls, handshakeMs, maxConnections } = options
   /** Sockets in their TLS handshake, by their peers' addresses: nobody else would close them. */
   const shaking = new Map<string, Net.Socket>()
+  const module = tls && (await import('node:tls'))
+  const attempt = <T>(context: Tls.SecureContextOptions, act: (module: typeof Tls) => T): T => {
+    try {
+      return act(module as typeof Tls)
+    } catch (error) {
+      throw unusable(module as typeof Tls, context, error)
+    }
+  }
   const server: Net.Server = tls
-    ? (await import('node:tls'))
-        .createServer({ handshakeTimeout: timerDelay(handshakeMs), ...tls })
-        .on('secureConnection', socket => {
+    ? attempt(tls, ({ createServer }) =>
+        createServer({ handshakeTimeout: timerDelay(handshakeMs), ...tls }).on('secureConnection', socket => {
           shaking.delete(peerOf(socket))
           accepted(socketTransport(socket.setNoDelay(true)))
-        })
+        }),
+      )
     : (await import('node:net')).createServer({ noDelay: true }, socket => accepted(socketTransport(socket)))
   if (tls)
     server
@@ -291,7 +306,7 @@ export async function listenSocket(
   const address = server.address()
   return {
     port: typeof address === 'object' && address ? address.port : 0,
-    setSecureContext: tls && (context => (server as Tls.Server).setSecureContext(context)),
+    setSecureContext: tls && (context => attempt(context, () => (server as Tls.Server).setSecureContext(context))),
     close: () =>
       new Promise(resolve => {
         server.close(() => resolve())

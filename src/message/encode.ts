@@ -13,6 +13,7 @@ import { encodeErrorWithin } from '../types/encode-path.ts'
 import { begin, finish } from '../types/slab.ts'
 import type { AmqpValue } from '../types/values.ts'
 import { Writer } from '../types/writer.ts'
+import { checkSections } from './check-names.ts'
 import type { Body, MessageInit } from './message.ts'
 import { writeAnnotations, writeApplicationProperties } from './write-map.ts'
 import { writeHeader, writeProperties } from './write-properties.ts'
@@ -55,7 +56,8 @@ const COPY_ONCE = 4096
  *
  * @returns bytes that are never written again. Those of a small message share a buffer of 32 KiB with others, so `slice`
  *   them before you transfer their buffer to another thread
- * @throws {EncodeError} when a value has no encoding or does not fit its field; `path` says which, e.g. `header.ttl`
+ * @throws {EncodeError} when a value has no encoding or does not fit its field, or nothing has its name; `path` says
+ *   which, e.g. `header.ttl`
  */
 export function encodeMessage(init: MessageInit): Uint8Array {
   const writer = begin()
@@ -88,7 +90,6 @@ function join(writer: Writer, splices: readonly Splice[]): Uint8Array {
  */
 export function writeMessage(writer: Writer, init: MessageInit, byReference: number): Splice[] | undefined {
   writeSections(writer, init)
-  if (!isGiven(init.body)) checkNames(init)
   const splices = writeBody(writer, init.body, byReference)
   if (isGiven(init.footer)) writeAnnotations(writer, Section.footer, init.footer, 'footer')
   return splices
@@ -96,6 +97,7 @@ export function writeMessage(writer: Writer, init: MessageInit, byReference: num
 
 /** Writes what comes in front of the body. */
 function writeSections(writer: Writer, init: Omit<MessageInit, 'body'>): void {
+  checkSections(init)
   const { header, deliveryAnnotations, messageAnnotations, properties, applicationProperties } = init
   if (isGiven(header)) writeHeader(writer, header)
   if (isGiven(deliveryAnnotations))
@@ -105,23 +107,6 @@ function writeSections(writer: Writer, init: Omit<MessageInit, 'body'>): void {
   if (isGiven(properties)) writeProperties(writer, properties)
   if (isGiven(applicationProperties))
     writeApplicationProperties(writer, Section.applicationProperties, applicationProperties)
-}
-
-const SECTIONS: ReadonlySet<string> = /* @__PURE__ */ new Set([
-  'header',
-  'deliveryAnnotations',
-  'messageAnnotations',
-  'properties',
-  'applicationProperties',
-  'body',
-  'footer',
-])
-
-/** Where a body is missing it may have another name. */
-function checkNames(init: MessageInit): void {
-  const other = Object.keys(init).find(name => !SECTIONS.has(name))
-  if (other !== undefined)
-    throw new EncodeError(`there is no section of that name, only ${[...SECTIONS].join(', ')}`, other)
 }
 
 /**

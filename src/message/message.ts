@@ -68,7 +68,10 @@ export interface PropertiesInit {
  */
 export type Entries = Readonly<Record<string, AmqpValue | undefined>> | ReadonlyMap<AmqpValue, AmqpValue>
 
-/** A message to send. A section that is left out is not sent, except that a missing body is sent as no bytes. §3.2 */
+/**
+ * A message to send. A section that is left out is not sent, except that a missing body is sent as no bytes. Names of
+ * sections, and of fields in header and properties, that mean nothing are refused. §3.2
+ */
 export interface MessageInit {
   readonly header?: HeaderInit | undefined
   /** For the next node only. Keys are symbols, or ulongs of the standard's own. §3.2.2 */

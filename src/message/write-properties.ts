@@ -8,11 +8,13 @@ import { header as headerTable, properties as propertiesTable, Section } from '.
 import { EncodeError } from '../errors.ts'
 import { encodeErrorWithin } from '../types/encode-path.ts'
 import { Writer } from '../types/writer.ts'
+import { checkHeader, checkProperties } from './check-names.ts'
 import type { HeaderInit, PropertiesInit } from './message.ts'
 
 /** Writes a header section. @throws {EncodeError} §3.2.1 */
 export function writeHeader(writer: Writer, init: HeaderInit): void {
   try {
+    checkHeader(init)
     writer.writeDescriptor(Section.header)
     const begun = writer.open()
     writer.closeList(begun, writeHeaderFields(writer, init))
@@ -24,6 +26,7 @@ export function writeHeader(writer: Writer, init: HeaderInit): void {
 /** Writes a properties section. @throws {EncodeError} §3.2.4 */
 export function writeProperties(writer: Writer, init: PropertiesInit): void {
   try {
+    checkProperties(init)
     writer.writeDescriptor(Section.properties)
     const begun = writer.open()
     writer.closeList(begun, writePropertiesFields(writer, init))

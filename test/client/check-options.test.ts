@@ -4,7 +4,9 @@ import { describe, expect, test } from 'vitest'
 import type { Emits } from '../../src/client/api-events.ts'
 import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/serving/listen.ts'
+import { header, properties } from '../../src/definitions/sections.ts'
 import { EncodeError, UsageError } from '../../src/errors.ts'
+import { decodeMessage } from '../../src/message/decode.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
 import { joined, settled } from './joined.ts'
 
@@ -83,6 +85,59 @@ test('a message whose body has another name', () => {
   )
   expect(encodeMessage({}).length).toBe(5)
 })
+
+test.each([
+  [{ body: 'x', appProperties: {} }, 'appProperties', 'there is no section of that name, only header, '],
+  [
+    { body: 'x', properties: { contenttype: 'a/b' } },
+    'properties.contenttype',
+    'there is no field of that name, only m',
+  ],
+  [{ body: 'x', properties: { type: 'order' } }, 'properties.type', 'there is no field of that name'],
+  [{ body: 'x', header: { Durable: true } }, 'header.Durable', 'there is no field of that name, only durable, '],
+])('names in a message that mean nothing: %j', async (message, path, reason) => {
+  await using ends = await joined()
+  const sender = await ends.near.sender('q')
+  const streamed = { ...message, body: new Response('x').body }
+  for (const given of [message, streamed]) {
+    const error = await settled(sender.send(given as never))
+    expect(error).toMatchObject({ code: 'ERR_AMQP_ENCODE', path, reason: expect.stringContaining(reason) })
+  }
+  expect(sender.pending).toBe(0)
+})
+
+test('every name that means something is known; undefined, null and inherited ones mean nothing', () => {
+  const nothing = (names: readonly string[]) => Object.fromEntries(names.map(name => [name, undefined]))
+  const names = (table: { fields: readonly { key: string }[] }) => table.fields.map(({ key }) => key)
+  for (const [section, table] of Object.entries({ header, properties })) {
+    for (const name of names(table))
+      expect(() => encodeMessage({ [section]: { [name]: Symbol('no value') } } as never)).toThrow(
+        expect.not.objectContaining({ reason: expect.stringContaining('of that name') }),
+      )
+    const only = expect.objectContaining({ reason: expect.stringContaining(`only ${names(table).join(', ')}`) })
+    expect(() => encodeMessage({ [section]: { other: 1 } } as never)).toThrow(only)
+  }
+  const odd = Object.assign(Object.create({ inherited: 1 }), { body: 'x', appProperties: null, ...nothing(['singal']) })
+  expect(encodeMessage(odd)).toEqual(encodeMessage({ body: 'x' }))
+  const given = { header: { ttl: 5 }, properties: { subject: 's' }, footer: { a: 1 }, body: 'x' }
+  const bytes = encodeMessage(given)
+  expect(encodeMessage(decodeMessage(bytes).toInit())).toEqual(bytes)
+})
+
+test.each([{ singal: AbortSignal.abort() }, { settle: 'settled' }])(
+  'options of send that mean nothing: %j',
+  async wrong => {
+    await using ends = await joined()
+    const sender = await ends.near.sender('q')
+    const error = await settled(sender.send({ body: 'x' }, wrong as never))
+    expect(error).toBeInstanceOf(UsageError)
+    expect(String(error)).toContain(
+      `there is no option of send named "${Object.keys(wrong)}", only signal, settled, transaction, deliveryTag, messageFormat`,
+    )
+    expect(sender.pending).toBe(0)
+    await sender.send({ body: 'x' }, { settled: true, settle: undefined } as never)
+  },
+)
 
 test('the connections of a listener are of one container', async () => {
   await using listener = await listen()

@@ -10,6 +10,9 @@ import { reconnecting, said } from './reconnecting.ts'
 
 const body = (value: string | number) => ({ body: { value } })
 
+const linkOf = ({ name }: { name: string }): string => `link '${name}'`
+const rootOf = (error: Error): Error => (error.cause instanceof Error ? rootOf(error.cause) : error)
+
 describe('sends', () => {
   test('that wait for credit are kept, and sent in order', async () => {
     await using world = await reconnecting({ receiving: { credit: 'manual' } })
@@ -60,7 +63,12 @@ describe('sends', () => {
     world.cut()
     const error = (await sent) as ClosedError
     expect(error).toBeInstanceOf(ClosedError)
-    expect([error.scope, error.message]).toEqual(['delivery', expect.stringContaining('may have arrived or not')])
+    expect([error.scope, error.message]).toEqual([
+      'delivery',
+      `${linkOf(sender)}, with a message under way that may have arrived or not, is closed: ${rootOf(error).message}`,
+    ])
+    expect(error.message.split(sender.name)).toHaveLength(2)
+    expect(rootOf(error)).not.toBeInstanceOf(ClosedError)
     expect(error.cause).toBeInstanceOf(ClosedError)
     const again = await world.receiver(1)
     const next = sender.send(body(2))

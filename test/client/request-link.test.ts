@@ -19,7 +19,7 @@ interface Node extends AsyncDisposable {
 }
 
 /** A node that serves requests, on a link of its own for the answers. */
-async function node(serve: Serve, reply: { address?: string } = { address: 'made for you' }): Promise<Node> {
+async function node(serve: Serve, reply: { address: string } = { address: 'made for you' }): Promise<Node> {
   const links: Link[] = []
   let sender: Sender | undefined
   const onLink = async (link: IncomingLink) => {
@@ -67,7 +67,7 @@ describe('a request', () => {
   })
 
   test('§3.5.3 a peer that keeps the address of its node to itself is a ProtocolError, and the session ends', async () => {
-    await using at = await node(echo, {})
+    await using at = await node(echo, { address: '' })
     expect(await settled(at.ends.near.request('orders'))).toBeInstanceOf(ProtocolError)
     await expect.poll(() => inspect(at.ends.sessions[0])).toContain("'ended'")
   })

@@ -9,7 +9,7 @@ import { targetInit } from '../../src/client/termini.ts'
 import { RemoteError, UsageError } from '../../src/errors.ts'
 import { AmqpMap } from '../../src/types/map.ts'
 import { array, described, symbol, ulong } from '../../src/types/values.ts'
-import { joined } from './joined.ts'
+import { joined, settled } from './joined.ts'
 
 /** What the accepting end is told of a link that is attached with these termini. */
 async function told(source: SourceInit | string | null, target: TargetInit | string | null): Promise<IncomingLink> {
@@ -17,7 +17,8 @@ async function told(source: SourceInit | string | null, target: TargetInit | str
   await using ends = await joined({
     onLink: link => {
       seen = link
-      return link.accept()
+      const isMade = link.target?.dynamic
+      return link.accept(isMade ? { reply: { target: { address: 'made', dynamic: true } } } : {})
     },
   })
   await ends.near.sender(target, { source: source ?? undefined })
@@ -36,6 +37,26 @@ const full: TargetInit = {
 }
 
 describe('§3.5.3 §3.5.4 a terminus', () => {
+  test.each(['source', 'target'] as const)(
+    'a node that was made has an address: without, no %s is accepted',
+    async end => {
+      let refused: unknown
+      await using ends = await joined({
+        onLink: async link => {
+          refused = await settled(link.accept({ reply: { [end]: { dynamic: true } } }))
+          return link.accept({ reply: { [end]: { address: 'made', dynamic: true } } })
+        },
+      })
+      const { near } = ends
+      const link = end === 'source' ? await near.receiver({ dynamic: true }) : await near.sender({ dynamic: true })
+      expect(link[end]).toMatchObject({ address: 'made', dynamic: true })
+      expect(refused).toBeInstanceOf(UsageError)
+      expect(String(refused)).toContain(
+        `{ reply: { ${end}: { address, dynamic: true } } } (§3.5.${end === 'source' ? 3 : 4})`,
+      )
+    },
+  )
+
   test('with every field', async () => {
     const source: SourceInit = {
       ...full,

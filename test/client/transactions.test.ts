@@ -336,6 +336,30 @@ describe('§4.3 the end', () => {
     await b.near.transaction()
   })
 
+  test.each(['declare', 'commit'] as const)('what %s throws by mistake is told to the listener, too', async hook => {
+    const [a, b] = memoryPair()
+    let thrown: unknown = new TypeError('x is undefined')
+    const coordinator = { [hook]: () => Promise.reject(thrown) }
+    await using listener = await listen({ port: null, links: {}, coordinator })
+    const heard: Error[] = []
+    listener.on('error', error => heard.push(error))
+    const accepting = listener.accept(b)
+    await using near = await connect({ host: 'memory', transport: a })
+    await accepting
+    const attempt = async () => (await near.transaction()).commit()
+    const condition = hook === 'commit' ? 'amqp:transaction:rollback' : 'amqp:internal-error'
+    const error = (await settled(attempt())) as Error
+    expect(error).toMatchObject({ code: 'ERR_AMQP_TRANSACTION', condition })
+    expect(error.message).toContain(`the ${hook} failed`)
+    expect(heard).toEqual([thrown])
+    thrown = 'no error at all'
+    await settled(attempt())
+    expect(heard.pop()?.message).toBe(thrown)
+    thrown = Object.assign(new Error('sold out'), { condition: 'amqp:precondition-failed' })
+    expect(await settled(attempt())).toMatchObject({ condition: 'amqp:precondition-failed' })
+    expect(heard).toHaveLength(1)
+  })
+
   test('options of the coordinator are checked', async () => {
     for (const coordinator of [{ idleMs: 0 }, { maxTransactions: -1 }, { idleMs: Number.NaN }])
       expect(await settled(listen({ port: null, coordinator }))).toBeInstanceOf(UsageError)

@@ -6,6 +6,7 @@ import { connect } from '../../src/client/connect.ts'
 import { listen } from '../../src/client/serving/listen.ts'
 import { DecodeError } from '../../src/errors.ts'
 import { EncodedMessage } from '../../src/message/encode.ts'
+import { until } from '../waiting.ts'
 import { joined, settled } from './joined.ts'
 
 const GARBAGE = new EncodedMessage(Uint8Array.of(0, 0x53, 0x77))
@@ -57,4 +58,21 @@ test('and so does one of connections', async () => {
   })
   const connection = await connect({ host: '127.0.0.1', port: listener.port })
   expect(await connection.closed).toMatchObject({ by: 'remote', error: { condition: 'amqp:decode-error' } })
+})
+
+test('a handler of `links` that could not read: the listener hears of which link and which peer', async () => {
+  const heard: unknown[] = []
+  await using listener = await listen({
+    links: async link => {
+      if (link.remoteRole === 'sender') for await (const delivery of await link.accept()) await read(delivery)
+    },
+  })
+  listener.on('error', error => heard.push(error))
+  const connection = await connect({ host: '127.0.0.1', port: listener.port })
+  const sender = await connection.sender('q', { name: 'bad' })
+  expect(await settled(sender.send(GARBAGE))).toMatchObject({ condition: 'amqp:decode-error' })
+  await until(() => heard.length > 0)
+  expect(heard).toMatchObject([{ code: 'ERR_AMQP_PROTOCOL', scope: 'link', cause: { code: 'ERR_AMQP_DECODE' } }])
+  expect(String(heard[0])).toMatch(/: link 'bad' of 127\.0\.0\.1:\d+: .* at byte \d+$/)
+  await connection.close()
 })

@@ -7,7 +7,7 @@ import { connect } from '../../src/client/connect.ts'
 import { sasl, saslServer } from '../../src/client/sasl.ts'
 import { listen } from '../../src/client/serving/listen.ts'
 import { type Certificate, createCertificate } from '../../src/emulator/certificates/certificate.ts'
-import { SaslError, TransportError } from '../../src/errors.ts'
+import { SaslError, TransportError, UsageError } from '../../src/errors.ts'
 
 let certificate: Certificate
 let listener: Listener
@@ -78,6 +78,56 @@ describe('§5.2 TLS', () => {
     const error = await listen({ port: listener.port }).catch(error => error)
     expect(error).toBeInstanceOf(TransportError)
     expect(error.message).toContain('EADDRINUSE')
+  })
+})
+
+describe('certificates and keys that are none', () => {
+  const SECRET = 'hunter2'
+  const garbage = (what: string) => `-----BEGIN ${what}-----\n${SECRET}\n-----END ${what}-----`
+  const WRONG: readonly (readonly [string, () => object, string])[] = [
+    ['a path for ca', () => ({ ca: 'ca.pem' }), 'tls.ca has no PEM certificate; it takes the content of a file'],
+    ['one of several', () => ({ ca: [certificate.ca, Buffer.from('ca.pem')] }), 'tls.ca has no PEM certificate'],
+    ['DER for ca', () => ({ ca: new Uint8Array([0x30, 0x82, 0xff]) }), 'tls.ca has no PEM certificate'],
+    ['a path for cert', () => ({ cert: 'cert.pem' }), 'tls.cert has no PEM certificate'],
+    ['a key for cert', () => ({ cert: certificate.key }), 'tls.cert has no PEM certificate'],
+    ['a path for key', () => ({ cert: certificate.cert, key: 'key.pem' }), 'tls.key has no PEM private key'],
+    ['garbage for cert', () => ({ cert: garbage('CERTIFICATE') }), 'tls.cert cannot be used: '],
+    ['garbage for key', () => ({ key: garbage('PRIVATE KEY') }), 'tls.key cannot be used: '],
+    ['a path for pfx', () => ({ pfx: 'client.pfx' }), 'tls.pfx cannot be used: not enough data'],
+    ['a number', () => ({ key: certificate.key, passphrase: 4711 }), 'passphrase" property must be of type string'],
+    ['keys as they are not given', () => ({ key: [{ pem: SECRET }] }), 'tls.key cannot be used: '],
+    [
+      'keys that do not match',
+      () => ({ cert: other.cert, key: certificate.key }),
+      'tls.key is not the key of tls.cert',
+    ],
+  ]
+  let other: Certificate
+  beforeAll(async () => {
+    other = await createCertificate()
+  })
+
+  test.each(WRONG)('%s: the option is named, and nothing of it', async (_, make, why) => {
+    const tls = make()
+    const { port } = listener
+    const attempts = [() => connect({ host: 'localhost', port, tls, reconnect: {} }), () => listen({ tls })]
+    for (const attempt of attempts) {
+      const error = await attempt().then(
+        made => made.close(),
+        error => error,
+      )
+      expect(error).toBeInstanceOf(UsageError)
+      expect(error.message).toContain(why)
+      expect(String(error.stack)).not.toMatch(/hunter2|4711|BEGIN|ca\.pem|cert\.pem|key\.pem/)
+    }
+    expect(() => listener.setSecureContext(tls)).toThrow(UsageError)
+  })
+
+  test('what node:tls takes is taken: views, lists, several in one, empty ones', async () => {
+    const ca = [new TextEncoder().encode(certificate.ca), '', Buffer.from(other.ca + other.cert)]
+    const both = certificate.cert + certificate.key
+    await using connection = await to('localhost', { ca, cert: both, key: [{ pem: both }] })
+    expect(connection.remote).toBeDefined()
   })
 })
 

@@ -5,10 +5,10 @@ import type { Source, Target } from '../../definitions/terminus.ts'
 import type { AttachInit, LinkEndpoint } from '../../engine/link-endpoint.ts'
 import type { ReceiverEndpoint } from '../../engine/receiver-endpoint.ts'
 import type { SenderEndpoint } from '../../engine/sender-endpoint.ts'
-import { ClosedError } from '../../errors.ts'
+import { ClosedError, UsageError } from '../../errors.ts'
 import type { IncomingLink, Session } from '../api.ts'
 import { attachFields } from '../attaching.ts'
-import { answeredEnds, keeperOf, type TerminusKeeper } from '../keeping/keeper.ts'
+import { answeredEnds, type Ends, keeperOf, type TerminusKeeper } from '../keeping/keeper.ts'
 import type { Abortable, ErrorInit, LinkReply, ReceiverOptions, SenderOptions } from '../options.ts'
 import type { ClientReceiver } from '../receiver.ts'
 import type { ClientSender } from '../sender.ts'
@@ -60,6 +60,7 @@ export function incomingLink(
       remoteRole: 'sender',
       accept: async (options: ReceiverOptions & { reply?: LinkReply } = {}) => {
         check(session, endpoint, options)
+        checkMade(endpoint, endsOf(attach, options))
         if (keeper) await prepared(keeper, session, endpoint, attach, options)
         const receiver = session.newReceiver(endpoint, options)
         accept(session, receiver, attach, options, {
@@ -74,6 +75,7 @@ export function incomingLink(
     remoteRole: 'receiver',
     accept: async (options: SenderOptions & { reply?: LinkReply } = {}) => {
       check(session, endpoint, options)
+      checkMade(endpoint, endsOf(attach, options))
       if (keeper) await prepared(keeper, session, endpoint, attach, options)
       const sender = session.newSender(endpoint, options)
       const sndSettleMode = options.settle ?? attach.sndSettleMode
@@ -86,6 +88,16 @@ export function incomingLink(
 function check(session: AcceptingSession, endpoint: LinkEndpoint, options: Abortable): void {
   session.checkOpen(options)
   if (isGone(endpoint)) throw new ClosedError(endpoint.label, 'link', undefined, 'remote')
+}
+
+/** A node that was asked for is made by whoever accepts the link, and has its address from there. §3.5.3 §3.5.4 */
+function checkMade({ role, label }: LinkEndpoint, { source, target }: Ends): void {
+  const [end, name, section] = role === 'sender' ? [source, 'source', '3.5.3'] : [target, 'target', '3.5.4']
+  if (!end || end.type === 'coordinator' || !end.dynamic || typeof end.address === 'string') return
+  throw new UsageError(
+    `${label} asks for a node to be made: accept it with its address, { reply: { ${name}: { address, dynamic: true } } }`,
+    section,
+  )
 }
 
 async function prepared(

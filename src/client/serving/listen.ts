@@ -3,6 +3,7 @@
 import { DEFAULT_LIMITS } from '../../engine/limits.ts'
 import { type AmqpError, TransportError, UsageError } from '../../errors.ts'
 import { listenSocket, type SocketListener } from '../../io/socket.ts'
+import { checkPem } from '../../io/tls-options.ts'
 import type { Transport } from '../../io/transport.ts'
 import type { Connection, Listener } from '../api.ts'
 import type { Security } from '../authentication.ts'
@@ -99,11 +100,18 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
 
   setSecureContext(options: import('node:tls').SecureContextOptions): void {
     if (!this.#socket?.setSecureContext) throw new UsageError('this listener has no TLS of its own')
+    checkPem(options)
     this.#socket.setSecureContext(options)
   }
 
   accept(accepted: Transport): Promise<Connection> {
     return this.#accept(accepted)
+  }
+
+  /** What a handler of the application's has thrown: nobody may have missed it. */
+  #tell(error: Error): void {
+    if (this.hears('error')) this.emit('error', error)
+    else warn(error)
   }
 
   async #accept(accepted: Transport): Promise<ClientConnection> {
@@ -126,7 +134,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
     if (this.#suspended) keepTermini(connection, this.#suspended.of(connection))
     if (links)
       serveLinks(connection, this.#options, {
-        failed: error => (this.hears('error') ? this.emit('error', error) : warn(error)),
+        failed: error => this.#tell(error),
         isClosing: () => this.#closing !== undefined,
       })
     connection.closed.then(() => this.#connections.delete(connection))
@@ -148,7 +156,7 @@ class PortListener extends Emitter<ListenerEvents> implements Listener {
       const transport = options.transport?.(accepted) ?? accepted
       // Made here, so that who only connects need not carry it.
       const coordinates = (owner: ClientConnection) =>
-        new Coordinator(owner, typeof coordinator === 'object' ? coordinator : {})
+        new Coordinator(owner, typeof coordinator === 'object' ? coordinator : {}, error => this.#tell(error))
       const settings = {
         ...options,
         containerId,

@@ -3,7 +3,7 @@
  * are left when what is under way on them has come to rest. §2.6.3 §2.6.6
  */
 
-import { AmqpCondition, ClosedError, DecodeError, LinkCondition } from '../../errors.ts'
+import { AmqpCondition, ClosedError, DecodeError, LinkCondition, ProtocolError } from '../../errors.ts'
 import type { Connection, IncomingLink } from '../api.ts'
 import type { ClientConnection } from '../connection.ts'
 import { handled } from '../operation.ts'
@@ -28,17 +28,26 @@ export function serveLinks(connection: Connection, options: ListenOptions, serve
       const own = acceptedAs(link)
       // The peer was gone before its link was accepted, or the handler was using it at its end.
       if (error instanceof ClosedError && (!own || own.closure)) return
-      const fault = error instanceof DecodeError ? decodeFault(error) : FAILED
+      const isPeers = error instanceof DecodeError
+      const fault = isPeers ? decodeFault(error) : FAILED
       // What the handler has accepted is its to serve no more: its peer must not wait for it.
       if (own) void handled(own.close({ error: fault }))
       else link.refuse(fault)
-      server.failed(error instanceof Error ? error : new Error(String(error)))
+      if (isPeers) server.failed(peersFault(link, error))
+      else server.failed(error instanceof Error ? error : new Error(String(error)))
     })
   }
   connection.on('session', async incoming => {
     const session = await incoming.accept()
     session.on('link', onLink)
   })
+}
+
+/** What nobody could read, by the link and the peer that it came from: of the handler it says nothing. */
+function peersFault({ name, session }: IncomingLink, error: DecodeError): ProtocolError {
+  const { remoteAddress, remote } = session.connection
+  const text = `link '${name.slice(0, 60).toWellFormed()}' of ${remoteAddress ?? remote.containerId}: ${error.message}`
+  return new ProtocolError(text, AmqpCondition.decodeError, 'link', undefined, error)
 }
 
 async function serveLink(link: IncomingLink, { links, authorise }: ListenOptions): Promise<void> {

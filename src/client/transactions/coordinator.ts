@@ -11,7 +11,7 @@ import { coordinationField, TransactionCapability } from '../../definitions/tran
 import type { Acquisition } from '../../engine/acquisition.ts'
 import { isOutcome } from '../../engine/outcomes.ts'
 import type { OutgoingDelivery } from '../../engine/outgoing-delivery.ts'
-import { AmqpCondition, DecodeError, TransactionCondition, UsageError } from '../../errors.ts'
+import { AmqpCondition, ClosedError, DecodeError, TransactionCondition, UsageError } from '../../errors.ts'
 import { encodeValue } from '../../types/any-writer.ts'
 import { Reader } from '../../types/reader.ts'
 import type { AmqpValue } from '../../types/values.ts'
@@ -60,6 +60,7 @@ interface Control {
 export class Coordinator {
   readonly #owner: CoordinatorOwner
   readonly #options: CoordinatorOptions
+  readonly #failed: (error: Error) => void
   readonly #idleMs: number
   readonly #max: number
   readonly #controls = new Map<Receiver, Control>()
@@ -73,9 +74,11 @@ export class Coordinator {
   /** Bytes of what is posted under transactions that are kept. */
   #bytes = 0
 
-  constructor(owner: CoordinatorOwner, options: CoordinatorOptions) {
+  /** @param failed  hears what the application's part has thrown that is no refusal */
+  constructor(owner: CoordinatorOwner, options: CoordinatorOptions, failed: (error: Error) => void) {
     this.#owner = owner
     this.#options = options
+    this.#failed = failed
     this.#idleMs = options.idleMs ?? DEFAULT_IDLE_MS
     this.#max = options.maxTransactions ?? DEFAULT_MAX
   }
@@ -124,7 +127,8 @@ export class Coordinator {
           : await this.#discharge(control, request)
       if (state) delivery.tell(state)
     } catch (error) {
-      const fields = error instanceof Refusal ? error.error : errorIn(error, AmqpCondition.internalError)
+      const fields =
+        error instanceof Refusal ? error.error : { condition: conditionOf(error) ?? AmqpCondition.internalError }
       if (control.rejects) delivery.tell({ type: 'rejected', error: errorFields(fields) as never })
       else this.#terminate(control.receiver, fields.description ?? '', fields.condition)
     }
@@ -144,7 +148,7 @@ export class Coordinator {
       await this.#options.declare?.(transaction)
     } catch (error) {
       transaction.rollBack(TransactionCondition.transactionRollback)
-      throw error
+      throw this.#refusalBy(error, AmqpCondition.internalError, 'the declare', receiver)
     } finally {
       this.#declaring--
     }
@@ -194,10 +198,22 @@ export class Coordinator {
       await this.#options.commit?.(transaction)
     } catch (error) {
       this.#rollBack(transaction, TransactionCondition.transactionRollback)
-      throw new Refusal(errorIn(error, TransactionCondition.transactionRollback).condition, 'the commit was refused')
+      throw this.#refusalBy(error, TransactionCondition.transactionRollback, 'the commit', transaction.control)
     }
     transaction.commit()
     await this.#told(transaction)
+  }
+
+  /**
+   * What the application's part has thrown, as the peer hears it: a condition, and nothing else of it. One that has none
+   * was not thrown to refuse, and somebody here has to know; but not that the peer has gone meanwhile.
+   */
+  #refusalBy(error: unknown, otherwise: string, what: string, control: Receiver): Refusal {
+    const condition = conditionOf(error)
+    if (condition !== undefined) return new Refusal(condition, `${what} was refused`)
+    if (!(error instanceof ClosedError && !this.#controls.has(control)))
+      this.#failed(error instanceof Error ? error : new Error(String(error)))
+    return new Refusal(otherwise, `${what} failed`)
   }
 
   /** The outcomes go before the answer to the discharge, also those that other sessions carry. §4.4.4 */
@@ -345,10 +361,9 @@ class Refusal extends Error {
   }
 }
 
-/** What an error of the application's says to the peer: its condition, if it has one, and nothing else. */
-function errorIn(error: unknown, otherwise: string): ErrorInit {
+function conditionOf(error: unknown): string | undefined {
   const condition = (error as { condition?: unknown } | null | undefined)?.condition
-  return { condition: typeof condition === 'string' ? condition : otherwise }
+  return typeof condition === 'string' ? condition : undefined
 }
 
 const isOver = ({ stage }: ResourceTransaction): boolean => stage === 'committed' || stage === 'rolled-back'
