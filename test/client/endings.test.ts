@@ -17,6 +17,7 @@ import {
   UsageError,
 } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
+import { pause } from '../waiting.ts'
 
 let listener: Listener | undefined
 afterEach(async () => {
@@ -67,7 +68,7 @@ describe('§2.4.3 the end of a connection settles what waits beneath it', () => 
       settled(near.sender('c', { name: 'ignored' })),
       settled(sender.close()),
     ]
-    await new Promise(resolve => setTimeout(resolve, 30))
+    await pause(30)
     ;(far as unknown as { destroy(): void }).destroy()
     const results = await Promise.all(waiting)
     const closure = await near.closed
@@ -133,7 +134,7 @@ describe('§2.4.3 the end of a connection settles what waits beneath it', () => 
     holds = true
     receiver?.addCredit(1)
     const closed = far.close({ error: { condition: 'amqp:connection:forced' } })
-    await new Promise(resolve => setTimeout(resolve, 5))
+    await pause(5)
     b.write([Buffer.concat(held)])
     await Promise.all([closed, near.closed])
     expect(early).toHaveLength(5)
@@ -420,7 +421,7 @@ test('closing waits for outcomes; what ends meanwhile ends the waiting, and no o
   const sender = await near.sender('a')
   const sent = sender.send({ body: 'x' })
   const closing = near.close()
-  while (!answer) await new Promise(resolve => setTimeout(resolve, 5))
+  while (!answer) await pause(5)
   answer()
   expect(await sent).toEqual({ outcome: 'accepted' })
   await closing

@@ -16,6 +16,7 @@ import {
   withReceiver,
   withSender,
 } from '../support/scenario.ts'
+import { pause } from '../waiting.ts'
 
 const A = source({ address: 'a' })
 const B = target({ address: 'b' })
@@ -421,7 +422,7 @@ async function alive(refs: readonly WeakRef<object>[]): Promise<number> {
   setFlagsFromString('--expose_gc')
   const collect = runInNewContext('gc') as () => void
   // A reference that has been looked at is kept for the rest of the turn.
-  await new Promise(resolve => setTimeout(resolve, 0))
+  await pause(0)
   collect()
   return refs.filter(ref => ref.deref() !== undefined).length
 }

@@ -16,6 +16,7 @@ import { any, failing } from '../peer/script.ts'
 import type { Wire } from '../peer/wire.ts'
 import { asMessage, attached, CAPABILITIES, one, rejecting, settled, unknown } from '../support/controller.ts'
 import { quiet, scriptedServer } from '../support/scripted-connection.ts'
+import { pause } from '../waiting.ts'
 
 describe('§4.2 §4.3 §4.5.3 declare and discharge', () => {
   test('declared, committed; a second discharge finds nothing (§4.5.8)', async () => {
@@ -47,7 +48,7 @@ describe('§4.2 §4.3 §4.5.3 declare and discharge', () => {
     const c = await attached({ idleMs: 5 })
     await c.control()
     const [one, two] = [await c.declare(), await c.declare()]
-    while (c.log.length < 2) await new Promise(resolve => setTimeout(resolve, 1))
+    while (c.log.length < 2) await pause(1)
     c.answered(await c.discharge(one), rejecting('amqp:transaction:timeout'))
     c.answered(await c.discharge(two, true), accepted())
     c.answered(await c.discharge(one), rejecting('amqp:transaction:unknown-id'))

@@ -11,6 +11,7 @@ import { any, type Expected, failing } from '../peer/script.ts'
 import { nul, type Wire } from '../peer/wire.ts'
 import { attached, one, rejecting, settled, unknown } from '../support/controller.ts'
 import { quiet, scriptedServer } from '../support/scripted-connection.ts'
+import { pause } from '../waiting.ts'
 
 /** The resource, a link that the script receives by, and a transaction. */
 async function acquiring(options: SenderOptions = {}, asked: Fields = {}, coordinator: CoordinatorOptions = {}) {
@@ -285,7 +286,7 @@ describe('§4.4.3 what is refused', () => {
     for (const which of ['unknown', 'discharged', 'timed out']) {
       const { c, peer, grant, send, txnId } = await acquiring({}, {}, which === 'timed out' ? { idleMs: 1 } : {})
       if (which === 'discharged') c.answered(await c.discharge(txnId), accepted())
-      while (which === 'timed out' && c.log.length === 0) await new Promise(resolve => setTimeout(resolve, 2))
+      while (which === 'timed out' && c.log.length === 0) await pause(2)
       const outcome = send()
       grant(1, { properties: { 'txn-id': which === 'unknown' ? unknown : txnId } })
       await quiet()

@@ -25,6 +25,7 @@ import {
   withReceiver,
   withSender,
 } from '../support/scenario.ts'
+import { pause } from '../waiting.ts'
 import { soon } from './soon.ts'
 import { talk } from './talk.ts'
 
@@ -103,7 +104,7 @@ test('§2.7.1 a frame of 2 GiB for a client that announced 65,536: refused from 
   const near = await connect({ host: '127.0.0.1', port, sasl: false, limits: { closeMs: 200 } })
   expect(await near.closed).toMatchObject({ by: 'local', error: { code: 'ERR_AMQP_PROTOCOL', condition: FRAMING } })
   expect(performance.now() - started).toBeLessThan(1000)
-  await new Promise(resolve => setTimeout(resolve, 300))
+  await pause(300)
   expect(process.memoryUsage().rss - before).toBeLessThan(100 << 20)
   const close = parseFrames(concat(...heard).subarray(8)).frames.at(-1)?.performative as Wire
   expect(read(close)).toMatchObject({ name: 'close', fields: { error: { t: 'described' } } })

@@ -6,6 +6,7 @@ import { UsageError } from '../../src/errors.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { DevicePool } from '../../src/iothub/pool/device-pool.ts'
 import { World } from '../iothub/world.ts'
+import { pause } from '../waiting.ts'
 
 const world = new World()
 afterEach(() => world.close())
@@ -63,7 +64,7 @@ it('in a pool by a policy the others go on', async () => {
   hub.removeDevice('d1')
   hub.enableDevice('d2', false)
   // What is sent before that is known is lost with the link.
-  await new Promise(resolve => setTimeout(resolve, 20))
+  await pause(20)
   await expect(one?.sendTelemetry({ body: 'x' })).rejects.toMatchObject({ condition: 'amqp:not-found' })
   await expect(two?.sendTelemetry({ body: 'x' })).rejects.toMatchObject({ condition: 'amqp:unauthorized-access' })
   await three?.sendTelemetry({ body: 'x' })

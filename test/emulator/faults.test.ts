@@ -12,6 +12,7 @@ import { isRetryable } from '../../src/iothub/connection/conditions.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { provision } from '../../src/iothub/provisioning/provisioning.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
+import { pause } from '../waiting.ts'
 
 const opened: AsyncDisposable[] = []
 afterEach(async () => {
@@ -128,7 +129,7 @@ describe('a session or a link', () => {
     const device = await dial(hub)
     await device.sendTelemetry(body)
     const loop = device.messages().next()
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     hub.fault({ on: 'link', match: '/devices/d1/messages/deviceBound', error })
     await expect(loop).rejects.toMatchObject({ code: 'ERR_AMQP_CLOSED', cause: busy })
     await device.sendTelemetry(body)
@@ -143,7 +144,7 @@ describe('a session or a link', () => {
     // The detach may come before or behind the disposition.
     for (let i = 0; i < 2; i++) await device.sendTelemetry(body).catch(() => {})
     await expect.poll(() => fault.strikes).toBe(2)
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     await device.sendTelemetry(body)
     expect(fault.strikes).toBe(2)
   })
@@ -296,7 +297,7 @@ it.each(['link', 'session', 'connection'] as const)('a %s may end without an err
   const device = await dial(hub)
   await device.sendTelemetry(body)
   const loop = device.messages().next()
-  await new Promise(resolve => setTimeout(resolve, 20))
+  await pause(20)
   hub.fault({ on, ...(on === 'link' && { match: 'deviceBound' }) })
   const reason = await loop.catch((error: unknown) => error)
   expect(reason).toMatchObject({ code: 'ERR_AMQP_CLOSED', condition: undefined })
@@ -318,7 +319,7 @@ describe('tokens', () => {
     const [one, other, third] = [await dial(hub, 'd1'), await dial(hub, 'd2', 'plain'), await dial(hub, 'd2')]
     for (const device of [one, other, third]) await device.sendTelemetry(body)
     const loop = one.messages().next()
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     const unauthorized = { condition: 'amqp:unauthorized-access' }
     expect(hub.fault({ on: 'expiry', match: 'devices/d1' }).strikes).toBe(1)
     await expect(loop).rejects.toMatchObject({ cause: unauthorized })

@@ -7,6 +7,7 @@ import { connect } from '../../src/client/connect.ts'
 import type { ConnectOptions } from '../../src/client/options.ts'
 import type { Attach, Begin, Detach, Disposition, Flow, Transfer } from '../../src/definitions/performatives.ts'
 import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
+import { pause } from '../waiting.ts'
 import { tokenOf } from './raw-client.ts'
 
 const opened: AsyncDisposable[] = []
@@ -141,6 +142,6 @@ it('an idle client hears an empty frame in time', async () => {
   const { frames } = await watched({ idleTimeOut: 100 })
   const count = (): number => frames.filter(({ type }) => type === 'empty').length
   const before = count()
-  await new Promise(resolve => setTimeout(resolve, 300))
+  await pause(300)
   expect(count() - before).toBeGreaterThanOrEqual(3)
 })

@@ -6,6 +6,7 @@ import type { IotHubOptions } from '../../src/iothub/connection/hub-options.ts'
 import { type CloudToDeviceMessage, DeviceClient } from '../../src/iothub/device-client.ts'
 import type { FeedbackRecord } from '../../src/iothub/message-mapping.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
+import { pause } from '../waiting.ts'
 import { ManualClock } from './manual-clock.ts'
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
@@ -207,7 +208,7 @@ describe.each(ways)('over %s, by %s', (carrier, auth) => {
     const device = kept(await DeviceClient.connect(hub.connectionString({ deviceId: 'device1' }), options))
     await device.sendTelemetry({ body: 'x' })
     const loop = next(device.messages()).catch((error: unknown) => error)
-    await new Promise(resolve => setTimeout(resolve, 50))
+    await pause(50)
     clock.advance(3_600_000)
     expect(await loop).toMatchObject({ condition: 'amqp:unauthorized-access' })
     if (auth === 'plain') {
@@ -248,7 +249,7 @@ describe('the hub from behind', () => {
     await first.close()
     const second = await connectDevice(hub)
     const again = next(second.messages())
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     clock.advance(59_999)
     expect(await Promise.race([again, new Promise(resolve => setTimeout(resolve, 20, 'locked'))])).toBe('locked')
     clock.advance(1)
@@ -268,7 +269,7 @@ describe('the hub from behind', () => {
     clock.advance(60_000)
     const again = (await messages.next()).value
     await late.reject()
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     await again?.complete()
     expect(await status).toBe('success')
   })

@@ -9,6 +9,7 @@ import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { ServiceApi } from '../../src/emulator/listening/service-api.ts'
 import { createSasToken, parseSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
+import { pause } from '../waiting.ts'
 import { ManualClock } from './manual-clock.ts'
 import { tokenOf } from './raw-client.ts'
 
@@ -113,7 +114,7 @@ describe('a direct method', () => {
 
   it('waits for a device as long as it is told to', async () => {
     const answer = invoke({ methodName: 'm', connectTimeoutInSeconds: 300 })
-    await new Promise(resolve => setTimeout(resolve, 50))
+    await pause(50)
     await device.onMethod('m', () => ({ status: 3 }))
     expect((await answer).body).toMatchObject({ status: 3 })
   })
@@ -320,7 +321,7 @@ describe('faults', () => {
     hub.fault({ on: 'https', delayMs: 1000 })
     await device.sendTelemetry({ body: 'x' })
     const slow = ask('GET', `/twins/d1${VERSION}`)
-    while (clock.timers === before) await new Promise(resolve => setTimeout(resolve, 1))
+    while (clock.timers === before) await pause(1)
     expect((await ask('GET', `/twins/d1${VERSION}`)).status).toBe(200)
     expect(await Promise.race([slow, 'waiting'])).toBe('waiting')
     clock.advance(1000)
@@ -372,7 +373,7 @@ describe('the listener', () => {
       ({ status }) => status,
       (error: { code?: string }) => error.code,
     )
-    await new Promise(resolve => setTimeout(resolve, 50))
+    await pause(50)
     await hub.close()
     expect(['ECONNRESET', 503]).toContain(await lost)
   })

@@ -6,6 +6,7 @@ import { IotHubEmulator } from '../../src/emulator/iot-hub-emulator.ts'
 import { EncodedMessage } from '../../src/message/encode.ts'
 import type { Message, MessageInit } from '../../src/message/message.ts'
 import { Uuid } from '../../src/types/values.ts'
+import { pause } from '../waiting.ts'
 import { hex, openAs } from './raw-client.ts'
 
 const ADDRESS = '/devices/d1/twin'
@@ -163,7 +164,7 @@ describe('from behind', () => {
     Object.assign(twin.tags, { a: 1 })
     expect(hub.twin('d2').tags).toEqual({})
     await connection.close()
-    await new Promise(resolve => setTimeout(resolve, 10))
+    await pause(10)
     expect(hub.twin('d1').connectionState).toBe('Disconnected')
   })
 

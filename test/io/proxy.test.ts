@@ -10,6 +10,7 @@ import { sasl, saslServer } from '../../src/client/sasl.ts'
 import { listen } from '../../src/client/serving/listen.ts'
 import { type Certificate, createCertificate } from '../../src/emulator/certificates/certificate.ts'
 import { SaslError, TransportError, UsageError } from '../../src/errors.ts'
+import { pause } from '../waiting.ts'
 
 let certificate: Certificate
 beforeAll(async () => {
@@ -193,7 +194,7 @@ describe('a proxy that fails', () => {
     const late: Socket[] = []
     const { port } = await httpProxy()
     const proxy = async () => {
-      await new Promise(resolve => setTimeout(resolve, 150))
+      await pause(150)
       late.push(connectSocket(port, '127.0.0.1'))
       return late.at(-1)
     }
@@ -210,7 +211,7 @@ describe('a proxy that fails', () => {
     const began = performance.now()
     const error = await to(
       async () => {
-        await new Promise(resolve => setTimeout(resolve, 500))
+        await pause(500)
         return silent
       },
       { limits: { handshakeMs: 600 } },

@@ -14,6 +14,7 @@ import { createCertificate } from '../../src/emulator/certificates/certificate.t
 import { SaslError, TransportError, UsageError } from '../../src/errors.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import { connectWebSocket, type WebSocketTarget, webSocketTransport } from '../../src/io/websocket.ts'
+import { pause } from '../waiting.ts'
 
 const cleanups: (() => unknown)[] = []
 afterEach(async () => {
@@ -369,7 +370,7 @@ describe('backpressure', () => {
     sent += piece.length
     expect(near?.bufferedAmount).toBeLessThan(2 << 20)
     expect(sent).toBeLessThan(100 << 20)
-    await new Promise(resolve => setTimeout(resolve, 100))
+    await pause(100)
     expect(drains).toBe(0)
     sockets[0]?.resume()
     await expect.poll(() => drains, { timeout: 5_000 }).toBe(1)
@@ -396,16 +397,16 @@ describe('the transport itself', () => {
       socket.close(1000)
     })
     const transport = await connectWebSocket(target(port))
-    await new Promise(resolve => setTimeout(resolve, 50))
+    await pause(50)
     const told: unknown[] = []
     transport.start({ data: bytes => told.push([...bytes]), drain: () => {}, end: error => told.push(error) })
     expect(told).toEqual([])
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     expect(told).toEqual([[1, 2], [3], undefined])
     transport.end()
     transport.destroy(new Error('late'))
     expect(transport.write([Uint8Array.of(1)])).toBe(true)
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     expect(told).toHaveLength(3)
   })
 
@@ -461,7 +462,7 @@ describe('the standard class', () => {
 
   test('is not given TLS options, which it would not heed', async () => {
     install(Standard)
-    const error = await failure(opened('wss://127.0.0.1:1/', { webSocket: {}, tls: { ca: 'x' } }))
+    const error = await failure(opened('wss://127.0.0.1:1/', { webSocket: {}, tls: { ca: '-----BEGIN CERTIFICATE-----' } }))
     expect(error).toBeInstanceOf(UsageError)
     expect(error.message).toContain('TLS')
   })

@@ -19,6 +19,7 @@ import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { DevicePool } from '../../src/iothub/pool/device-pool.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 import { EncodedMessage } from '../../src/message/encode.ts'
+import { pause } from '../waiting.ts'
 
 const opened: AsyncDisposable[] = []
 
@@ -263,7 +264,7 @@ describe('links', () => {
     const batch = (await service.feedback().next()).value
     expect(batch?.records).toEqual([])
     await batch?.complete()
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     expect(outcomes).toEqual(['rejected', 'rejected', 'accepted'])
   })
 
@@ -314,7 +315,7 @@ describe('links', () => {
       }
     })
     await device.sendTelemetry({ body: '1' })
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     await device.sendTelemetry({ body: '2' })
     expect(attached).toBe(2)
   })
@@ -364,7 +365,7 @@ describe('links', () => {
       await message.complete()
       break
     }
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     expect(outcomes).toEqual(['rejected', 'rejected', 'accepted'])
   })
 })
@@ -420,7 +421,7 @@ it('a loop ends when the client is closed', async () => {
   })
   const service = await ServiceClient.connect(hub.connectionString({ service: true }), { transport: hub.transport() })
   const loops = Promise.all([device.messages().next(), service.feedback().next()])
-  await new Promise(resolve => setTimeout(resolve, 20))
+  await pause(20)
   await Promise.all([device.close(), service.close()])
   expect(await loops).toEqual([
     { done: true, value: undefined },

@@ -11,7 +11,7 @@ import type { DeviceClient } from '../../src/iothub/device-client.ts'
 import { DevicePool, type PoolOptions } from '../../src/iothub/pool/device-pool.ts'
 import { PoolSessions } from '../../src/iothub/pool/pool-sessions.ts'
 import { joined } from '../client/joined.ts'
-import { until } from '../waiting.ts'
+import { pause, until } from '../waiting.ts'
 import { keyOf, text, Way, World } from './world.ts'
 
 const world = new World()
@@ -112,7 +112,7 @@ describe('a pool', () => {
     await Promise.all(devices.map(device => device.sendTelemetry({ body: '0' })))
     const twin = await one.twin()
     const loops = [one.messages().next(), twin.changes().next()]
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     await one.close()
     expect(await Promise.all(loops)).toEqual(Array(2).fill({ done: true, value: undefined }))
     expect(await one.closed).toMatchObject({ by: 'local' })
@@ -147,7 +147,7 @@ describe('a pool', () => {
     const collect = runInNewContext('gc') as () => void
     const left = (): number => gone.filter(device => device.deref() !== undefined).length
     for (let i = 0; i < 50 && left() > 1; i++) {
-      await new Promise(resolve => setTimeout(resolve, 5))
+      await pause(5)
       collect()
     }
     // The last may still be on the stack.
@@ -175,7 +175,7 @@ describe('a pool', () => {
 
   it('renews the token of each', async () => {
     const { devices, way } = await pooled(5, { tokens: { lifeMs: 2500, marginMs: 2300 } })
-    await new Promise(resolve => setTimeout(resolve, 2800))
+    await pause(2800)
     await Promise.all(devices.map(device => device.sendTelemetry({ body: '0' })))
     expect(way.dialled).toHaveLength(1)
   })

@@ -11,6 +11,7 @@ import { decodeMessage } from '../../src/message/decode.ts'
 import { encodeMessage } from '../../src/message/encode.ts'
 import type { MessageInit } from '../../src/message/message.ts'
 import { ManualClock } from '../emulator/manual-clock.ts'
+import { pause } from '../waiting.ts'
 
 const opened: AsyncDisposable[] = []
 
@@ -100,7 +101,7 @@ it('uploads of unknown devices are a UsageError', async () => {
 it('the loop ends with its client', async () => {
   const { service } = await start()
   const waiting = service.fileNotifications().next()
-  await new Promise(resolve => setTimeout(resolve, 20))
+  await pause(20)
   await service.close()
   expect(await waiting).toEqual({ done: true, value: undefined })
 })

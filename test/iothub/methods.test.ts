@@ -145,7 +145,7 @@ describe('a method', () => {
     const collect = runInNewContext('gc') as () => void
     const left = (): number => calls.filter(call => call.deref() !== undefined).length
     for (let i = 0; i < 50 && left() > 1; i++) {
-      await new Promise(resolve => setTimeout(resolve, 5))
+      await pause(5)
       collect()
     }
     // The last may still be on the stack.

@@ -8,7 +8,7 @@ import { ClosedError, RemoteError, SaslError, UsageError } from '../../src/error
 import { isRetryable } from '../../src/iothub/connection/conditions.ts'
 import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
-import { until } from '../waiting.ts'
+import { pause, until } from '../waiting.ts'
 import { keyOf, QUICK, telemetryOf, Way, World } from './world.ts'
 
 const world = new World()
@@ -71,7 +71,7 @@ describe('by CBS', () => {
     let sent = 0
     for (; performance.now() - began < 3500; sent++) {
       await device.sendTelemetry({ body: `${sent}` })
-      await new Promise(resolve => setTimeout(resolve, 20))
+      await pause(20)
     }
     expect(await telemetryOf(hub, sent)).toEqual(Array.from({ length: sent }, (_, i) => `${i}`))
     // One connection, one pair of links to $cbs, one of telemetry: neither was lost nor made again.
@@ -207,7 +207,7 @@ describe('by CBS', () => {
     way.cut()
     await until(() => way.dialled.length === 2)
     // The attempt waits for the renewal that is under way, and does its own behind it.
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     expect(source.asked).toBe(2)
     open()
     await device.sendTelemetry({ body: '1' })
@@ -220,7 +220,7 @@ describe('by CBS', () => {
   it('is renewed where nothing is made again, too', async () => {
     const hub = await strict()
     const { device } = await world.device(hub, { tokens: SHORT, reconnect: false })
-    await new Promise(resolve => setTimeout(resolve, 2700))
+    await pause(2700)
     await device.sendTelemetry({ body: '0' })
   })
 })
@@ -235,7 +235,7 @@ describe('by PLAIN', () => {
     let sent = 0
     for (; performance.now() - began < 3000; sent++) {
       await device.sendTelemetry({ body: `${sent}` })
-      await new Promise(resolve => setTimeout(resolve, 2))
+      await pause(2)
     }
     expect(way.dialled.length).toBeGreaterThan(2)
     // The hub has closed none.
@@ -274,11 +274,11 @@ describe('by PLAIN', () => {
     let isCalled = false
     await device.onMethod('slow', async () => {
       isCalled = true
-      await new Promise(resolve => setTimeout(resolve, 700))
+      await pause(700)
       return { status: 200 }
     })
     // The renewal falls into the call.
-    await new Promise(resolve => setTimeout(resolve, 1600))
+    await pause(1600)
     const answer = hub.invokeMethod('d1', 'slow')
     await until(() => isCalled)
     // So that there is always a question on its way.

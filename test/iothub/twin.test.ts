@@ -11,6 +11,7 @@ import type { DesiredChange, Twin } from '../../src/iothub/twins/twin.ts'
 import { EncodedMessage } from '../../src/message/encode.ts'
 import type { Message, MessageInit } from '../../src/message/message.ts'
 import { int, long } from '../../src/types/values.ts'
+import { pause } from '../waiting.ts'
 
 const opened: AsyncDisposable[] = []
 
@@ -423,7 +424,7 @@ describe('against a scripted hub', () => {
     await vi.waitFor(() => expect(links).toHaveLength(2))
     for (const { session } of links) void session.end({ error: { condition: 'amqp:internal-error' } })
     await twin.closed
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
     await expect(twin.changes({ signal: AbortSignal.timeout(1000) }).next()).rejects.toMatchObject({
       code: 'ERR_AMQP_CLOSED',
     })

@@ -10,6 +10,7 @@ import { sasl, saslServer } from '../../../src/client/sasl.ts'
 import { listen } from '../../../src/client/serving/listen.ts'
 import { SaslError, TransportError } from '../../../src/errors.ts'
 import { memoryPair } from '../../../src/io/memory.ts'
+import { pause } from '../../waiting.ts'
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
 const text = (value: Uint8Array | undefined): string => new TextDecoder().decode(value)
@@ -187,7 +188,7 @@ describe('D-036 a server that does not prove itself sees no AMQP', () => {
     const far = listener.accept(b)
     const near = connect({ host: 'h', transport: a, sasl: slow, trace: frame => frames.push(frame) })
     await expect.poll(() => frames.some(({ body }) => (body as { type?: string }).type === 'sasl-outcome')).toBe(true)
-    await new Promise(resolve => setTimeout(resolve, 30))
+    await pause(30)
     expect(frames.filter(({ direction, layer }) => direction === 'out' && layer !== 'sasl')).toHaveLength(1)
     prove()
     expect((await near).remote.containerId).toBeDefined()
@@ -274,7 +275,7 @@ describe('mechanisms of one’s own, whose answers are promises', () => {
     const { near } = await meet([saslServer.anonymous()], mechanism, { connect: { limits: { handshakeMs: 50 } } })
     expect(near).toBeInstanceOf(TransportError)
     expect(signal?.aborted).toBe(true)
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
   })
 })
 
