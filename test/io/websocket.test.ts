@@ -462,7 +462,9 @@ describe('the standard class', () => {
 
   test('is not given TLS options, which it would not heed', async () => {
     install(Standard)
-    const error = await failure(opened('wss://127.0.0.1:1/', { webSocket: {}, tls: { ca: '-----BEGIN CERTIFICATE-----' } }))
+    const error = await failure(
+      opened('wss://127.0.0.1:1/', { webSocket: {}, tls: { ca: '-----BEGIN CERTIFICATE-----' } }),
+    )
     expect(error).toBeInstanceOf(UsageError)
     expect(error.message).toContain('TLS')
   })
