@@ -17,7 +17,7 @@ async function ourBroker(t, { refuse = false } = {}) {
   const listener = await listen({
     coordinator: {
       commit: transaction => {
-        if (refuse) throw new Error('no')
+        if (refuse) throw Object.assign(new Error('no'), { condition: 'amqp:not-allowed' })
         seen.committed.push({ posted: bodies(transaction), retired: transaction.retired.length })
       },
       rollback: transaction =>
