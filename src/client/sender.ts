@@ -211,7 +211,7 @@ export class ClientSender extends ClientLink<SenderEvents> implements Sender {
 
   async ready(options: Abortable = {}): Promise<void> {
     throwIfAborted(options)
-    if (this.closure) throw this.closedError()
+    if (this.closure || this.isLeft) throw this.closedError()
     if (this.pending * 2 < this.#maxPending) return
     const waiter = deferred<void>()
     this.#waiters.push(waiter)

@@ -18,8 +18,11 @@ import { checkNames, type Names } from './check-names.ts'
 export interface OutgoingMessage {
   /** Sent as one data section; a string as UTF-8. Bytes are copied at the call. A hub takes 256 KiB with the properties. */
   readonly body: Uint8Array | string
-  /** User properties, own keys. Names of system properties are refused, see `creationTime` and `ack`. */
-  readonly properties?: Readonly<Record<string, string>> | undefined
+  /**
+   * User properties: an object's own keys, or a map such as messages are received with. Those that are undefined are left
+   * out. Names of system properties are refused, see `creationTime` and `ack`.
+   */
+  readonly properties?: Readonly<Record<string, string | undefined>> | ReadonlyMap<string, string> | undefined
   /** At most 128 characters of ASCII. */
   readonly messageId?: string | undefined
   readonly correlationId?: string | undefined
@@ -258,10 +261,18 @@ const systemNames: readonly string[] = [CREATION_TIME, ACK, OUTPUT_NAME, SCHEMA]
 const acknowledgements: readonly Acknowledgement[] = ['none', 'positive', 'negative', 'full']
 const statuses: readonly FeedbackStatus[] = ['success', 'expired', 'deliveryCountExceeded', 'rejected', 'purged']
 
-function userProperties(properties: Readonly<Record<string, string>> = {}): Map<string, string> {
+function userProperties(properties: OutgoingMessage['properties'] = {}): Map<string, string> {
+  if (
+    typeof properties !== 'object' ||
+    properties === null ||
+    Symbol.iterator in properties !== properties instanceof Map
+  )
+    throw new UsageError('message: properties are an object such as { name: value }, or a Map')
   const out = new Map<string, string>()
-  for (const [name, value] of Object.entries(properties)) {
+  for (const [name, value] of properties instanceof Map ? properties : Object.entries(properties)) {
+    if (typeof name !== 'string') throw new UsageError('message: the name of a property is not a string')
     if (systemNames.includes(name)) throw new UsageError(`message: property '${name}' is the system's; use its field`)
+    if (value === undefined) continue
     if (typeof value !== 'string') throw new UsageError(`message: property '${name}' is not a string`)
     out.set(name, value)
   }
@@ -303,7 +314,7 @@ function idText(id: PropertiesInit['messageId']): string | undefined {
 }
 
 function isoTime(time: Date, name: string): string {
-  if (Number.isNaN(time.getTime())) throw new UsageError(`message: ${name} is not a date`)
+  if (!(time instanceof Date) || Number.isNaN(time.getTime())) throw new UsageError(`message: ${name} is not a date`)
   return time.toISOString()
 }
 

@@ -37,6 +37,7 @@ test.each([
   await new Promise(process.nextTick)
   const sent = await settled(sender.send({ body: 'x' }))
   expect(sent).toMatchObject({ code: 'ERR_AMQP_CLOSED', scope: 'link' })
+  expect(await settled(sender.ready())).toMatchObject({ code: 'ERR_AMQP_CLOSED', scope: 'link' })
   const decided = await settled(delivery.accept())
   if (decided !== undefined) expect(decided).toMatchObject({ code: 'ERR_AMQP_CLOSED' })
   await closing

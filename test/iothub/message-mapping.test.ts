@@ -67,10 +67,24 @@ describe('telemetry', () => {
     ['a system property by its wire name', { properties: { 'iothub-creation-time-utc': 'x' } }],
     ['an acknowledgement by its wire name', { properties: { 'iothub-ack': 'full' } }],
     ['a value that is no string', { properties: { n: 1 as unknown as string } }],
+    ['a name that is no string', { properties: new Map([[1, 'v']]) as unknown as ReadonlyMap<string, string> }],
+    ['a list of properties', { properties: [['p', 'v']] as unknown as Record<string, string> }],
+    ['properties that are a text', { properties: 'p=v' as unknown as Record<string, string> }],
+    ['no properties by null', { properties: null as unknown as Record<string, string> }],
+    ['a time that is a text', { expiry: '2020-01-01' as unknown as Date }],
     ['a creation time that is no date', { creationTime: new Date(Number.NaN) }],
     ['an expiry that is no date', { expiry: new Date(Number.NaN) }],
   ])('refuses %s', (_, part) => {
     expect(() => telemetryMessage({ body: '', ...part })).toThrow(UsageError)
+  })
+
+  it('takes a map, such as messages are received with, and leaves out what is undefined', () => {
+    const sent = (properties: Telemetry['properties']): unknown[] => [
+      ...(overWire(telemetryMessage({ body: '', properties })).applicationProperties ?? []),
+    ]
+    expect(sent(new Map([['p', 'v']]))).toEqual([['p', 'v']])
+    expect(sent({ p: 'v', q: undefined })).toEqual([['p', 'v']])
+    expect(sent(new Map())).toEqual([])
   })
 
   it('takes property names that objects inherit', () => {
