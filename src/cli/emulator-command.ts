@@ -23,7 +23,7 @@ export interface EmulatorCommandOptions {
 }
 
 /**
- * Runs until SIGINT or SIGTERM.
+ * Runs until SIGINT, SIGTERM or SIGHUP.
  *
  * @throws {Misuse} an option is not what it should be, or `ws` is not installed
  * @throws {Error} a port cannot be used; with what may be done about it
@@ -44,25 +44,33 @@ export async function emulatorCommand(options: EmulatorCommandOptions): Promise<
     '--https-port': options['https-port'] === undefined ? undefined : portOf('--https-port', options['https-port'], 0),
   }
   const stopped = new Promise<void>(resolve => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve())
   })
   const folder = options.state === undefined ? undefined : await openStateFolder(options.state)
   let hub: IotHubEmulator | undefined
   let temporary: string | undefined
   try {
-    hub = await start({ devices: device, gateway, feedbackBatchMs, state: folder?.state }, ports, server, options.state)
+    // At once: who is killed has no time to save anything.
+    const onAssigned = (): void => {
+      try {
+        if (hub !== undefined) folder?.save(hub.state(), hub.ca ?? '')
+      } catch (error) {
+        console.error(`✗ ${(error as Error).message}`)
+      }
+    }
+    const { state } = folder ?? {}
+    hub = await start({ devices: device, gateway, feedbackBatchMs, state, onAssigned }, ports, server, options.state)
     if (folder === undefined) temporary = await mkdtemp(join(tmpdir(), 'fairlead-'))
     enrolAll(hub, enrol)
     const ca = folder?.ca ?? join(temporary ?? '', 'ca.pem')
     if (folder === undefined) await writeFile(ca, hub.ca ?? '')
-    else await folder.save(hub.state(), hub.ca ?? '')
+    else folder.save(hub.state(), hub.ca ?? '')
     console.log(summary(hub, ca, options.state))
     await stopped
-    // With the devices that have been assigned meanwhile.
-    await folder?.save(hub.state(), hub.ca ?? '')
+    folder?.save(hub.state(), hub.ca ?? '')
   } finally {
     await hub?.close()
-    await folder?.close()
+    folder?.close()
     if (temporary !== undefined) await rm(temporary, { recursive: true, force: true })
   }
 }

@@ -11,6 +11,7 @@ export type Kind =
   | 'count'
   | 'date'
   | 'flag'
+  | 'function'
   | 'number'
   | 'object'
   | 'port'
@@ -32,6 +33,7 @@ const KINDS: Readonly<Record<Kind, readonly [words: string, fits: (value: unknow
   count: ['a whole number, 0 or more', value => isAmount(value) && Number.isInteger(value)],
   date: ['a date', value => value instanceof Date && !Number.isNaN(value.getTime())],
   flag: ['true or false', value => typeof value === 'boolean'],
+  function: ['a function', value => typeof value === 'function'],
   number: ['a number', isNumber],
   object: ['an object', value => typeof value === 'object' && value !== null],
   port: ['a port, 0 … 65535', value => isAmount(value) && Number.isInteger(value) && value < 65_536],

@@ -72,7 +72,11 @@ export class Hub {
     this.#hubName = hostName.split('.', 1)[0] ?? hostName
     const eventHub = { hostName: options.eventHubHostName ?? hostName, name: `iothub-ehub-${this.#hubName}` }
     this.registry = new DeviceRegistry([hostName], eventHub, state?.policies)
-    this.provisioning = new ProvisioningService(hostName, this.registry, clock, tokenSkewMs, state?.idScope)
+    this.provisioning = new ProvisioningService(hostName, this.registry, clock, {
+      tokenSkewMs,
+      idScope: state?.idScope,
+      onAssigned: options.onAssigned,
+    })
     const begin = logStart(state, clock.now())
     this.events = new EventLog({
       partitions,

@@ -66,6 +66,11 @@ export interface IotHubEmulatorOptions {
    * id scope, enrolments. Default: all are made anew.
    */
   readonly state?: EmulatorState | undefined
+  /**
+   * Called when the provisioning service has made a device on the hub, or given it other keys, and before the device is
+   * told: to keep {@link IotHubEmulator.state} with it. It must not throw.
+   */
+  readonly onAssigned?: ((deviceId: string) => void) | undefined
 }
 
 /** Where an emulator listens. */
@@ -112,6 +117,7 @@ const OPTIONS: Shape<IotHubEmulatorOptions> = {
   gateway: 'text',
   quotas: 'any',
   state: 'any',
+  onAssigned: 'function',
 }
 const LISTEN: Shape<EmulatorListenOptions> = { host: 'text', port: 'port', tls: 'object' }
 const WEB_SOCKET: Shape<EmulatorWebSocketOptions> = { server: 'class', host: 'text', port: 'port' }

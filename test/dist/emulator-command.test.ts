@@ -21,6 +21,7 @@ import { DeviceClient } from '../../src/iothub/device-client.ts'
 
 import { provision } from '../../src/iothub/provisioning/provisioning.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
+import { pause } from '../waiting.ts'
 
 const root = new URL('../../', import.meta.url).pathname
 let folder = ''
@@ -125,7 +126,7 @@ test('--feedback-ms: feedback is there sooner', async () => {
   expect(await command.ended).toMatchObject({ code: 0 })
 })
 
-test.each(['SIGINT', 'SIGKILL'] as const)('--state: clients outlive a restart, after %s', async signal => {
+test.each(['SIGINT', 'SIGHUP', 'SIGKILL'] as const)('--state: clients outlive a restart, after %s', async signal => {
   const state = join(folder, `state-${signal}`)
   const options = ['emulator', '--device', 'd1', '--state', state]
   const first = run(...options, '--port', '0')
@@ -171,33 +172,42 @@ test.each(['SIGINT', 'SIGKILL'] as const)('--state: clients outlive a restart, a
   await third.ended
 })
 
-test('--enrol: prints what provision takes; with --state the next has the same, and the device', async () => {
-  const options = ['emulator', '--device', 'd1', '--enrol', 'lamp-7', '--state', join(folder, 'enrolled')]
-  const first = run(...options, '--port', '0')
-  const out = await first.printed('Ctrl-C')
-  const registration = /^ +enrolled lamp-7 +(\{.*)$/m
-  const file = found(/^ +CA +(\S+)$/m, out)
-  const tls = { ca: readFileSync(file, 'utf8') }
-  const assigned = await provision({ ...JSON.parse(found(registration, out)), tls })
-  expect(assigned.deviceId).toBe('lamp-7')
-  first.child.kill('SIGINT')
-  await first.ended
-  const second = run(...options, '--enrol', 'lamp-8', '--port', found(/on localhost:(\d+)/, out))
-  const again = await second.printed('Ctrl-C')
-  expect(JSON.parse(found(registration, again))).toEqual(JSON.parse(found(registration, out)))
-  expect(again).toContain('enrolled lamp-8')
-  await (await DeviceClient.connect(assigned.credentials, { tls })).close()
-  second.child.kill('SIGINT')
-  expect(await second.ended).toMatchObject({ code: 0, err: '' })
-})
+const ENDS = [
+  ['SIGINT', 0],
+  ['SIGHUP', 0],
+  ['SIGKILL', null],
+] as const
+
+test.each(ENDS)(
+  '--enrol: after %s the next of --state has the same registration, and the device',
+  async (signal, code) => {
+    const state = join(folder, `enrolled-${signal}`)
+    const options = ['emulator', '--device', 'd1', '--enrol', 'lamp-7', '--state', state]
+    const first = run(...options, '--port', '0')
+    const out = await first.printed('Ctrl-C')
+    const registration = /^ +enrolled lamp-7 +(\{.*)$/m
+    const file = found(/^ +CA +(\S+)$/m, out)
+    const tls = { ca: readFileSync(file, 'utf8') }
+    const assigned = await provision({ ...JSON.parse(found(registration, out)), tls })
+    expect(assigned.deviceId).toBe('lamp-7')
+    first.child.kill(signal)
+    expect(await first.ended).toMatchObject({ code, err: '' })
+    expect(existsSync(join(state, 'emulator.lock'))).toBe(signal === 'SIGKILL')
+    const second = run(...options, '--enrol', 'lamp-8', '--port', found(/on localhost:(\d+)/, out))
+    const again = await second.printed('Ctrl-C')
+    expect(JSON.parse(found(registration, again))).toEqual(JSON.parse(found(registration, out)))
+    expect(again).toContain('enrolled lamp-8')
+    await (await DeviceClient.connect(assigned.credentials, { tls })).close()
+    second.child.kill('SIGINT')
+    expect(await second.ended).toMatchObject({ code: 0, err: '' })
+  },
+)
 
 test('--state: a folder is of one emulator at a time; what a dead one has left is taken over', async () => {
   const state = join(folder, 'locked')
   const lock = join(state, 'emulator.lock')
   mkdirSync(state)
-  const dead = spawn(process.execPath, ['-e', ''])
-  await new Promise(resolve => dead.once('close', resolve))
-  for (const left of [`${dead.pid}\n`, '', '?', undefined]) {
+  for (const left of [`${await deadPid()}\n`, '', '?', undefined]) {
     if (left !== undefined) writeFileSync(lock, left)
     const command = run('emulator', '--port', '0', '--state', state)
     await command.printed('Ctrl-C')
@@ -210,6 +220,72 @@ test('--state: a folder is of one emulator at a time; what a dead one has left i
     expect(await command.ended).toMatchObject({ code: 0, err: '' })
     expect(readdirSync(state).sort()).toEqual(['ca.pem', 'emulator.json'])
   }
+})
+
+/** The number of a process that has ended. */
+async function deadPid(): Promise<number | undefined> {
+  const dead = spawn(process.execPath, ['-e', ''])
+  await new Promise(resolve => dead.once('close', resolve))
+  return dead.pid
+}
+
+test('--state: of many that find what a dead one has left, one takes it over, and has the lock', async () => {
+  const state = join(folder, 'raced')
+  const lock = join(state, 'emulator.lock')
+  mkdirSync(state)
+  for (let round = 0; round < 4; round++) {
+    writeFileSync(lock, `${await deadPid()}\n`)
+    const commands = Array.from({ length: 4 }, () => run('emulator', '--port', '0', '--state', state))
+    const ends = commands.map(async command => {
+      const running = command.printed('Ctrl-C').then(() => command)
+      return Promise.race([running, command.ended])
+    })
+    const results = await Promise.all(ends)
+    const survivors = results.filter(result => 'child' in result)
+    expect(survivors.map(({ child }) => `${child.pid}\n`)).toEqual([readFileSync(lock, 'utf8')])
+    for (const result of results)
+      if (!('child' in result)) expect(result.err).toContain(`process ${survivors[0]?.child.pid} has this folder`)
+    survivors[0]?.child.kill('SIGINT')
+    await survivors[0]?.ended
+    expect(readdirSync(state).sort()).toEqual(['ca.pem', 'emulator.json'])
+  }
+})
+
+test('--state: while one removes what a dead one has left, another waits, and looks again', async () => {
+  const state = join(folder, 'waiting')
+  const lock = join(state, 'emulator.lock')
+  mkdirSync(state)
+  writeFileSync(lock, `${await deadPid()}\n`)
+  writeFileSync(`${lock}.old`, `${process.pid}\n`)
+  const command = run('emulator', '--port', '0', '--state', state)
+  await pause(700)
+  expect(readdirSync(state).filter(file => !file.endsWith('.part'))).toEqual(['emulator.lock', 'emulator.lock.old'])
+  writeFileSync(lock, `${process.pid}\n`)
+  rmSync(`${lock}.old`)
+  expect((await command.ended).err).toContain(`process ${process.pid} has this folder`)
+  expect(readdirSync(state)).toEqual(['emulator.lock'])
+  // Who died over that is no hindrance.
+  for (const left of [lock, `${lock}.old`, `${lock}.old.old`]) writeFileSync(left, `${await deadPid()}\n`)
+  const next = run('emulator', '--port', '0', '--state', state)
+  await next.printed('Ctrl-C')
+  expect(readFileSync(lock, 'utf8')).toBe(`${next.child.pid}\n`)
+  // Somebody has removed the lock, and it is another's by now.
+  writeFileSync(lock, `${process.pid}\n`)
+  next.child.kill('SIGINT')
+  await next.ended
+  expect(readdirSync(state).sort()).toEqual(['ca.pem', 'emulator.json', 'emulator.lock'])
+})
+
+test('--state: what was being written by one that was killed is no hindrance, and is removed', async () => {
+  const state = join(folder, 'parts')
+  mkdirSync(state)
+  for (const part of ['emulator.json.part', 'emulator.json.a-1.part', 'ca.pem.a-1.part'])
+    writeFileSync(join(state, part), '{')
+  const command = run('emulator', '--port', '0', '--state', state)
+  await command.printed('Ctrl-C')
+  command.child.kill('SIGINT')
+  expect(await command.ended).toMatchObject({ code: 0, err: '' })
+  expect(readdirSync(state).sort()).toEqual(['ca.pem', 'emulator.json'])
 })
 
 test('--state: a folder of something else, or none, is misuse, and is left as it is', async () => {

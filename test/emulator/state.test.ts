@@ -55,6 +55,26 @@ test('who was enrolled is enrolled at the next hub, by the same key', async () =
   expect(await provision({ idScope, registrationId: 'r2', groupKey, transport })).toMatchObject({ deviceId: 'r2' })
 })
 
+test('a device that is assigned can be kept before it is told', async () => {
+  const told: string[] = []
+  const states: (readonly string[])[] = []
+  const hub = await IotHubEmulator.start({
+    devices: [],
+    listen: 'memory',
+    onAssigned(deviceId) {
+      expect(told).toEqual([])
+      states.push([deviceId, ...hub.state().devices.map(device => device.deviceId)])
+    },
+  })
+  const { key } = hub.provisioning.enrol('r1', { deviceId: 'd1', retryAfter: 0 })
+  const transport = () => hub.transport()
+  const { idScope } = hub.provisioning
+  told.push((await provision({ idScope, registrationId: 'r1', key, transport })).deviceId)
+  expect([told, states]).toEqual([['d1'], [['d1', 'd1']]])
+  await hub.close()
+  await expect(IotHubEmulator.start({ onAssigned: 'x' as never })).rejects.toThrow('"onAssigned" is a function')
+})
+
 test('a state from before enrolments were kept has none', async () => {
   const { enrolments: _, ...state } = await kept()
   await using hub = await IotHubEmulator.start({ state, listen: 'memory' })

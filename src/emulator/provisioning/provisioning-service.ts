@@ -91,24 +91,35 @@ interface Underway {
   pollsLeft: number
 }
 
+/** How a {@link ProvisioningService} is set up. */
+export interface ProvisioningOptions {
+  readonly tokenSkewMs: number
+  /** Default: a new one. */
+  readonly idScope?: string | undefined
+  /** A device is on the hub, and has not been told yet. */
+  readonly onAssigned?: ((deviceId: string) => void) | undefined
+}
+
 /** The service. */
 export class ProvisioningService implements EmulatorProvisioning {
   host: string
   readonly idScope: string
   readonly #clock: EmulatorClock
   readonly #tokenSkewMs: number
+  readonly #onAssigned: (deviceId: string) => void
   readonly #registry: DeviceRegistry
   readonly #devices = new Map<string, DeviceEnrolment>()
   readonly #groups = new Map<string, GroupEnrolment>()
   readonly #operations = new Map<string, Underway>()
   readonly #createdAt = new Map<string, string>()
 
-  constructor(host: string, registry: DeviceRegistry, clock: EmulatorClock, tokenSkewMs: number, idScope?: string) {
+  constructor(host: string, registry: DeviceRegistry, clock: EmulatorClock, options: ProvisioningOptions) {
     this.host = host
-    this.idScope = idScope ?? `0ne00${hexId(4).toUpperCase()}`
+    this.idScope = options.idScope ?? `0ne00${hexId(4).toUpperCase()}`
     this.#registry = registry
     this.#clock = clock
-    this.#tokenSkewMs = tokenSkewMs
+    this.#tokenSkewMs = options.tokenSkewMs
+    this.#onAssigned = options.onAssigned ?? (() => {})
   }
 
   enrol(registrationId: string, enrolment: DeviceEnrolment = {}): { readonly key: string | undefined } {
@@ -192,6 +203,7 @@ export class ProvisioningService implements EmulatorProvisioning {
     const x509 = 'key' in proof ? undefined : { thumbprint: proof.certificate.thumbprints[0] }
     if (this.#registry.device(deviceId) === undefined) this.#registry.addDevice(deviceId, keys, x509)
     else this.#registry.rekey(deviceId, keys, x509)
+    this.#onAssigned(deviceId)
     return deviceId
   }
 
