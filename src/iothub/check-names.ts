@@ -1,5 +1,6 @@
 /** Names that mean nothing are told, so that a slip does not pass for a default. */
 
+import type { Abortable } from '../client/options.ts'
 import { UsageError } from '../errors.ts'
 
 /** Every name of an interface, so that one that is added to it and not here does not compile. */
@@ -19,4 +20,17 @@ export function checkNames(kind: string, given: object, known: Readonly<Record<s
       throw new UsageError(
         `IoT Hub: there is no ${kind} named ${JSON.stringify(name)}; there are ${Object.keys(known).join(', ')}`,
       )
+}
+
+const ABORTABLE: Names<Abortable> = { signal: 0 }
+
+/**
+ * Options of a method that has none but `signal`.
+ *
+ * @throws {UsageError} there is another, or the signal itself is in their place
+ */
+export function checkAbortable(method: string, options: Abortable): void {
+  if (options instanceof AbortSignal)
+    throw new UsageError(`IoT Hub: the options of ${method} are in an object: { signal }, not the signal itself`)
+  checkNames(`option of ${method}`, options, ABORTABLE)
 }

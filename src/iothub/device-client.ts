@@ -9,14 +9,14 @@ import type { Closure, Delivery, Receiver } from '../client/api.ts'
 import type { Abortable } from '../client/options.ts'
 import { ClosedError, DecodeError, UsageError } from '../errors.ts'
 import { deviceAddresses } from './addresses.ts'
-import { checkNames, type Names } from './check-names.ts'
+import { checkAbortable, checkNames, type Names } from './check-names.ts'
 import { HubConnection } from './connection/hub-connection.ts'
 import { HUB, type IotHubOptions } from './connection/hub-options.ts'
 import type { LinkPair } from './connection/link-pair.ts'
 import type { Outbox } from './connection/outbox.ts'
 import { rejectUnreadable, settled } from './connection/settling.ts'
 import { SharedLink } from './connection/shared-link.ts'
-import { type ConnectionString, type DeviceConnectionString, fieldsOf } from './credentials/connection-string.ts'
+import { type ConnectionString, fieldsOf } from './credentials/connection-string.ts'
 import {
   checkCredentials,
   credentialOf,
@@ -80,7 +80,7 @@ export interface CloudToDeviceMessage extends CommandContent {
  * A device or module, connected to its hub. Make it with {@link DeviceClient.connect}.
  *
  * A module is a device with inputs and outputs, and an address below that of its device: it is the same class, by
- * credentials with a `moduleId`.
+ * credentials with a `moduleId`. What its methods are told under a name that is no option is a `UsageError`.
  */
 export class DeviceClient implements AsyncDisposable {
   /** Resolves when the client has ended for good, closed or given up: by whom, and why. */
@@ -127,7 +127,7 @@ export class DeviceClient implements AsyncDisposable {
    * Cancellation drops the connection.
    */
   static async connect(
-    credentials: string | DeviceConnectionString | DeviceCredentials,
+    credentials: string | ConnectionString | DeviceCredentials,
     options: DeviceOptions = {},
   ): Promise<DeviceClient> {
     checkNames('option of DeviceClient.connect', options, { ...HUB, modelId: 0 })
@@ -161,6 +161,7 @@ export class DeviceClient implements AsyncDisposable {
    * Cancellation: a queued message is not sent; for one that was, the outcome is unknown.
    */
   async sendTelemetry(telemetry: Telemetry, options: Abortable = {}): Promise<void> {
+    checkAbortable('sendTelemetry', options)
     const message = telemetryMessage(telemetry)
     this.#checkOutput(telemetry)
     await this.#telemetry.send(message, { signal: options.signal })
@@ -175,6 +176,7 @@ export class DeviceClient implements AsyncDisposable {
    * Cancellation: as with {@link sendTelemetry}.
    */
   async sendTelemetryBatch(batch: readonly Telemetry[], options: Abortable = {}): Promise<void> {
+    checkAbortable('sendTelemetryBatch', options)
     const message = telemetryBatch(batch)
     for (const telemetry of batch) this.#checkOutput(telemetry)
     await this.#telemetry.send(message, { signal: options.signal }, BATCH_FORMAT)
@@ -193,6 +195,7 @@ export class DeviceClient implements AsyncDisposable {
    * Cancellation ends the loop with `signal.reason`; no message is lost.
    */
   messages(options: Abortable = {}): AsyncGenerator<CloudToDeviceMessage, undefined, undefined> {
+    checkAbortable('messages', options)
     return this.#read(this.#commands, options)
   }
 
@@ -204,6 +207,7 @@ export class DeviceClient implements AsyncDisposable {
    */
   inputs(options: Abortable = {}): AsyncGenerator<CloudToDeviceMessage, undefined, undefined> {
     if (this.#inputs === undefined) throw new UsageError('inputs: only modules have them; this is a device')
+    checkAbortable('inputs', options)
     return this.#read(this.#inputs, options)
   }
 
@@ -242,6 +246,7 @@ export class DeviceClient implements AsyncDisposable {
    * Cancellation stops waiting.
    */
   async twin(options: Abortable = {}): Promise<Twin> {
+    checkAbortable('twin', options)
     try {
       const twin = await this.#twin.get(options)
       // It may not have heard yet.

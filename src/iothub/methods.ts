@@ -11,6 +11,7 @@ import { assertAccepted } from '../client/outcome.ts'
 import { AmqpCondition, AmqpError, ClosedError, DecodeError, EncodeError, UsageError } from '../errors.ts'
 import type { Message, MessageInit, PropertiesInit } from '../message/message.ts'
 import { int, Uuid } from '../types/values.ts'
+import { checkAbortable, checkNames, type Names } from './check-names.ts'
 import type { HubConnection } from './connection/hub-connection.ts'
 import type { LinkPair } from './connection/link-pair.ts'
 import type { SharedLink } from './connection/shared-link.ts'
@@ -35,7 +36,7 @@ export interface MethodResponse {
 }
 
 /**
- * Answers calls. Where it throws, its answer is none, or is too large, the caller gets status 500 without a payload, and
+ * Answers calls. Where it throws, its answer is none, has other fields, or is too large, the caller gets status 500 without a payload, and
  * the process a warning (`process.emitWarning`), which names the method and has the error as its cause. Such a warning
  * says as well that the hub has not taken an answer; its caller waits in vain.
  */
@@ -67,11 +68,12 @@ export class MethodHandlers {
    * Puts a handler in place and waits for the links.
    *
    * @param name  `undefined` for all names that have no handler of their own
-   * @throws {UsageError} there is one already, or it is no function
+   * @throws {UsageError} there is one already, or it is no function; there is no such option
    * @throws {RemoteError} the hub refused a link
    * @throws {ClosedError} the connection ended first
    */
   async add(name: string | undefined, handler: MethodHandler, options: Abortable): Promise<MethodRegistration> {
+    checkAbortable('onMethod', options)
     if (typeof handler !== 'function') throw new UsageError('onMethod: needs a function that answers calls')
     if (name === undefined ? this.#fallback : this.#handlers.has(name))
       throw new UsageError(
@@ -145,6 +147,7 @@ export class MethodHandlers {
       const response = await handler(request)
       if (!isJsonObject(response) || !isInt(response.status))
         throw new UsageError('it must return { status, payload }, status an int')
+      checkNames('field of the answer of a method', response, RESPONSE)
       return response
     } catch (error) {
       warn(`the handler of method '${request.name}' failed`, error)
@@ -152,6 +155,8 @@ export class MethodHandlers {
     }
   }
 }
+
+const RESPONSE: Names<MethodResponse> = { status: 0, payload: 0 }
 
 /** Calls can come. */
 interface Service {

@@ -11,13 +11,13 @@ import type { Abortable } from '../client/options.ts'
 import { UsageError } from '../errors.ts'
 import type { Message } from '../message/message.ts'
 import { serviceAddresses } from './addresses.ts'
-import { checkNames, type Names } from './check-names.ts'
+import { checkAbortable, checkNames, type Names } from './check-names.ts'
 import { HubConnection } from './connection/hub-connection.ts'
 import { HUB, type IotHubOptions } from './connection/hub-options.ts'
 import type { Outbox } from './connection/outbox.ts'
 import { rejectUnreadable, settled } from './connection/settling.ts'
 import type { SharedLink } from './connection/shared-link.ts'
-import { type ConnectionString, fieldsOf, type ServiceConnectionString } from './credentials/connection-string.ts'
+import { type ConnectionString, fieldsOf } from './credentials/connection-string.ts'
 import {
   checkCredentials,
   credentialOf,
@@ -60,7 +60,10 @@ export interface FeedbackBatch {
   abandon(): Promise<void>
 }
 
-/** A back end, connected to its hub. Make it with {@link ServiceClient.connect}. */
+/**
+ * A back end, connected to its hub. Make it with {@link ServiceClient.connect}. What its methods are told under a name that
+ * is no option is a `UsageError`.
+ */
 export class ServiceClient implements AsyncDisposable {
   /** Resolves when the client has ended for good, closed or given up: by whom, and why. */
   readonly closed: Promise<Closure>
@@ -94,7 +97,7 @@ export class ServiceClient implements AsyncDisposable {
    * Cancellation drops the connection.
    */
   static async connect(
-    credentials: string | ServiceConnectionString | ServiceCredentials,
+    credentials: string | ConnectionString | ServiceCredentials,
     options: IotHubOptions = {},
   ): Promise<ServiceClient> {
     checkNames('option of ServiceClient.connect', options, HUB)
@@ -122,6 +125,7 @@ export class ServiceClient implements AsyncDisposable {
    * Cancellation: a queued message is not sent; for one that was, the outcome is unknown.
    */
   async sendToDevice(to: string | CommandTarget, message: CloudMessage, options: Abortable = {}): Promise<void> {
+    checkAbortable('sendToDevice', options)
     const { deviceId, moduleId } = typeof to === 'string' ? { deviceId: to, moduleId: undefined } : to
     const encoded = cloudMessage(deviceId, message, moduleId)
     await this.#commands.send(encoded, { signal: options.signal })
@@ -141,6 +145,7 @@ export class ServiceClient implements AsyncDisposable {
    * Cancellation ends the loop with `signal.reason`; no batch is lost.
    */
   async *feedback(options: Abortable = {}): AsyncGenerator<FeedbackBatch, undefined, undefined> {
+    checkAbortable('feedback', options)
     for await (const delivery of this.#hub.deliveries(this.#feedback, options)) {
       const records = await readOrReject(delivery, readFeedback)
       yield { records, ...decisions(this.#hub, delivery) }
@@ -161,6 +166,7 @@ export class ServiceClient implements AsyncDisposable {
    * Cancellation ends the loop with `signal.reason`; no notification is lost.
    */
   async *fileNotifications(options: Abortable = {}): AsyncGenerator<FileNotification, undefined, undefined> {
+    checkAbortable('fileNotifications', options)
     for await (const delivery of this.#hub.deliveries(this.#fileNotifications, options)) {
       const record = await readOrReject(delivery, readFileNotification)
       yield { ...record, ...decisions(this.#hub, delivery) }
@@ -198,12 +204,14 @@ export class ServiceClient implements AsyncDisposable {
    *
    * Cancellation stops waiting.
    */
-  eventHub(options: Abortable = {}): Promise<EventHubInfo> {
+  async eventHub(options: Abortable = {}): Promise<EventHubInfo> {
+    checkAbortable('eventHub', options)
     return this.#eventHub.info(options)
   }
 
   /** How its partitions stand, all of them. Errors and cancellation as with {@link ServiceClient.eventHub}. */
-  partitions(options: Abortable = {}): Promise<readonly PartitionInfo[]> {
+  async partitions(options: Abortable = {}): Promise<readonly PartitionInfo[]> {
+    checkAbortable('partitions', options)
     return this.#eventHub.partitions(options)
   }
 

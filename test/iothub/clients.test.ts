@@ -8,11 +8,7 @@ import { DeliveryError, UsageError } from '../../src/errors.ts'
 import { memoryPair } from '../../src/io/memory.ts'
 import type { Transport } from '../../src/io/transport.ts'
 import { SharedLink } from '../../src/iothub/connection/shared-link.ts'
-import {
-  type DeviceConnectionString,
-  parseConnectionString,
-  type ServiceConnectionString,
-} from '../../src/iothub/credentials/connection-string.ts'
+import { parseConnectionString } from '../../src/iothub/credentials/connection-string.ts'
 import { hubNameOf, splitHost } from '../../src/iothub/credentials/login.ts'
 import { createSasToken } from '../../src/iothub/credentials/sas.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
@@ -113,10 +109,10 @@ describe('credentials', () => {
       dialled.push(host)
       return hub.transport()
     }
-    const fields = parseConnectionString(hub.connectionString({ deviceId: 'device1' })) as DeviceConnectionString
+    const fields = parseConnectionString(hub.connectionString({ deviceId: 'device1' }))
     const device = kept(await DeviceClient.connect(fields, { transport }))
     await device.sendTelemetry({ body: 'x' })
-    const policy = parseConnectionString(hub.connectionString({ policy: 'iothubowner' })) as ServiceConnectionString
+    const policy = parseConnectionString(hub.connectionString({ policy: 'iothubowner' }))
     const service = kept(await ServiceClient.connect(policy, { transport }))
     await service.sendToDevice('device1', { body: 'x' })
     const pool = kept(await DevicePool.connect(policy, { transport }))
@@ -141,8 +137,14 @@ describe('credentials', () => {
     [
       'another key',
       () => DeviceClient.connect({ ...READ, sas: { key } } as never),
-      'field of credentials named "kind"',
+      "`sas` does not go with the fields of a connection string (kind: 'device'); write { hostName, deviceId, sas }",
     ],
+    [
+      'a certificate',
+      () => DeviceClient.connect({ ...READ, x509: { cert: 'c', key: 'k' } } as never),
+      '`x509` does not go with',
+    ],
+    ['what means nothing', () => DeviceClient.connect({ ...READ, foo: 1 } as never), 'string named "foo"'],
     [
       'a port beside',
       () => DeviceClient.connect({ hostName: 'h', port: 1, deviceId: 'd', sas: { key } } as never),

@@ -116,6 +116,7 @@ describe('a method', () => {
     ['answers without a status', () => ({ payload: 1 })],
     ['answers a status that is no int', () => ({ status: 1.5 })],
     ['answers a status that is too large', () => ({ status: 2 ** 31 })],
+    ['answers with a slip', () => ({ status: 200, paylod: 1 })],
     ['answers more than 128 KiB', () => ({ status: 200, payload: 'x'.repeat(131_071) })],
     ['answers what JSON cannot say', () => ({ status: 200, payload: 1n })],
   ])('that %s is 500, and a warning', async (_, handler) => {

@@ -69,6 +69,102 @@ it.each([device, service])('auth is one of two', async connect => {
   expect(await failure(connect({ auth: 'plian' }))).toBe("IoT Hub: auth is 'cbs' or 'plain'")
 })
 
+describe('a slip in the options of a method', () => {
+  const slip = { signl: AbortSignal.abort() } as object
+
+  it.each<[string, (client: DeviceClient) => unknown]>([
+    ['sendTelemetry', client => client.sendTelemetry({ body: 'x' }, slip)],
+    ['sendTelemetryBatch', client => client.sendTelemetryBatch([{ body: 'x' }], slip)],
+    ['messages', client => client.messages(slip).next()],
+    ['inputs', client => client.inputs(slip).next()],
+    ['onMethod', client => client.onMethod('m', () => ({ status: 200 }), slip)],
+    ['onMethod', client => client.onMethod(() => ({ status: 200 }), slip)],
+    ['twin', client => client.twin(slip)],
+    ['update', async client => (await client.twin()).update({ a: 1 }, slip)],
+    ['changes', async client => (await client.twin()).changes(slip).next()],
+    ['refresh', async client => (await client.twin()).refresh(slip)],
+  ])('of a device is told: %s', async (method, call) => {
+    const hub = await world.hub()
+    hub.addModule('d1', 'm1')
+    const { device: client } = await world.moduleOf(hub, 'd1', 'm1')
+    const message = `IoT Hub: there is no option of ${method} named "signl"; there are signal`
+    expect(await failure((async () => call(client))())).toBe(message)
+  })
+
+  it.each<[string, (client: ServiceClient) => Promise<unknown>]>([
+    ['sendToDevice', client => client.sendToDevice('d1', { body: 'x' }, slip)],
+    ['feedback', client => client.feedback(slip).next()],
+    ['fileNotifications', client => client.fileNotifications(slip).next()],
+    ['eventHub', client => client.eventHub(slip)],
+    ['partitions', client => client.partitions(slip)],
+  ])('of a service is told: %s', async (method, call) => {
+    const { service: client } = await world.service(await world.hub())
+    const message = `IoT Hub: there is no option of ${method} named "signl"; there are signal`
+    expect(await failure(call(client))).toBe(message)
+  })
+
+  it('is a signal in place of them', async () => {
+    const { device: client } = await world.device(await world.hub())
+    const sending = client.sendTelemetry({ body: 'x' }, new AbortController().signal as object)
+    expect(await failure(sending)).toContain('{ signal }, not the signal itself')
+  })
+})
+
+it.each([
+  ['maxQueued', { maxQueued: '5' }],
+  ['tokens.lifeMs', { tokens: { lifeMs: '5000' } }],
+  ['tokens.marginMs', { tokens: { marginMs: '5' } }],
+])('a text is no number: %s', async (name, options) => {
+  expect(await failure(device(options))).toContain(`IoT Hub: ${name} is `)
+})
+
+it('fields of credentials that mean nothing are told', async () => {
+  const sas = { key, keyname: 'p' }
+  expect(await failure(DeviceClient.connect({ hostName: 'h', deviceId: 'd', sas }))).toContain('`sas` named "keyname"')
+  const slip = { hostName: 'h', keyname: 'p' }
+  expect(await failure(DevicePool.connect(slip, { transport }))).toContain('field of credentials named "keyname"')
+})
+
+it('a source of tokens may have fields of its own', async () => {
+  class Vault {
+    readonly key = 'of the vault'
+    readonly name = 'v'
+    token(): string {
+      throw new Error(`${this.name} was asked`)
+    }
+  }
+  await expect(
+    DeviceClient.connect({ hostName: 'h', deviceId: 'd', sas: new Vault() }, { transport }),
+  ).rejects.toThrow()
+  const connecting = DeviceClient.connect({ hostName: 'h', deviceId: 'd', sas: new Vault() }, { transport })
+  await expect(connecting).rejects.not.toThrow(UsageError)
+})
+
+describe('a certificate', () => {
+  const x509 = 'HostName=localhost:1;DeviceId=d1;x509=true'
+
+  it.each<[string, object]>([
+    ['empty', { cert: '', key: '' }],
+    ['null', { cert: null, key: null }],
+    ['a pfx of no bytes', { pfx: new Uint8Array() }],
+    ['one half', { cert: 'c', key: '' }],
+  ])('that is none is told: %s, in tls', async (_, tls) => {
+    expect(await failure(DeviceClient.connect(x509, { tls }))).toContain('needs the certificate and its key')
+  })
+
+  it.each([{ cert: '', key: '' }, { cert: 'c' }, null])('that is none is told: %j, as x509', async credential => {
+    const text = '`x509` needs { cert, key }'
+    const some = { hostName: 'h', deviceId: 'd', x509: credential as never }
+    if (credential) expect(await failure(DeviceClient.connect(some, { transport }))).toContain(text)
+    expect(await failure(provisioned({ key: undefined, x509: credential }))).toContain(text)
+  })
+})
+
+it('provisioning without options is told so', async () => {
+  const bare = provision as unknown as () => Promise<unknown>
+  expect(await failure(bare())).toBe('IoT Hub: each option of provision is in an object, and this is undefined')
+})
+
 it.each([{}, { token: 'SharedAccessSignature sr=h&sig=x&se=1' }])(
   'a pool has a key or a source of tokens',
   async sas => {

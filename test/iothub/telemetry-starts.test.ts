@@ -6,7 +6,7 @@ import { UsageError } from '../../src/errors.ts'
 import { DeviceClient } from '../../src/iothub/device-client.ts'
 import { ServiceClient } from '../../src/iothub/service-client.ts'
 import type { TelemetryPosition } from '../../src/iothub/telemetry/event-mapping.ts'
-import { type TelemetryOptions, TelemetryStarts } from '../../src/iothub/telemetry/telemetry-options.ts'
+import { checkOptions, type TelemetryOptions, TelemetryStarts } from '../../src/iothub/telemetry/telemetry-options.ts'
 
 const opened: AsyncDisposable[] = []
 
@@ -103,6 +103,14 @@ it.each<[string, TelemetryOptions]>([
   expect(begin).toThrow("is a place of partition '1', and means nothing in partition '0'")
 })
 
+it('a number for the partition is a UsageError, also where a function gives it', () => {
+  expect(() => checkOptions({ partition: 0 } as object)).toThrow(
+    "telemetry: a partition is a text, e.g. '0', and this is",
+  )
+  const from = (): never => ({ partition: 0, offset: '1' }) as never
+  expect(() => new TelemetryStarts({ from }).of('0')).toThrow('this is the number 0')
+})
+
 it.each<[string, TelemetryOptions, unknown]>([
   ['its place in a list', { partition: '1', from: new Set([{ partition: '1', offset: '5' }]) }, '5'],
   ['its own place', { partition: '1', from: { partition: '1', offset: '5' } }, '5'],
@@ -126,7 +134,11 @@ it.each<[string, unknown, string]>([
   ['a list of times', { from: [{ partition: '0', enqueuedAfter: new Date() }] }, 'positions'],
   ['a list with an offset that is none', { from: [{ partition: '0', offset: 'zz' }] }, 'offset'],
   ['`otherwise` that is a place', { otherwise: { offset: '1' } }, 'otherwise'],
-  ['`otherwise` that is none', { otherwise: 'middle' }, 'from'],
+  ['`otherwise` that is none', { from: [], otherwise: 'middle' }, '`otherwise` is'],
+  ['`otherwise` that is no time', { otherwise: { enqueuedAfter: new Date(Number.NaN) } }, '`otherwise` is'],
+  ['`otherwise` beside the same for all', { from: 'start', otherwise: 'end' }, '`otherwise` goes with'],
+  ['a number for the partition of a place', { from: [{ partition: 0, offset: '1' }] }, 'this is the number 0'],
+  ['a number for that of the only place', { from: { partition: 0, offset: '1' } }, 'this is the number 0'],
 ])('%s is a UsageError', (_, options, message) => {
   expect(() => new TelemetryStarts(options as TelemetryOptions)).toThrow(UsageError)
   expect(() => new TelemetryStarts(options as TelemetryOptions)).toThrow(message)

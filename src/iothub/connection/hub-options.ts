@@ -71,14 +71,17 @@ export function checkHubOptions({ auth = 'cbs', maxQueued = 0, tokens = {} }: Io
   if (auth !== 'cbs' && auth !== 'plain') throw new UsageError("IoT Hub: auth is 'cbs' or 'plain'")
   checkNames('option of tokens', tokens, TOKENS)
   const { lifeMs = 1_000, marginMs = 0 } = tokens
-  if (!(maxQueued >= 0)) throw new UsageError('IoT Hub: maxQueued is a number of messages, 0 or more')
-  if (!(lifeMs >= 1_000 && lifeMs <= 365 * 86_400_000))
+  if (!isAtLeast(maxQueued, 0)) throw new UsageError('IoT Hub: maxQueued is a number of messages, 0 or more')
+  if (!(isAtLeast(lifeMs, 1_000) && lifeMs <= 365 * 86_400_000))
     throw new UsageError('IoT Hub: tokens.lifeMs is 1 s to 365 days, in ms')
-  if (!(marginMs >= 0)) throw new UsageError('IoT Hub: tokens.marginMs is 0 or more')
+  if (!isAtLeast(marginMs, 0)) throw new UsageError('IoT Hub: tokens.marginMs is 0 or more')
   // A token that is given may live longer than one that is made.
   if (tokens.lifeMs !== undefined && marginMs >= lifeMs)
     throw new UsageError(`IoT Hub: tokens.marginMs, ${marginMs}, is less than tokens.lifeMs, ${lifeMs}`)
 }
+
+/** A text, as a variable of the environment is, compares as well. */
+const isAtLeast = (value: unknown, least: number): boolean => typeof value === 'number' && value >= least
 
 /** What hubs take to be the version of the client. */
 export const attachProperties: Readonly<Record<string, string>> = { 'com.microsoft:client-version': 'fairlead/0.1.0' }

@@ -7,6 +7,7 @@
  */
 
 import { UsageError } from '../../errors.ts'
+import { checkNames, type Names } from '../check-names.ts'
 
 /** What a device or a module needs to reach its hub. Exactly one of key, signature and `x509` is set. */
 export interface DeviceConnectionString {
@@ -98,13 +99,20 @@ export function parseConnectionString(text: string): ConnectionString {
 /**
  * What a connection string says, or what was read from one earlier; `undefined` for credentials of another kind.
  *
- * @throws {UsageError} as {@link parseConnectionString} does: the fields may have been changed since
+ * @throws {UsageError} as {@link formatConnectionString} does: the fields may have been changed since; or there are fields
+ *   of both kinds
  */
 export function fieldsOf(credentials: unknown): ConnectionString | undefined {
   if (typeof credentials === 'string') return parseConnectionString(credentials)
   const { kind, sas, x509 } = (credentials ?? {}) as { readonly kind?: unknown; sas?: unknown; x509?: unknown }
-  const isParsed = (kind === 'device' || kind === 'service') && sas === undefined && typeof x509 !== 'object'
-  return isParsed ? parseConnectionString(formatConnectionString(credentials as ConnectionString)) : undefined
+  if (kind !== 'device' && kind !== 'service') return undefined
+  const other = sas !== undefined ? 'sas' : typeof x509 === 'object' ? 'x509' : undefined
+  if (other !== undefined)
+    throw new UsageError(
+      `IoT Hub: \`${other}\` does not go with the fields of a connection string (kind: '${kind}'); write ` +
+        `{ hostName, ${kind === 'device' ? 'deviceId' : 'keyName'}, ${other} }, with a port as hostName: 'host:port'`,
+    )
+  return parseConnectionString(formatConnectionString(credentials as ConnectionString))
 }
 
 /**
@@ -112,9 +120,10 @@ export function fieldsOf(credentials: unknown): ConnectionString | undefined {
  *
  * @returns text that contains the secrets of `fields`; do not log it
  * @throws {UsageError} where {@link parseConnectionString} would refuse the result, or a value is empty, contains `;`,
- *   or begins or ends with a blank
+ *   or begins or ends with a blank; there is no such field
  */
 export function formatConnectionString(fields: ConnectionString): string {
+  checkNames('field of a connection string', fields, FIELDS)
   const { kind, hostName, port, sharedAccessKey, sharedAccessSignature } = fields
   if (typeof hostName !== 'string') throw fault('HostName is missing')
   const device = kind === 'device' ? fields : undefined
@@ -140,6 +149,12 @@ export function formatConnectionString(fields: ConnectionString): string {
   const text = parts.join(';')
   parseConnectionString(text)
   return text
+}
+
+/** Of either kind. */
+const FIELDS: Names<DeviceConnectionString & ServiceConnectionString> = {
+  ...{ kind: 0, hostName: 0, port: 0, deviceId: 0, moduleId: 0, keyName: 0, sharedAccessKey: 0 },
+  ...{ sharedAccessSignature: 0, x509: 0, gatewayHostName: 0, gatewayPort: 0 },
 }
 
 const knownNames: readonly string[] = [

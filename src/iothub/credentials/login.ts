@@ -6,10 +6,11 @@
 
 import type { CbsToken } from '../../cbs/cbs-session.ts'
 import { UsageError } from '../../errors.ts'
+import { checkNames } from '../check-names.ts'
 import { type HubClock, pause } from '../clock.ts'
 import { type ConnectionString, readHost } from './connection-string.ts'
 import { createSasToken, isInScope, isSharedAccessKey, parseSasToken, type SasKeyRule } from './sas.ts'
-import type { X509Credential } from './x509.ts'
+import { checkCertificate, type X509Credential } from './x509.ts'
 
 /** What tokens come from: a key to sign them with, or somebody who makes them. */
 export type SasCredential =
@@ -70,14 +71,15 @@ export function checkCredentials(credentials: {
   if (typeof credentials.hostName !== 'string') throw new UsageError('IoT Hub: credentials need a hostName')
   const { sas, x509 } = credentials
   if (sas && x509) throw new UsageError('IoT Hub: `sas` and `x509` exclude each other')
-  if (x509 && (x509.cert === undefined || x509.key === undefined))
-    throw new UsageError('IoT Hub: `x509` needs { cert, key }')
-  if (!x509) checkSas(sas)
+  if (x509) checkCertificate(x509)
+  else checkSas(sas)
 }
 
-/** @throws {UsageError} it is neither a key nor a source of tokens */
+/** @throws {UsageError} it is neither a key nor a source of tokens, or there is something beside the key */
 export function checkSas(sas: SasCredential | undefined): void {
   if (!isSource(sas)) throw new UsageError('IoT Hub: credentials need `sas`: { key }, a text, or { token }, a function')
+  // A source may be an object of a class, with fields of its own.
+  if (sas && !('token' in sas)) checkNames('field of `sas`', sas, { key: 0, token: 0 })
 }
 
 function isSource(sas: Partial<{ readonly key: unknown; readonly token: unknown }> | undefined): boolean {

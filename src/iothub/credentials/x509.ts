@@ -27,7 +27,7 @@ export function withCertificate(
   tls: ConnectionOptions | undefined,
   credential: X509Credential | undefined,
 ): ConnectionOptions {
-  const isInTls = (tls?.cert !== undefined && tls.key !== undefined) || tls?.pfx !== undefined
+  const isInTls = (isGiven(tls?.cert) && isGiven(tls?.key)) || isGiven(tls?.pfx)
   if (credential === undefined) {
     if (isInTls) return { ...tls }
     throw new UsageError('IoT Hub: x509=true needs the certificate and its key, in `tls`: { cert, key } or { pfx }')
@@ -38,3 +38,12 @@ export function withCertificate(
     typeof value === 'string' ? value : Buffer.from(value)
   return { ...tls, cert: bytes(cert), key: bytes(key), ...(passphrase === undefined ? {} : { passphrase }) }
 }
+
+/** @throws {UsageError} the certificate or its key is missing */
+export function checkCertificate(credential: X509Credential): void {
+  if (!isGiven(credential?.cert) || !isGiven(credential.key))
+    throw new UsageError('IoT Hub: `x509` needs { cert, key }, neither of them empty')
+}
+
+/** What is empty is as good as none, as where a variable of the environment is not set. */
+const isGiven = (value: unknown): boolean => Boolean(value) && (value as { readonly length?: number }).length !== 0

@@ -14,12 +14,7 @@ import { systemClock } from '../clock.ts'
 import { HubConnection } from '../connection/hub-connection.ts'
 import { HubLine } from '../connection/hub-line.ts'
 import { checkHubOptions, type IotHubOptions, STAY } from '../connection/hub-options.ts'
-import {
-  type ConnectionString,
-  type DeviceConnectionString,
-  fieldsOf,
-  type ServiceConnectionString,
-} from '../credentials/connection-string.ts'
+import { type ConnectionString, fieldsOf } from '../credentials/connection-string.ts'
 import { checkSas, type HostAndPort, type SasCredential, splitHost } from '../credentials/login.ts'
 import { DeviceClient, type DeviceCredentials } from '../device-client.ts'
 import { PoolSessions } from './pool-sessions.ts'
@@ -87,7 +82,7 @@ export class DevicePool implements AsyncDisposable {
    * Cancellation drops the connection.
    */
   static async connect(
-    credentials: string | ServiceConnectionString | PoolCredentials,
+    credentials: string | ConnectionString | PoolCredentials,
     options: PoolOptions = {},
   ): Promise<DevicePool> {
     const isHost = typeof credentials === 'string' && !credentials.includes('=')
@@ -101,6 +96,7 @@ export class DevicePool implements AsyncDisposable {
       throw new UsageError(`IoT Hub: linksPerSession is 2 to ${MOST_LINKS}`)
     if (!(Number.isInteger(concurrency) && concurrency >= 1)) throw new UsageError('IoT Hub: concurrency is 1 or more')
     if (typeof parts?.hostName !== 'string') throw new UsageError('IoT Hub: a pool needs the hostName of a hub')
+    checkNames('field of credentials', parts, CREDENTIALS)
     if (parts.sas !== undefined) checkSas(parts.sas)
     signal?.throwIfAborted()
     const hub = splitHost(parts.hostName)
@@ -130,7 +126,7 @@ export class DevicePool implements AsyncDisposable {
    * Cancellation: it does not join; the token may be there.
    */
   async device(
-    credentials: string | DeviceConnectionString | PoolDevice,
+    credentials: string | ConnectionString | PoolDevice,
     options: PoolDeviceOptions = {},
   ): Promise<DeviceClient> {
     checkNames('option of DevicePool.device', options, JOIN)
@@ -159,7 +155,7 @@ export class DevicePool implements AsyncDisposable {
   }
 
   /** What is said of a device, and what the pool has for it. @throws {UsageError} */
-  #completed(credentials: string | DeviceConnectionString | PoolDevice): DeviceCredentials {
+  #completed(credentials: string | ConnectionString | PoolDevice): DeviceCredentials {
     const { hostName, keyName, sas } = this.#credentials
     const isId = typeof credentials === 'string' && !credentials.includes('=')
     const device = isId ? undefined : fieldsOf(credentials)
@@ -202,6 +198,7 @@ export class DevicePool implements AsyncDisposable {
   }
 }
 
+const CREDENTIALS: Names<PoolCredentials> = { hostName: 0, keyName: 0, sas: 0, gatewayHostName: 0 }
 const CONNECT: Names<PoolOptions> = { ...STAY, linksPerSession: 0, concurrency: 0 }
 const JOIN: Names<PoolDeviceOptions> = { signal: 0, modelId: 0 }
 const LINKS_PER_SESSION = 1_000

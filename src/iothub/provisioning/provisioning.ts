@@ -14,7 +14,7 @@ import { hubWebSocket, type IotHubOptions, REACH } from '../connection/hub-optio
 import { hiding } from '../credentials/hidden.ts'
 import { type HostAndPort, splitHost } from '../credentials/login.ts'
 import { createSasToken, deriveDeviceKey, isSharedAccessKey } from '../credentials/sas.ts'
-import { withCertificate, type X509Credential } from '../credentials/x509.ts'
+import { checkCertificate, withCertificate, type X509Credential } from '../credentials/x509.ts'
 import type { DeviceCredentials } from '../device-client.ts'
 import { ProvisioningLink } from './provisioning-link.ts'
 import { type RegistrationState, textOf } from './provisioning-message.ts'
@@ -82,8 +82,8 @@ export interface ProvisionedDevice {
  * Cancellation drops the connection; the service may assign the device all the same.
  */
 export async function provision(options: ProvisionOptions): Promise<ProvisionedDevice> {
-  const { idScope, registrationId, payload, force = false, timeoutMs = 120_000, trace } = options
   const { place, address, key } = await checked(options)
+  const { idScope, registrationId, payload, force = false, timeoutMs = 120_000, trace } = options
   const late = AbortSignal.timeout(Math.min(Math.ceil(timeoutMs), LONGEST_MS))
   const signal = options.signal ? AbortSignal.any([options.signal, late]) : late
   signal.throwIfAborted()
@@ -150,6 +150,7 @@ async function checked(options: ProvisionOptions): Promise<Checked> {
     throw new UsageError('provisioning: timeoutMs must be greater than 0')
   if ([key, groupKey, x509].filter(proof => proof !== undefined).length !== 1)
     throw new UsageError('provisioning: one of `key`, `groupKey` and `x509` is the proof')
+  if (x509 !== undefined) checkCertificate(x509)
   for (const [name, text] of Object.entries({ key, groupKey }))
     if (text !== undefined && !isSharedAccessKey(text))
       throw new UsageError(`registration '${registrationId}': \`${name}\` is not base64, as when it has been cut off`)

@@ -33,8 +33,8 @@ export interface TelemetryOptions extends Abortable {
     | ((partition: string) => TelemetryStart | undefined)
     | undefined
   /**
-   * Where partitions begin that `from` says nothing of. Default `'start'`: with the oldest event kept, so that nothing is
-   * passed over.
+   * Where partitions begin that `from` says nothing of, with a list, a function or nothing in `from`. Default `'start'`:
+   * with the oldest event kept, so that nothing is passed over.
    */
   readonly otherwise?: Exclude<TelemetryStart, TelemetryPlace> | undefined
   /**
@@ -59,7 +59,8 @@ const OPTIONS: Names<TelemetryOptions> = {
 /** All but the places. @throws {UsageError} there is no such option, or it is out of range */
 export function checkOptions(options: TelemetryOptions): void {
   checkNames('option of telemetry', options, OPTIONS)
-  const { ownerLevel, credit } = options
+  const { ownerLevel, credit, partition } = options
+  checkPartition(partition)
   const isLevel = typeof ownerLevel === 'bigint' || Number.isSafeInteger(ownerLevel)
   if (ownerLevel !== undefined && !(isLevel && ownerLevel >= 0 && ownerLevel < 2n ** 63n))
     throw new UsageError('telemetry: ownerLevel must be an integer, 0 … 2^63 − 1')
@@ -76,19 +77,23 @@ export class TelemetryStarts {
   readonly #places = new Map<string, TelemetryPlace>()
   readonly #asked: ((partition: string) => TelemetryStart | undefined) | undefined
 
-  /** @throws {UsageError} a place is none, does not fit what is read, or there are two of one partition */
-  constructor({ partition, from, otherwise = 'start' }: TelemetryOptions) {
-    selectorFor(otherwise)
-    if (isPlace(otherwise))
+  /** @throws {UsageError} a place is none, does not fit what is read, or there are two of one partition; `otherwise` is of no use */
+  constructor({ partition, from, otherwise }: TelemetryOptions) {
+    if (otherwise !== undefined && !fitsAny(otherwise))
       throw new UsageError("telemetry: `otherwise` is 'start', 'end' or { enqueuedAfter }, which fit any partition")
-    this.#otherwise = otherwise
+    this.#otherwise = otherwise ?? 'start'
     if (typeof from === 'function') this.#asked = from
     else if (isList(from)) for (const place of from) this.#add(place)
-    else if (from !== undefined) this.#single = singleOf(from, partition)
+    else if (from !== undefined) {
+      this.#single = singleOf(from, partition)
+      if (otherwise !== undefined)
+        throw new UsageError('telemetry: `otherwise` goes with a list or a function in `from`; this one says it of all')
+    }
   }
 
   #add(place: TelemetryPlace): void {
-    if (typeof place !== 'object' || place === null || typeof place.partition !== 'string' || !isPlace(place))
+    checkPartition(place?.partition)
+    if (typeof place !== 'object' || place === null || place.partition === undefined || !isPlace(place))
       throw new UsageError(
         'telemetry: a list in `from` is of positions, { partition, offset }; of a Map give its values()',
       )
@@ -117,6 +122,7 @@ function singleOf(from: TelemetryStart, partition: string | undefined): Telemetr
   selectorFor(from)
   if (partition !== undefined || !isPlace(from)) return partition === undefined ? from : fitting(from, partition)
   const { partition: own } = from
+  checkPartition(own)
   const of = own === undefined ? 'of no partition' : `of partition '${own}'`
   throw new UsageError(
     `telemetry: \`from\` is a place ${of}, but all partitions are read, and each has places of its own; ` +
@@ -127,12 +133,29 @@ function singleOf(from: TelemetryStart, partition: string | undefined): Telemetr
 /** @throws {UsageError} it is none, or of another partition */
 function fitting(start: TelemetryStart, partition: string): TelemetryStart {
   selectorFor(start)
+  if (isPlace(start)) checkPartition(start.partition)
   if (isPlace(start) && start.partition !== undefined && start.partition !== partition)
     throw new UsageError(
       `telemetry: \`from\` is a place of partition '${start.partition}', and means nothing in partition '${partition}', ` +
         'which is read; give the last position in that one',
     )
   return start
+}
+
+/** @throws {UsageError} it is there, but as no text */
+function checkPartition(partition: unknown): void {
+  if (partition !== undefined && typeof partition !== 'string')
+    throw new UsageError(`telemetry: a partition is a text, e.g. '0', and this is ${describe(partition)}`)
+}
+
+const describe = (value: unknown): string => (typeof value === 'number' ? `the number ${value}` : typeof value)
+
+/** Whether it is a beginning in any partition. */
+function fitsAny(start: unknown): boolean {
+  if (start === 'start' || start === 'end') return true
+  if (typeof start !== 'object' || start === null || isPlace(start as TelemetryStart)) return false
+  const { enqueuedAfter } = start as { readonly enqueuedAfter?: unknown }
+  return enqueuedAfter instanceof Date && !Number.isNaN(enqueuedAfter.getTime())
 }
 
 const isPlace = (start: TelemetryStart): start is TelemetryPlace =>

@@ -9,6 +9,7 @@
 import type { Closure } from '../../client/api.ts'
 import type { Abortable } from '../../client/options.ts'
 import { AmqpCondition, AmqpError, ClosedError, ProtocolError, UsageError } from '../../errors.ts'
+import { checkAbortable } from '../check-names.ts'
 import { untilAborted } from '../clock.ts'
 import type { HubConnection } from '../connection/hub-connection.ts'
 import type { LinkPair } from '../connection/link-pair.ts'
@@ -117,6 +118,7 @@ export class Twin {
    * Cancellation stops waiting; the update may take effect.
    */
   async update(patch: object, options: Abortable = {}): Promise<number> {
+    checkAbortable('update', options)
     if (!isJsonObject(patch)) throw new UsageError('twin: a patch is a JSON object')
     const body = jsonBytes(patch, 'the patch')
     await untilAborted(this.#rebinding ?? Promise.resolve(), options.signal).catch(error => {
@@ -146,6 +148,7 @@ export class Twin {
    * Cancellation ends the loop with `signal.reason`.
    */
   changes(options: Abortable = {}): AsyncGenerator<DesiredChange, undefined, undefined> {
+    checkAbortable('changes', options)
     return follow(this.#next, options)
   }
 
@@ -160,6 +163,7 @@ export class Twin {
    * Cancellation stops waiting.
    */
   async refresh(options: Abortable = {}): Promise<void> {
+    checkAbortable('refresh', options)
     await this.#ask({ operation: 'PUT', resource: NOTIFICATIONS }, options)
     await untilAborted(this.#read(), options.signal)
   }
